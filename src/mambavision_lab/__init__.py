@@ -1,0 +1,41 @@
+"""MambaVision Lab: train, compare and ship hybrid Mamba-Transformer backbones.
+
+Importing the package is cheap: torch and the networks load when a name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mambavision_lab.models.create import (
+        create_mambavision_base,
+        create_mambavision_custom,
+        create_mambavision_small,
+        create_mambavision_tiny,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create_mambavision_tiny": "mambavision_lab.models.create",
+    "create_mambavision_small": "mambavision_lab.models.create",
+    "create_mambavision_base": "mambavision_lab.models.create",
+    "create_mambavision_custom": "mambavision_lab.models.create",
+}
+
+__all__ = [
+    "create_mambavision_base",
+    "create_mambavision_custom",
+    "create_mambavision_small",
+    "create_mambavision_tiny",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

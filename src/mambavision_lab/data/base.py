@@ -1,0 +1,243 @@
+"""What all data modules share: facts about the images, splits, loaders, and the path to the network.
+
+Loaders deliver uint8 batches; after the transfer to the device they become floats, are augmented (in
+training) and normalised. So little travels, and augmentation runs where the network runs.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import functional as TF
+
+from mambavision_lab.errors import ConfigError
+
+MAX_AUTO_WORKERS = 8
+
+Batch = tuple[Tensor, Tensor]
+
+
+class InMemoryImages(Dataset):
+    """Images held as one uint8 tensor and fetched a batch at a time.
+
+    Args:
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.images[index], self.labels[index]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        return self.images[indices], self.labels[indices]
+
+
+@dataclass
+class Splits:
+    """The three parts of a data set, which never overlap, and what its labels mean."""
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    class_names: list[str]
+
+
+class ImageDataModule(LightningDataModule):
+    """Base of the data modules; a subclass says in `load` where its images come from.
+
+    Args:
+        image_size: Pixels per side that the network receives.
+        in_chans: Channels that the network receives, 1 or 3.
+        num_classes: Number of classes; must be that of the data.
+        mean: Mean per channel of images in [0, 1], one value or in_chans of them.
+        std: Standard deviation per channel, likewise.
+        flip_keeps_class: Whether a mirrored image keeps its class; augmentation reads it.
+        root: Folder of the data, for those that have one.
+        batch_size: Images per step and device.
+        val_fraction: Share of each training class that is held out where there is no val split.
+        seed: Fixes the splits.
+        augment: Callable on float batches (N, C, H, W) in [0, 1], for training only, or None.
+        num_workers: Loader processes; None chooses 0 for data in memory, else the cores, at most 8.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        in_chans: int,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        flip_keeps_class: bool = True,
+        root: str | None = None,
+        batch_size: int = 128,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+        augment: nn.Module | None = None,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size={batch_size} must be at least 1")
+        if not 0 < val_fraction < 1:
+            raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+        if in_chans not in (1, 3):
+            raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, in_chans):
+                raise ConfigError(
+                    f"data.{name} has {len(values)} values for {in_chans} channels; "
+                    "give one, or one a channel"
+                )
+        self.image_size = image_size
+        self.in_chans = in_chans
+        self.num_classes = num_classes
+        self.mean, self.std = list(mean), list(std)
+        self.flip_keeps_class = flip_keeps_class
+        self.root = root
+        self.batch_size = batch_size
+        self.val_fraction = val_fraction
+        self.seed = seed
+        self.augment = augment
+        self.num_workers = num_workers
+        self._splits: Splits | None = None
+        self._label_map: Tensor | None = None
+
+    def load(self) -> Splits:
+        """Read or draw the three splits."""
+        raise NotImplementedError
+
+    @property
+    def splits(self) -> Splits:
+        """The three splits, loaded on first use.
+
+        Raises:
+            ConfigError: The data are missing, or have another number of classes than configured.
+        """
+        if self._splits is None:
+            splits = self.load()
+            if len(splits.class_names) != self.num_classes:
+                raise ConfigError(
+                    f"data.num_classes={self.num_classes}, but the data have "
+                    f"{len(splits.class_names)} classes; leave data.num_classes as it is"
+                )
+            self._splits = splits
+        return self._splits
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels."""
+        return self.splits.class_names
+
+    def use_classes(self, class_names: Sequence[str]) -> None:
+        """Number the labels as in class_names, for a network that was trained on those.
+
+        Raises:
+            ConfigError: The data have a class that class_names lacks.
+        """
+        if unknown := [name for name in self.class_names if name not in class_names]:
+            raise ConfigError(
+                f"the data have {len(unknown)} classes that the network does not know: {unknown[:5]}; "
+                f"it knows {len(class_names)}: {list(class_names)[:5]} ..."
+            )
+        self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint must remember of the data, as plain values."""
+        names = ("image_size", "in_chans", "num_classes", "mean", "std", "class_names")
+        return {name: getattr(self, name) for name in names}
+
+    def setup(self, stage: str) -> None:
+        """Load the splits, so that errors in the data show before training starts."""
+        _ = self.splits
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled batches; an incomplete last one is left out."""
+        data = self.splits.train
+        return self._loader(data, shuffle=True, drop_last=len(data) >= self.batch_size)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader:
+        """All validation images, in order."""
+        return self._loader(self.splits.val)
+
+    def test_dataloader(self) -> DataLoader:
+        """All test images, in order."""
+        return self._loader(self.splits.test)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Turn uint8 images into augmented (in training), normalised floats on their device."""
+        images, labels = batch
+        if self._label_map is not None:
+            labels = self._label_map.to(labels.device)[labels]
+        images = images.float() / 255
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            images = self.augment(images)
+        return self.normalize(images), labels
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Subtract mean and divide by std; images (N, C, H, W) in [0, 1]."""
+        return TF.normalize(
+            images, *([v * self.in_chans if len(v) == 1 else v for v in (self.mean, self.std)])
+        )
+
+    def fit(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
+        """Make a data set of uint8 images (N, C, H, W), resized to image_size and in_chans."""
+        fitted = torch.as_tensor(images)
+        if fitted.shape[-2:] != (self.image_size, self.image_size):
+            fitted = TF.resize(fitted, [self.image_size, self.image_size], antialias=True)
+        if fitted.shape[1] != self.in_chans:
+            to_channels = TF.rgb_to_grayscale if self.in_chans == 1 else TF.grayscale_to_rgb
+            fitted = to_channels(fitted)
+        return InMemoryImages(fitted.contiguous(), torch.as_tensor(labels, dtype=torch.int64))
+
+    def _loader(self, data: Dataset, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
+        in_memory = isinstance(data, InMemoryImages)
+        workers = self.num_workers
+        if workers is None:
+            workers = 0 if in_memory else min(available_cores(), MAX_AUTO_WORKERS)
+        return DataLoader(
+            data,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=_as_fetched if in_memory else None,
+        )
+
+
+def _as_fetched(batch: Batch) -> Batch:
+    return batch
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def split_by_class(labels: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split indices into a kept and a held-out part, taking `fraction` of each class.
+
+    A class of two or more keeps at least one image and gives at least one.
+    """
+    labels = np.asarray(labels)
+    generator = np.random.default_rng(seed)
+    is_held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        is_held_out[members[:count]] = True
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

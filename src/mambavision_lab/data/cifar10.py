@@ -1,0 +1,47 @@
+"""CIFAR-10: 60,000 colour images of 32 x 32 pixels in 10 classes, through torchvision.
+
+Source: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
+"""
+
+import numpy as np
+from torchvision.datasets import CIFAR10
+
+from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.errors import ConfigError
+
+
+class CIFAR10DataModule(ImageDataModule):
+    """CIFAR-10 in memory, downloaded and checked on first use; settings as in `ImageDataModule`."""
+
+    dataset_class: type[CIFAR10] = CIFAR10
+
+    def prepare_data(self) -> None:
+        """Download the archive into root and check its sum, unless it is there."""
+        assert self.root is not None
+        try:
+            self.dataset_class(self.root, download=True)
+        except (OSError, RuntimeError) as error:
+            source = self.dataset_class
+            raise ConfigError(
+                f"data.root={self.root}: {source.__name__} is not there and could not be "
+                f"downloaded ({error}); put {source.filename} into that folder"
+            ) from error
+
+    def load(self) -> Splits:
+        """Read the archive; val is held out of the training images."""
+        assert self.root is not None
+        self.prepare_data()
+        train = self.dataset_class(self.root, train=True)
+        test = self.dataset_class(self.root, train=False)
+        images, labels = _channels_first(train.data), np.asarray(train.targets)
+        kept, held_out = split_by_class(labels, self.val_fraction, self.seed)
+        return Splits(
+            train=self.fit(images[kept], labels[kept]),
+            val=self.fit(images[held_out], labels[held_out]),
+            test=self.fit(_channels_first(test.data), test.targets),
+            class_names=list(train.classes),
+        )
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -1,0 +1,17 @@
+"""ImageNet-1K in class folders, `root/train/<wnid>` and `root/val/<wnid>`.
+
+The official validation images are what results are reported on, so here they are the test split;
+checkpoints are chosen on a small part held out of the training images, by seed.
+
+Source: Russakovsky et al. 2014, arXiv:1409.0575.
+"""
+
+from typing import ClassVar
+
+from mambavision_lab.data.image_folder import ImageFolderDataModule
+
+
+class ImageNetDataModule(ImageFolderDataModule):
+    """ImageNet-1K; settings as in `ImageDataModule`."""
+
+    folders: ClassVar[dict[str, str]] = {"test": "val"}

@@ -1,0 +1,145 @@
+"""Images drawn by a program: a textured shape on a noisy ground, the class being shape and texture.
+
+Position, size, angle, colours and noise are random and say nothing about the class, so a network
+must look at form. Everything follows from the seed; no file is read.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mambavision_lab.data.base import ImageDataModule, InMemoryImages, Splits
+
+SHAPES = ("disc", "square", "triangle", "ring", "cross")
+_CHUNK = 256  # images drawn at once
+
+
+class SyntheticDataModule(ImageDataModule):
+    """Shapes with textures; class k is shape k % 5 with texture k // 5.
+
+    Args:
+        num_train: Images to train on.
+        num_val: Images to validate on.
+        num_test: Images to test on.
+        shuffle_labels: Give the training images random labels: a control that must stay at chance.
+
+    The rest as in `ImageDataModule`. Held in memory: num x in_chans x image_size^2 bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        in_chans: int,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        flip_keeps_class: bool = True,
+        num_train: int = 4000,
+        num_val: int = 500,
+        num_test: int = 1000,
+        shuffle_labels: bool = False,
+        batch_size: int = 128,
+        seed: int = 0,
+        augment: nn.Module | None = None,
+        num_workers: int | None = None,
+    ) -> None:
+        super().__init__(
+            image_size=image_size,
+            in_chans=in_chans,
+            num_classes=num_classes,
+            mean=mean,
+            std=std,
+            flip_keeps_class=flip_keeps_class,
+            batch_size=batch_size,
+            seed=seed,
+            augment=augment,
+            num_workers=num_workers,
+        )
+        self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
+        self.shuffle_labels = shuffle_labels
+
+    def load(self) -> Splits:
+        """Draw the three splits, each from a random stream of its own."""
+        train, val, test = (
+            self._draw_split(num, stream)
+            for stream, num in enumerate((self.num_train, self.num_val, self.num_test))
+        )
+        if self.shuffle_labels:
+            generator = torch.Generator().manual_seed(self.seed)
+            train.labels = train.labels[torch.randperm(len(train), generator=generator)]
+        names = [
+            f"{SHAPES[k % len(SHAPES)]}-{texture_name(k // len(SHAPES))}"
+            for k in range(self.num_classes)
+        ]
+        return Splits(train, val, test, names)
+
+    def _draw_split(self, num: int, stream: int) -> InMemoryImages:
+        generator = torch.Generator().manual_seed(3 * self.seed + stream)
+        labels = torch.arange(num) % self.num_classes
+        labels = labels[torch.randperm(num, generator=generator)]
+        images = [
+            draw(part, self.image_size, self.in_chans, generator) for part in labels.split(_CHUNK)
+        ]
+        return InMemoryImages(torch.cat(images), labels)
+
+
+def texture_name(texture: int) -> str:
+    """Name of a texture: its kind and how many periods cross the shape."""
+    kind, periods = _texture(texture)
+    return f"{kind}{periods or ''}"
+
+
+def draw(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -> Tensor:
+    """Draw one image per label; returns uint8, (N, in_chans, size, size)."""
+    num = len(labels)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(num, *shape, generator=generator)
+
+    axis = torch.linspace(-1, 1, size)
+    radius, angle = uniform(0.55, 0.8, 1, 1), uniform(-0.3, 0.3, 1, 1)
+    dx = (axis[None, None, :] - uniform(-0.2, 0.2, 1, 1)) / radius
+    dy = (axis[None, :, None] - uniform(-0.2, 0.2, 1, 1)) / radius
+    x, y = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
+    inside = torch.stack(_masks(x, y), dim=1)[torch.arange(num), labels % len(SHAPES)]
+    paint = torch.zeros_like(inside)
+    for texture in (labels // len(SHAPES)).unique().tolist():
+        chosen = labels // len(SHAPES) == texture
+        paint[chosen] = _paint(texture, x[chosen], y[chosen])
+
+    # Ground dark and the shape's two paints bright, or the other way round.
+    is_bright = torch.randint(2, (num, 1, 1, 1), generator=generator).bool()
+    ground = uniform(0.0, 0.3, in_chans, 1, 1)
+    first, second = uniform(0.75, 1.0, in_chans, 1, 1), uniform(0.4, 0.55, in_chans, 1, 1)
+    shape = torch.where(paint[:, None], first, second)
+    image = torch.where(inside[:, None], shape, ground)
+    image = torch.where(is_bright, 1 - image, image)
+    image += 0.08 * torch.randn(image.shape, generator=generator)
+    return (image.clamp_(0, 1) * 255).round_().to(torch.uint8)
+
+
+def _masks(x: Tensor, y: Tensor) -> list[Tensor]:
+    """One mask per shape, in the order of SHAPES, on coordinates in which the shape has radius 1."""
+    r = (x * x + y * y).sqrt()
+    widest, narrowest = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
+    triangle = torch.maximum(y - 0.5, 0.866 * x.abs() - 0.5 * y - 0.5) < 0
+    return [r < 0.9, widest < 0.75, triangle, (r < 1) & (r > 0.5), (widest < 1) & (narrowest < 0.3)]
+
+
+def _texture(texture: int) -> tuple[str, int]:
+    """Kind and periods of a texture: 0 is plain, then stripes and checks take turns, ever finer."""
+    if texture == 0:
+        return "plain", 0
+    return ("stripes", "checks")[(texture - 1) % 2], 2 + (texture - 1) // 2
+
+
+def _paint(texture: int, x: Tensor, y: Tensor) -> Tensor:
+    """Which of the two paints a point of the shape has."""
+    kind, periods = _texture(texture)
+    if kind == "plain":
+        return torch.ones_like(x, dtype=torch.bool)
+    across = torch.sin(math.pi * periods * x) > 0
+    return across if kind == "stripes" else across ^ (torch.sin(math.pi * periods * y) > 0)

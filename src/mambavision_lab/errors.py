@@ -1,0 +1,9 @@
+"""The one exception that means: what was asked for cannot be run."""
+
+
+class ConfigError(ValueError):
+    """A setting, a path or a data folder is wrong; the message is one line for the user.
+
+    It says what was given, what was wanted and what to do. The entry points print it without a
+    traceback and exit with status 2.
+    """

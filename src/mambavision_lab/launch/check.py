@@ -1,0 +1,112 @@
+"""Check a composed config before anything starts: names, types and paths, without importing torch."""
+
+import ast
+import difflib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.signatures import Parameter, read_signature
+
+# Annotation -> values that fit it; what is not named here is not checked.
+_SIMPLE: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+}
+_RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check every `_target_` node of a composed config against the signature of its target.
+
+    Raises:
+        ConfigError: The first thing found wrong, with a suggestion.
+    """
+    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    for path, node in _target_nodes(resolved, ""):
+        _check_node(path, node)
+    checkpoint = resolved.get("ckpt_path")
+    if checkpoint is not None and not os.path.isfile(checkpoint):
+        raise ConfigError(
+            f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "
+            "logs/latest/checkpoints/best.ckpt"
+        )
+
+
+def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, child in node.items():
+            yield from _target_nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for i, child in enumerate(node):
+            yield from _target_nodes(child, f"{path}[{i}]")
+
+
+def _check_node(path: str, node: dict[str, Any]) -> None:
+    try:
+        signature = read_signature(node["_target_"])
+    except LookupError as error:
+        raise ConfigError(f"{path}._target_={node['_target_']}: {error.args[0]}") from error
+    if signature is None:
+        return
+    for key, value in node.items():
+        if key in _RESERVED:
+            continue
+        parameter = signature.parameters.get(key)
+        if parameter is not None:
+            _check_value(f"{path}.{key}", value, parameter)
+        elif not signature.is_open:
+            hint = suggest(key, signature.parameters)
+            raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
+
+
+def suggest(given: str, known: Any) -> str:
+    """A 'did you mean' for a mistyped name, or else the list of names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
+
+
+def _check_value(path: str, value: Any, parameter: Parameter) -> None:
+    if parameter.annotation is None:
+        return
+    accepted = list(_alternatives(ast.parse(parameter.annotation, mode="eval").body))
+    if None in accepted or any(_fits(value, choice) for choice in accepted):
+        return
+    wanted = " or ".join(str(choice) for choice in accepted)
+    raise ConfigError(f"{path}={value}: wanted {wanted}, got {type(value).__name__} {value!r}")
+
+
+def _alternatives(annotation: ast.expr) -> Iterator[Any]:
+    """Simple type names and literal values of an annotation; None for anything else."""
+    match annotation:
+        case ast.Constant(value=None):
+            yield "None"
+        case ast.Name(id=name) if name in _SIMPLE:
+            yield name
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            yield from _alternatives(left)
+            yield from _alternatives(right)
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            yield from _alternatives(inner)
+            yield "None"
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
+            for member in members:
+                yield from _alternatives(member)
+        case _:
+            yield None
+
+
+def _fits(value: Any, choice: str) -> bool:
+    if isinstance(value, bool) and choice in ("int", "float"):
+        return False
+    return isinstance(value, _SIMPLE[choice])

@@ -1,0 +1,144 @@
+"""The decorator of the entry points: Hydra, with every config checked before anything starts.
+
+Exit status: 0 done, 2 what was asked for cannot be run (one line, no traceback), 1 the run failed
+(with its traceback).
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import configs_folder
+from mambavision_lab.launch import schema
+from mambavision_lab.launch.check import check_config
+from mambavision_lab.launch.messages import one_line
+from mambavision_lab.launch.snapshot import find_snapshot
+
+Task = Callable[[DictConfig], Any]
+
+
+def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
+    """Make a task the main function of a script that is configured by `configs/<config_name>.yaml`."""
+
+    def decorate(task: Task) -> Callable[[], None]:
+        @wraps(task)
+        def main() -> None:
+            try:
+                run(task, config_name)
+            except ConfigError as error:
+                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+                sys.exit(2)
+
+        return main
+
+    return decorate
+
+
+def run(task: Task, config_name: str) -> None:
+    """Check the command line in `sys.argv`, then let Hydra run the task for it.
+
+    Raises:
+        ConfigError: The command cannot be run; the message is one line.
+    """
+    prepare()
+    arguments = get_args_parser().parse_args()
+    wants_run = not any(
+        (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info)
+    ) and not arguments.shell_completion
+    if config_name == "eval":
+        _use_snapshot(arguments.overrides, wants_run)
+    if wants_run:
+        for overrides in _jobs(arguments.overrides, bool(arguments.multirun)):
+            check_job(config_name, overrides)
+    # Let exceptions through; Hydra would otherwise shorten tracebacks and choose the exit status.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=config_name)(
+            task
+        )()
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from error
+        if wants_run:
+            raise
+        raise ConfigError(one_line(error, None)) from error
+
+
+def prepare() -> None:
+    """Register what the configs refer to: schemas, resolvers and the root folder."""
+    schema.register()
+    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
+    os.environ.setdefault("MAMBAVISION_ROOT", str(configs_folder().parent))
+
+
+def check_job(config_name: str, overrides: list[str]) -> None:
+    """Compose one job's config and check it.
+
+    Raises:
+        ConfigError: It cannot be composed or does not fit; the message is one line.
+    """
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
+        try:
+            cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
+            with open_dict(cfg):
+                cfg.hydra.runtime.output_dir = "checked-before-it-exists"
+            HydraConfig.instance().set_config(cfg)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            check_config(cfg)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error, _without_values(config_name, overrides))) from error
+
+
+def _jobs(overrides: list[str], is_multirun: bool) -> Iterator[list[str]]:
+    """The overrides of each job that the command stands for."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(f"{one_line(error, None)}; wanted key=value") from error
+    sweeps = [o.input_line for o in parsed if o.is_sweep_override()]
+    if not is_multirun:
+        if sweeps:
+            raise ConfigError(f"{sweeps[0]}: several values need a sweep; add -m")
+        yield overrides
+        return
+    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
+        yield from ([*job] for job in batch)
+
+
+def _use_snapshot(overrides: list[str], wants_run: bool) -> None:
+    """Add the snapshot of the checkpoint's run to the places where Hydra looks for configs."""
+    given = [o.partition("=")[2] for o in overrides if o.startswith("ckpt_path=")]
+    if not given:
+        if wants_run:
+            raise ConfigError("ckpt_path is missing; give ckpt_path=RUN/checkpoints/best.ckpt")
+        return
+    folder = find_snapshot(given[-1].strip("'\""))
+    search = f"hydra.searchpath=['file://{folder}']"
+    overrides.append(search)
+    sys.argv.append(search)
+
+
+def _without_values(config_name: str, overrides: list[str]) -> DictConfig | None:
+    """The config with the user's choices of groups but none of the single values, for suggestions."""
+    groups = {path.name for path in configs_folder().iterdir() if path.is_dir()}
+    chosen = [o for o in overrides if o.lstrip("+~").partition("=")[0] in groups]
+    try:
+        return hydra.compose(config_name, overrides=chosen)
+    except HydraException:
+        return None
+
+

@@ -1,0 +1,65 @@
+"""Turn what Hydra and OmegaConf raise about a config into one line for the user."""
+
+import re
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.check import suggest
+
+
+def one_line(error: Exception, composed: DictConfig | None) -> str:
+    """Say in one line what an error while composing or resolving a config means.
+
+    Args:
+        error: What Hydra, OmegaConf or a resolver raised.
+        composed: The config without the user's overrides, from which suggestions are drawn.
+    """
+    chain = list(_chain(error))
+    for cause in chain:
+        if isinstance(cause, ConfigError):
+            return str(cause)
+    for cause in chain:
+        if isinstance(cause, MissingMandatoryValue):
+            key = _full_key(cause)
+            return f"{key} is missing; give {key}=VALUE"
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            return _unknown_key(_full_key(cause), composed)
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            group, _, option = (cause.missing_cfg_file or "").rpartition("/")
+            return f"{group}={option}: no such choice; {suggest(option, cause.options)}"
+        if isinstance(cause, OmegaConfBaseException):
+            key = _full_key(cause)
+            return f"{key}: {_first_line(cause)}" if key else _first_line(cause)
+    return _first_line(error)
+
+
+def _chain(error: BaseException | None):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _full_key(error: OmegaConfBaseException) -> str:
+    return str(error.full_key or error.key or "")
+
+
+def _first_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])
+
+
+def _unknown_key(key: str, composed: DictConfig | None) -> str:
+    parent, _, name = key.rpartition(".")
+    node = composed
+    for part in filter(None, parent.split(".")):
+        node = node.get(part) if isinstance(node, DictConfig) else None
+    if isinstance(node, DictConfig):
+        return f"{key}: no such option; {suggest(name, [str(k) for k in node])}"
+    return f"{key}: no such option"

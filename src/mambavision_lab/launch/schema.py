@@ -1,0 +1,49 @@
+"""The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class TrainConfig:
+    """Keys of `configs/train.yaml`; groups are checked against the signatures of their targets."""
+
+    name: str = "???"
+    seed: int | None = None
+    ckpt_path: str | None = None
+    optimized_metric: str = "val/acc1"
+    model: Any = "???"
+    data: Any = "???"
+    augment: Any = None
+    classifier: Any = "???"
+    optimizer: Any = "???"
+    scheduler: Any = None
+    trainer: Any = "???"
+    callbacks: Any = None
+    logger: Any = None
+    paths: Any = "???"
+
+
+@dataclass
+class EvalConfig:
+    """Keys of `configs/eval.yaml`."""
+
+    ckpt_path: str = "???"
+    run: Any = None
+    model: Any = "???"
+    data: Any = "???"
+    augment: Any = None
+    classifier: Any = "???"
+    trainer: Any = "???"
+    callbacks: Any = None
+    logger: Any = None
+    paths: Any = "???"
+
+
+def register() -> None:
+    """Make the schemas known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="eval_schema", node=EvalConfig)

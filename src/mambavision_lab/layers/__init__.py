@@ -1,0 +1,1 @@
+"""Building blocks of the networks, one idea per file; tokens are (batch, length, dim)."""

@@ -1,0 +1,49 @@
+"""Multi-head self-attention over tokens.
+
+Source: Dosovitskiy et al. 2020, arXiv:2010.11929.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Softmax self-attention through `scaled_dot_product_attention`.
+
+    Args:
+        dim: Channels in and out.
+        num_heads: Heads; must divide dim.
+        qkv_bias: Whether the joint query-key-value projection has a bias.
+        attn_drop: Dropout rate of the attention weights, in training only.
+        proj_drop: Dropout rate after the output projection.
+
+    Raises:
+        ValueError: num_heads does not divide dim.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        qkv_bias: bool = True,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide the width {dim}; choose a divisor")
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix x, (batch, length, dim); the shape stays."""
+        batch, length, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.attn_drop if self.training else 0.0
+        y = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.proj_drop(self.proj(y.transpose(1, 2).reshape(batch, length, dim)))

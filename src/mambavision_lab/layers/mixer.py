@@ -1,0 +1,82 @@
+"""The MambaVision mixer: a selective scan beside an ungated convolutional branch.
+
+Source: Hatamizadeh and Kautz 2024, arXiv:2407.08083, section 3.2; written from the paper and from
+the shapes of the published weights.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambavision_lab.layers.depthwise import DepthwiseConv1d
+from mambavision_lab.ops.selective_scan import selective_scan
+
+
+class MambaVisionMixer(nn.Module):
+    """Mix tokens with a selective scan on one half of the channels and a convolution on the other.
+
+    Args:
+        dim: Channels in and out.
+        d_state: State size of the scan per channel.
+        d_conv: Kernel of the two depthwise convolutions, in tokens.
+        expand: Inner width as a multiple of dim; half of it is scanned.
+        scan_backend: "auto" or a backend of `selective_scan`.
+
+    Source: arXiv:2407.08083, equations 6 to 8. As in the published network the bias of `dt_proj`
+    enters twice, once in the projection and once in front of the softplus.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2,
+        scan_backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        half = int(expand * dim) // 2
+        self.d_state = d_state
+        self.dt_rank = math.ceil(dim / 16)
+        self.scan_backend = scan_backend
+        self.in_proj = nn.Linear(dim, 2 * half, bias=False)
+        self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, half)
+        self.conv1d_x = DepthwiseConv1d(half, d_conv)
+        self.conv1d_z = DepthwiseConv1d(half, d_conv)
+        self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(half, 1))
+        self.D = nn.Parameter(torch.ones(half))
+        self.out_proj = nn.Linear(2 * half, dim, bias=False)
+        self.reset_step_parameters()
+
+    def reset_step_parameters(self, step_min: float = 1e-3, step_max: float = 0.1) -> None:
+        """Draw `dt_proj` as Mamba does: softplus of its bias is log-uniform in [step_min, step_max]."""
+        bound = self.dt_rank**-0.5
+        nn.init.uniform_(self.dt_proj.weight, -bound, bound)
+        with torch.no_grad():
+            low, high = math.log(step_min), math.log(step_max)
+            step = torch.empty_like(self.dt_proj.bias).uniform_(low, high).exp()
+            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix x, (batch, length, dim); the shape stays."""
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        x = F.silu(self.conv1d_x(x))
+        z = F.silu(self.conv1d_z(z))
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        dt, B, C = self.x_proj(x).split(sizes, dim=-1)
+        y = selective_scan(
+            x,
+            self.dt_proj(dt),
+            -torch.exp(self.A_log.float()),
+            B,
+            C,
+            self.D.float(),
+            delta_bias=self.dt_proj.bias.float(),
+            delta_softplus=True,
+            backend=self.scan_backend,
+        )
+        return self.out_proj(torch.cat([y, z], dim=-1))

@@ -1,0 +1,46 @@
+"""The convolutional stem of the plain family: from an image to tokens.
+
+Source: Xiao et al. 2021, arXiv:2106.14881 (a few small convolutions train better than one large
+patch projection). Ours always has four, so that the weights do not depend on the patch size.
+"""
+
+from torch import Tensor, nn
+
+# Patch size -> strides of the four convolutions; the halvings are spread as evenly as they can be.
+STRIDES = {1: (1, 1, 1, 1), 2: (1, 1, 1, 2), 4: (1, 2, 1, 2), 8: (1, 2, 2, 2), 16: (2, 2, 2, 2)}
+PATCH_SIZES = tuple(sorted(STRIDES, reverse=True))
+
+
+class ConvStem(nn.Sequential):
+    """Four 3x3 convolutions of widths stem_dim, stem_dim, 2 stem_dim and embed_dim.
+
+    Each but the last is followed by BatchNorm and GELU. (Normalising each sample instead made the
+    network learn several times more slowly.)
+
+    Args:
+        in_chans: Channels of the image.
+        stem_dim: Channels after the first convolution.
+        embed_dim: Channels of the tokens.
+        patch_size: Pixels per token along each side: 1, 2, 4, 8 or 16.
+
+    Raises:
+        ValueError: patch_size is not one of those.
+    """
+
+    def __init__(self, in_chans: int, stem_dim: int, embed_dim: int, patch_size: int) -> None:
+        if patch_size not in STRIDES:
+            raise ValueError(f"patch_size={patch_size} is not possible; choose one of {PATCH_SIZES}")
+        widths = [in_chans, stem_dim, stem_dim, 2 * stem_dim, embed_dim]
+        layers: list[nn.Module] = []
+        for i, stride in enumerate(STRIDES[patch_size]):
+            is_last = i == 3
+            conv = nn.Conv2d(widths[i], widths[i + 1], 3, stride, padding=1, bias=is_last)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+            layers.append(conv)
+            if not is_last:
+                layers += [nn.BatchNorm2d(widths[i + 1]), nn.GELU()]
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Turn images (N, C, H, W) into a map (N, embed_dim, H / patch_size, W / patch_size)."""
+        return super().forward(x)

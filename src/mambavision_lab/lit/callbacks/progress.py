@@ -1,0 +1,58 @@
+"""Progress on a terminal as a bar, elsewhere as one line per epoch."""
+
+import sys
+import time
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+
+
+def progress_bar(refresh_rate: int = 1) -> ProgressBar:
+    """A rich bar where standard output is a terminal, plain lines where it is a file or a pipe.
+
+    Args:
+        refresh_rate: Steps between two updates of the bar.
+    """
+    return RichProgressBar(refresh_rate=refresh_rate) if sys.stdout.isatty() else EpochLines()
+
+
+class EpochLines(ProgressBar):
+    """Print one line after each training epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started = 0.0
+        self._ended: tuple[int, float] | None = None
+        self._is_enabled = True
+
+    def enable(self) -> None:
+        """Print (rank 0)."""
+        self._is_enabled = True
+
+    def disable(self) -> None:
+        """Keep silent (the other ranks)."""
+        self._is_enabled = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch before, whose training figures are known only now, and note the time."""
+        self._print_epoch(trainer)
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch that ends and how long it took."""
+        self._ended = (trainer.current_epoch, time.perf_counter() - self._started)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the last epoch."""
+        self._print_epoch(trainer)
+
+    def _print_epoch(self, trainer: Trainer) -> None:
+        if self._ended is None or not self._is_enabled:
+            return
+        epoch, seconds = self._ended
+        self._ended = None
+        known = trainer.callback_metrics
+        shown = [name for name in ("train/loss", "val/loss", "val/acc1") if name in known]
+        figures = "  ".join(f"{name} {known[name].item():.4f}" for name in shown)
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        print(f"epoch {epoch + 1}/{total}  {figures}  {seconds:.1f} s", flush=True)

@@ -1,0 +1,68 @@
+"""Images per second of each training epoch and of each test."""
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Throughput(Callback):
+    """Log `train/images_per_s` and `test/images_per_s`, over all processes.
+
+    The time is that of the epoch, loading included and validation not.
+    """
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._seconds = 0.0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start counting."""
+        self._restart(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Count the batch, which is the second argument after the outputs."""
+        self._images += len(args[1][1])
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock while validating."""
+        self._pause(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        self._since = _now(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's rate."""
+        self._log("train", trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start counting."""
+        self._restart(trainer)
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Count the batch."""
+        self._images += len(args[1][1])
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the test's rate."""
+        self._log("test", trainer, pl_module)
+
+    def _restart(self, trainer: Trainer) -> None:
+        self._images, self._seconds, self._since = 0, 0.0, _now(trainer)
+
+    def _pause(self, trainer: Trainer) -> None:
+        self._seconds += _now(trainer) - self._since
+
+    def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._pause(trainer)
+        rate = self._images * trainer.world_size / max(self._seconds, 1e-9)
+        pl_module.log(f"{split}/images_per_s", rate, rank_zero_only=True)
+
+
+def _now(trainer: Trainer) -> float:
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

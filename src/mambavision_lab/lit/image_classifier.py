@@ -1,0 +1,167 @@
+"""The LightningModule that trains and evaluates any image classifier."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageClassifier(LightningModule):
+    """Cross-entropy training with top-1 and top-5 accuracy, accumulated over each epoch.
+
+    Args:
+        net: Maps images (N, C, H, W) to logits (N, num_classes). Parameters named by its
+            `no_weight_decay()`, where it has one, biases and one-dimensional weights do not decay.
+        num_classes: Number of classes.
+        optimizer: Makes the optimizer from parameter groups; a partial with a `weight_decay` keyword
+            decays the groups that may decay. None for evaluation only.
+        scheduler: Makes a schedule stepped per step from (optimizer, num_steps, steps_per_epoch);
+            None keeps the rate constant.
+        label_smoothing: Share of the target spread over all classes, in training only.
+        use_compile: Compile the network in place (checkpoint keys stay).
+        channels_last: Keep images and convolutions in channels-last memory.
+        metadata: Plain values to keep in checkpoints, so that these can be rebuilt alone.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        num_classes: int,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: Callable[..., LRScheduler] | None = None,
+        label_smoothing: float = 0.0,
+        use_compile: bool = False,
+        channels_last: bool = True,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(
+            {"label_smoothing": label_smoothing, "channels_last": channels_last, **(metadata or {})},
+            logger=False,
+        )
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net = net.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.label_smoothing = label_smoothing
+        self.use_compile = use_compile
+        has_top5 = num_classes > 5
+        self.metrics = nn.ModuleDict(
+            {
+                "fit": _metrics(num_classes, has_top5=False),
+                "val": _metrics(num_classes, has_top5),
+                "test": _metrics(num_classes, has_top5),
+            }
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images (N, C, H, W)."""
+        return self.net(images.contiguous(memory_format=self.memory_format))
+
+    def setup(self, stage: str) -> None:
+        """Compile the network, once."""
+        if self.use_compile and self.net._compiled_call_impl is None:
+            self.net.compile()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the smoothed loss of one batch."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self._update("fit", loss, logits, labels)
+        # One value every few steps: a log call costs as much as the rest of Lightning's step.
+        if self.global_step % max(1, self.trainer.log_every_n_steps) == 0:
+            self.log("train/loss_step", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._evaluate("test", batch)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training figures.
+
+        Raises:
+            FloatingPointError: The mean loss is not finite.
+        """
+        loss = self._metrics_of("fit")["loss"].compute()
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"train/loss is {loss.item()} in epoch {self.current_epoch}; "
+                "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
+            )
+        self._log("fit", prefix="train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation figures."""
+        self._log("val", prefix="val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test figures."""
+        self._log("test", prefix="test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Make the optimizer, and the schedule sized from the steps that this trainer will take."""
+        assert self.make_optimizer is not None, "an optimizer is needed to train"
+        weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
+        optimizer = self.make_optimizer(param_groups(self.net, weight_decay))
+        if self.make_scheduler is None:
+            return optimizer
+        num_steps = self.trainer.estimated_stepping_batches
+        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        scheduler = self.make_scheduler(optimizer, num_steps=num_steps, steps_per_epoch=per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _evaluate(self, phase: str, batch: Batch) -> None:
+        images, labels = batch
+        logits = self(images)
+        self._update(phase, F.cross_entropy(logits, labels), logits, labels)
+
+    def _update(self, phase: str, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        for name, metric in self._metrics_of(phase).items():
+            if name == "loss":
+                metric.update(loss.detach(), len(labels))
+            else:
+                metric.update(logits.detach(), labels)
+
+    def _log(self, phase: str, prefix: str) -> None:
+        for name, metric in self._metrics_of(phase).items():
+            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
+
+    def _metrics_of(self, phase: str) -> dict[str, Metric]:
+        return dict(self.metrics[phase].items())  # type: ignore[operator, arg-type]
+
+
+def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
+    """Mean loss, top-1 and, if wanted, top-5 accuracy; states are summed over processes."""
+    metrics = {
+        "loss": MeanMetric(nan_strategy="disable"),
+        "acc1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+    }
+    if has_top5:
+        metrics["acc5"] = MulticlassAccuracy(
+            num_classes, top_k=5, average="micro", validate_args=False
+        )
+    return nn.ModuleDict(metrics)
+
+
+def param_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split a network's parameters into those that weight decay spares and those it acts on."""
+    spared = net.no_weight_decay() if hasattr(net, "no_weight_decay") else ()
+    return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=spared)  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+"""Loggers that need more than their library's constructor."""
+
+import logging
+import socket
+from urllib.parse import urlsplit
+
+from lightning.pytorch.loggers import WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(
+    save_dir: str,
+    project: str,
+    *,
+    name: str | None = None,
+    group: str | None = None,
+    offline: bool | None = None,
+) -> WandbLogger:
+    """A Weights & Biases logger that works offline where there is no key or no network.
+
+    Args:
+        save_dir: Folder that receives the run's `wandb/`.
+        project: Project on the server.
+        name: Name of the run, or None for a drawn one.
+        group: Runs of one group are shown together.
+        offline: None decides by key and network, and says so once.
+    """
+    if offline is None:
+        reason = _why_offline()
+        offline = reason is not None
+        if reason:
+            log.warning("wandb writes offline (%s); upload later with: wandb sync", reason)
+    return WandbLogger(save_dir=save_dir, project=project, name=name, group=group, offline=offline)
+
+
+def _why_offline(timeout_s: float = 3.0) -> str | None:
+    import wandb
+
+    if wandb.setup().settings.mode in ("offline", "disabled"):
+        return "WANDB_MODE says so"
+    if not wandb.api.api_key:
+        return "no API key; run: wandb login"
+    address = urlsplit(wandb.setup().settings.base_url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=timeout_s).close()
+    except OSError as error:
+        return f"{address.hostname} cannot be reached: {error}"
+    return None

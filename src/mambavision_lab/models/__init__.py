@@ -1,0 +1,1 @@
+"""Networks, one file per family; each maps images (N, C, H, W) to logits (N, num_classes)."""

@@ -1,0 +1,206 @@
+"""The plain family: one resolution throughout, Mamba and attention blocks in one stack.
+
+A convolutional stem turns the image into tokens, pre-norm residual blocks mix them, mean pooling and
+a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kautz 2024,
+arXiv:2407.08083), the rest follows ViT (Dosovitskiy et al. 2020, arXiv:2010.11929).
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mambavision_lab.layers.attention import Attention
+from mambavision_lab.layers.block import Block
+from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
+
+Pattern = Literal["alternating", "mamba_first"]
+
+
+class PlainMambaVision(nn.Module):
+    """Classify images with one stack of Mamba and attention blocks.
+
+    Args:
+        num_classes: Outputs of the head; 0 leaves the head out.
+        in_chans: Channels of the images.
+        image_size: Pixels per side for which the position embedding is made; other sizes may be
+            given at run time.
+        patch_size: Pixels per token and side, 1, 2, 4, 8 or 16; None follows the image: the largest
+            that divides it and leaves at least seven tokens a side (16 at 224, 4 at 32 and 28).
+        stem_dim: Channels after the stem's first convolution.
+        embed_dim: Channels of the tokens.
+        depth: Number of blocks.
+        num_heads: Heads of the attention blocks; must divide embed_dim.
+        mlp_ratio: Hidden width of the MLPs as a multiple of embed_dim.
+        mamba_ratio: Share of blocks that mix with Mamba, 0 (a ViT) to 1 (linear in the tokens).
+        pattern: "alternating" (Mamba, attention, Mamba, ...) or "mamba_first".
+        d_state: State size of the scan.
+        d_conv: Kernel of the mixer's convolutions, in tokens.
+        expand: Inner width of the mixer as a multiple of embed_dim.
+        qkv_bias: Whether the attention's input projection has a bias.
+        drop_rate: Dropout before the head and in the MLPs and attention outputs.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Stochastic depth of the last block; rises linearly from 0.
+        use_checkpointing: Recompute each block in the backward pass to save memory.
+        scan_backend: "auto" or a backend of `selective_scan`.
+
+    Raises:
+        ValueError: A size does not fit another; the message names both.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        image_size: int = 224,
+        patch_size: int | None = None,
+        stem_dim: int = 48,
+        embed_dim: int = 192,
+        depth: int = 6,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        mamba_ratio: float = 0.5,
+        pattern: Pattern = "alternating",
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: float = 2,
+        qkv_bias: bool = True,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        use_checkpointing: bool = False,
+        scan_backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_features = embed_dim
+        self.patch_size = default_patch_size(image_size) if patch_size is None else patch_size
+        self.use_checkpointing = use_checkpointing
+        self.stem = ConvStem(in_chans, stem_dim, embed_dim, self.patch_size)
+        rows, columns = self._grid(image_size, image_size)
+        self.pos_embed = nn.Parameter(torch.empty(1, embed_dim, rows, columns))
+        self.blocks = nn.ModuleList()
+        for i, is_mamba in enumerate(mamba_blocks(depth, mamba_ratio, pattern)):
+            mixer: nn.Module
+            if is_mamba:
+                mixer = MambaVisionMixer(
+                    embed_dim,
+                    d_state=d_state,
+                    d_conv=d_conv,
+                    expand=expand,
+                    scan_backend=scan_backend,
+                )
+            else:
+                mixer = Attention(
+                    embed_dim,
+                    num_heads=num_heads,
+                    qkv_bias=qkv_bias,
+                    attn_drop=attn_drop_rate,
+                    proj_drop=drop_rate,
+                )
+            block = Block(
+                embed_dim,
+                mixer,
+                mlp_ratio=mlp_ratio,
+                drop=drop_rate,
+                drop_path=drop_path_rate * i / max(1, depth - 1),
+            )
+            self.blocks.append(block)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.head_drop = nn.Dropout(drop_rate)
+        self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
+        self._init_weights()
+        self.register_load_state_dict_pre_hook(_resize_loaded_pos_embed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images x (N, C, H, W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return normalised tokens (N, length, embed_dim), rows first, for images (N, C, H, W).
+
+        Raises:
+            ValueError: H or W is not a multiple of the patch size.
+        """
+        grid = self._grid(*x.shape[-2:])
+        x = self.stem(x) + resize_pos_embed(self.pos_embed, grid)
+        x = x.flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            if self.use_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.norm(x)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool tokens (N, length, embed_dim) and classify; pre_logits stops before the classifier."""
+        x = self.head_drop(x.mean(dim=1))
+        return x if pre_logits else self.head(x)
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay should leave alone, beyond biases and norms."""
+        names = {name for name, _ in self.named_parameters() if name.endswith((".A_log", ".D"))}
+        return names | {"pos_embed"}
+
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        patch = self.patch_size
+        if height % patch or width % patch or not height or not width:
+            below, above = (
+                " x ".join(str(max(patch, patch * f(side, patch))) for side in (height, width))
+                for f in (lambda n, p: n // p, lambda n, p: -(-n // p))
+            )
+            raise ValueError(
+                f"image of {height} x {width} pixels: both sides must be multiples of the patch size "
+                f"{patch}; the next sizes that fit are {below} and {above}"
+            )
+        return height // patch, width // patch
+
+    def _init_weights(self) -> None:
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for name, module in self.named_modules():
+            # dt_proj keeps the scale that Mamba gives to its step sizes.
+            if isinstance(module, nn.Linear) and not name.endswith("dt_proj"):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+def default_patch_size(image_size: int) -> int:
+    """The largest patch that divides the image and leaves at least seven tokens a side."""
+    fitting = (p for p in PATCH_SIZES if image_size % p == 0 and image_size // p >= 7)
+    return next(fitting, 1)
+
+
+def mamba_blocks(depth: int, mamba_ratio: float, pattern: Pattern) -> list[bool]:
+    """Say for each block whether it mixes with Mamba; round(mamba_ratio * depth) of them do.
+
+    Raises:
+        ValueError: mamba_ratio is outside 0 ... 1, or the pattern is unknown.
+    """
+    if not 0 <= mamba_ratio <= 1:
+        raise ValueError(f"mamba_ratio={mamba_ratio} must lie between 0 and 1")
+    count = round(mamba_ratio * depth)
+    if pattern == "mamba_first":
+        return [i < count for i in range(depth)]
+    if pattern == "alternating":  # spread evenly, Mamba first
+        return [-(-(i + 1) * count // depth) > -(-i * count // depth) for i in range(depth)]
+    raise ValueError(f"pattern={pattern!r} is unknown; choose 'alternating' or 'mamba_first'")
+
+
+def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Interpolate a position embedding (1, dim, rows, columns) to another grid (bicubic)."""
+    if tuple(pos_embed.shape[-2:]) == grid:
+        return pos_embed
+    wide = F.interpolate(pos_embed.float(), grid, mode="bicubic", antialias=True)
+    return wide.to(pos_embed.dtype)
+
+
+def _resize_loaded_pos_embed(module: PlainMambaVision, state_dict, prefix, *_) -> None:
+    key = prefix + "pos_embed"
+    loaded, own = state_dict.get(key), module.pos_embed
+    if loaded is not None and loaded.ndim == 4 and loaded.shape[:2] == own.shape[:2]:
+        state_dict[key] = resize_pos_embed(loaded, (own.shape[2], own.shape[3]))

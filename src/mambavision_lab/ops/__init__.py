@@ -1,0 +1,1 @@
+"""Numerical operators, each with a slow reference and faster backends."""

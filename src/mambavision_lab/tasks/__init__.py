@@ -1,0 +1,1 @@
+"""The logic behind the entry points, one task per file."""

@@ -1,0 +1,43 @@
+"""Evaluate a checkpoint on a test split."""
+
+from omegaconf import DictConfig
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
+from mambavision_lab.tasks.checkpoint import load_checkpoint
+from mambavision_lab.tasks.console import print_results
+
+
+def evaluate(cfg: DictConfig) -> float:
+    """Test the network of a checkpoint and write the figures to `metrics.json`.
+
+    Args:
+        cfg: The composed config, as in `configs/eval.yaml`; the network is the one that was trained.
+
+    Returns:
+        Top-1 accuracy.
+
+    Raises:
+        ConfigError: The checkpoint does not fit the network, or the data have unknown classes.
+    """
+    checkpoint = load_checkpoint(cfg.ckpt_path)
+    class_names = checkpoint["hyper_parameters"]["data"]["class_names"]
+    data = build_data(cfg)
+    data.use_classes(class_names)
+    classifier = build_classifier(cfg, build_net(cfg), len(class_names))
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: does not fit the network ({reason}); "
+            "leave the model as it was trained"
+        ) from error
+    trainer = build_trainer(cfg)
+    folder = open_run_folder(cfg, is_latest=False)
+    (metrics,) = trainer.test(classifier, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in metrics.items()}
+    write_json(metrics, folder / "metrics.json")
+    print_results(f"{cfg.run.name}: {cfg.ckpt_path}", metrics, folder)
+    return metrics["test/acc1"]

@@ -1,0 +1,103 @@
+"""Train a network, then validate and test its best checkpoint."""
+
+import logging
+from pathlib import Path
+
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from omegaconf import DictConfig
+
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.tasks.build import (
+    build,
+    build_classifier,
+    build_data,
+    build_net,
+    build_trainer,
+    device_name,
+    metadata,
+)
+from mambavision_lab.tasks.console import human_count, print_panel, print_results, short_path
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Fit, then validate and test the best checkpoint, and write the figures to `metrics.json`.
+
+    Args:
+        cfg: The composed config, as in `configs/train.yaml`.
+
+    Returns:
+        The figure named by `cfg.optimized_metric`.
+
+    Raises:
+        ConfigError: A setting or the data cannot be used.
+    """
+    if cfg.seed is not None:
+        seed_everything(cfg.seed, workers=True, verbose=False)
+    data = build_data(cfg)
+    data.setup("fit")
+    classifier = build_classifier(
+        cfg,
+        build_net(cfg),
+        data.num_classes,
+        optimizer=build(cfg.optimizer, "optimizer"),
+        scheduler=build(cfg.scheduler, "scheduler"),
+        metadata=metadata(cfg, data),
+    )
+    trainer = build_trainer(cfg)
+    folder = open_run_folder(cfg, is_latest=True)
+    _print_start(cfg, trainer, classifier, data, folder)
+    trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path)
+    metrics = _final_metrics(trainer, classifier, data)
+    write_json(metrics, folder / "metrics.json")
+    print_results(cfg.name, metrics, folder)
+    if cfg.optimized_metric not in metrics:
+        raise ConfigError(
+            f"optimized_metric={cfg.optimized_metric}: this run has no such figure; "
+            f"choose one of {', '.join(metrics)}"
+        )
+    return metrics[cfg.optimized_metric]
+
+
+def _final_metrics(
+    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
+) -> dict[str, float]:
+    """Figures of the best checkpoint on val and test, or of the last weights where none was kept."""
+    keeper = trainer.checkpoint_callback
+    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
+    metrics: dict[str, float] = {}
+    for evaluate in (trainer.validate, trainer.test):
+        (figures,) = evaluate(
+            classifier, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True
+        )
+        metrics |= figures
+    return metrics
+
+
+def _print_start(
+    cfg: DictConfig,
+    trainer: Trainer,
+    classifier: ImageClassifier,
+    data: ImageDataModule,
+    folder: Path,
+) -> None:
+    splits = data.splits
+    sizes = " / ".join(f"{len(part):,}" for part in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
+    num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
+    facts = {
+        "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
+        "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
+        f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
+        "training": f"{trainer.max_epochs} epochs, batch {data.batch_size}, "
+        f"{classifier.make_optimizer.func.__name__ if classifier.make_optimizer else ''} "
+        f"lr {cfg.optimizer.get('lr')}, precision {trainer.precision}, seed {cfg.seed}",
+        "device": device_name(trainer),
+        "folder": short_path(folder),
+    }
+    print_panel(f"train {cfg.name}", facts)
+    log.info("; ".join(f"{label}: {fact}" for label, fact in facts.items()))
