@@ -78,9 +78,7 @@ class ImageFolderDataModule(ImageDataModule):
         )
 
     def _hold_out(self, items: Items) -> tuple[Items, Items]:
-        kept, held_out = split_by_class(
-            [label for _, label in items], self.val_fraction, self.seed
-        )
+        kept, held_out = split_by_class([label for _, label in items], self.val_fraction, self.seed)
         if not len(held_out):
             raise ConfigError(
                 f"data.root={self.root}: no class has two images, so none can be held out; "

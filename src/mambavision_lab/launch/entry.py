@@ -55,9 +55,10 @@ def run(task: Task, config_name: str) -> None:
     """
     prepare()
     arguments = get_args_parser().parse_args()
-    wants_run = not any(
-        (arguments.help, arguments.hydra_help, arguments.cfg, arguments.info)
-    ) and not arguments.shell_completion
+    wants_run = (
+        not any((arguments.help, arguments.hydra_help, arguments.cfg, arguments.info))
+        and not arguments.shell_completion
+    )
     if config_name == "eval":
         _use_snapshot(arguments.overrides, wants_run)
     if wants_run:
@@ -140,5 +141,3 @@ def _without_values(config_name: str, overrides: list[str]) -> DictConfig | None
         return hydra.compose(config_name, overrides=chosen)
     except HydraException:
         return None
-
-

@@ -29,7 +29,10 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
         else:
             scalars[str(key)] = cfg[key]
     (folder / "run").mkdir(exist_ok=True)
-    _save({key: value for key, value in scalars.items() if key == "name"}, folder / "run" / "as_trained.yaml")
+    _save(
+        {key: value for key, value in scalars.items() if key == "name"},
+        folder / "run" / "as_trained.yaml",
+    )
     defaults = [*({node: "snapshot"} for node in nodes), "_self_"]
     _save({"defaults": defaults, **scalars}, folder / "snapshot.yaml")
 

@@ -32,7 +32,9 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         if dim % num_heads:
-            raise ValueError(f"num_heads={num_heads} does not divide the width {dim}; choose a divisor")
+            raise ValueError(
+                f"num_heads={num_heads} does not divide the width {dim}; choose a divisor"
+            )
         self.num_heads = num_heads
         self.attn_drop = attn_drop
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)

@@ -29,7 +29,9 @@ class ConvStem(nn.Sequential):
 
     def __init__(self, in_chans: int, stem_dim: int, embed_dim: int, patch_size: int) -> None:
         if patch_size not in STRIDES:
-            raise ValueError(f"patch_size={patch_size} is not possible; choose one of {PATCH_SIZES}")
+            raise ValueError(
+                f"patch_size={patch_size} is not possible; choose one of {PATCH_SIZES}"
+            )
         widths = [in_chans, stem_dim, stem_dim, 2 * stem_dim, embed_dim]
         layers: list[nn.Module] = []
         for i, stride in enumerate(STRIDES[patch_size]):

@@ -48,7 +48,11 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(
-            {"label_smoothing": label_smoothing, "channels_last": channels_last, **(metadata or {})},
+            {
+                "label_smoothing": label_smoothing,
+                "channels_last": channels_last,
+                **(metadata or {}),
+            },
             logger=False,
         )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -126,7 +130,10 @@ class ImageClassifier(LightningModule):
         num_steps = self.trainer.estimated_stepping_batches
         per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         scheduler = self.make_scheduler(optimizer, num_steps=num_steps, steps_per_epoch=per_epoch)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def _evaluate(self, phase: str, batch: Batch) -> None:
         images, labels = batch

@@ -104,8 +104,10 @@ def device_name(trainer: Trainer) -> str:
 
 def _quieten() -> None:
     """Send Lightning's messages to the run's log alone, and silence hints that do not apply here."""
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).handlers.clear()
+    for library in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(library)
+        logger.handlers.clear()
+        logger.propagate = True
     for message in (
         # Data in memory are fetched faster without worker processes.
         ".*does not have many workers.*",

@@ -22,6 +22,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ConfigError(f"ckpt_path={path}: is no checkpoint ({reason}); {wanted}") from error
-    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= set(checkpoint):
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters"} <= set(
+        checkpoint
+    ):
         raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")
     return checkpoint

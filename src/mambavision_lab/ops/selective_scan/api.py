@@ -136,7 +136,9 @@ def _shapes(tensors: dict[str, Tensor]) -> str:
 def _choose(backend: str, u: Tensor, A: Tensor) -> str:
     if backend != "auto":
         if backend not in _ORDER:
-            raise ValueError(f"backend {backend!r} is unknown; choose auto or one of {list(_ORDER)}")
+            raise ValueError(
+                f"backend {backend!r} is unknown; choose auto or one of {list(_ORDER)}"
+            )
         if reason := _why_not(_ORDER[backend], u, A):
             raise BackendUnavailableError(f"backend {backend!r} cannot take this call: {reason}")
         return backend
