@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
@@ -207,10 +208,16 @@ class ImageDataModule(LightningDataModule):
         workers = self.num_workers
         if workers is None:
             workers = 0 if in_memory else min(available_cores(), MAX_AUTO_WORKERS)
+        sampler = None
+        if not shuffle and self.trainer is not None and self.trainer.world_size > 1:
+            # Lightning's default repeats images so that all processes get equally many.
+            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+            sampler = UnrepeatedDistributedSampler(data, shuffle=False, **ranks)
         return DataLoader(
             data,
             batch_size=self.batch_size,
             shuffle=shuffle,
+            sampler=sampler,
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -219,7 +226,7 @@ class ImageDataModule(LightningDataModule):
         )
 
 
-def _as_fetched(batch: Batch) -> Batch:
+def _as_fetched(batch: Any) -> Any:
     return batch
 
 

@@ -2,8 +2,8 @@
 
 import ast
 import difflib
-import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -33,7 +33,7 @@ def check_config(cfg: DictConfig) -> None:
     for path, node in _target_nodes(resolved, ""):
         _check_node(path, node)
     checkpoint = resolved.get("ckpt_path")
-    if checkpoint is not None and not os.path.isfile(checkpoint):
+    if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(
             f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "
             "logs/latest/checkpoints/best.ckpt"

@@ -18,7 +18,7 @@ def collect(seed: int | None) -> dict[str, Any]:
     return {
         "time": datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "seed": seed,
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),

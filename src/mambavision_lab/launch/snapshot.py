@@ -6,6 +6,7 @@ every value filled in, for what must stay as it was.
 """
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -58,5 +59,5 @@ def find_snapshot(path: str) -> Path:
     )
 
 
-def _save(content: object, path: Path) -> None:
+def _save(content: Any, path: Path) -> None:
     path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))

@@ -1,6 +1,6 @@
 """Make networks in Python by name; their sizes are those of `configs/model/`."""
 
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
@@ -30,10 +30,7 @@ def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> PlainM
 
 def _create(variant: str, num_classes: int, options: dict[str, Any]) -> PlainMambaVision:
     config = OmegaConf.load(configs_folder() / "model" / f"{variant}.yaml")
+    values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
     # What a config takes from its data set (an interpolation) is left to the caller or the default.
-    sizes = {
-        key: config[key]
-        for key in config
-        if key != "_target_" and not OmegaConf.is_interpolation(config, key)
-    }
+    sizes = {k: v for k, v in values.items() if k != "_target_" and not str(v).startswith("${")}
     return PlainMambaVision(**{**sizes, "num_classes": num_classes, **options})

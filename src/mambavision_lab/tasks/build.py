@@ -103,7 +103,7 @@ def device_name(trainer: Trainer) -> str:
 
 
 def _quieten() -> None:
-    """Send Lightning's messages to the run's log alone, and silence hints that do not apply here."""
+    """Send Lightning's messages to the run's log alone, and silence hints that do not apply."""
     for library in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(library)
         logger.handlers.clear()
@@ -115,6 +115,10 @@ def _quieten() -> None:
         ".*is smaller than the logging interval.*",
         # The run folder already has its config and log; nothing in it is deleted.
         ".*Experiment logs directory.*exists and is not empty.*",
+        # Evaluation uses a sampler that repeats nothing.
+        ".*Using `DistributedSampler` with the dataloaders.*",
+        # A kernel of width 1 has no stride that could matter.
+        ".*Grad strides do not match bucket view strides.*",
         # Lightning's own use of a torch function that was renamed.
         ".*LeafSpec.*is deprecated.*",
     ):

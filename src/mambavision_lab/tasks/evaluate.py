@@ -13,7 +13,7 @@ def evaluate(cfg: DictConfig) -> float:
     """Test the network of a checkpoint and write the figures to `metrics.json`.
 
     Args:
-        cfg: The composed config, as in `configs/eval.yaml`; the network is the one that was trained.
+        cfg: The composed config, as in `configs/eval.yaml`; the network is the trained one.
 
     Returns:
         Top-1 accuracy.

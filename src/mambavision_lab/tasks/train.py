@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.processes import num_local_processes, run_in_processes
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.tasks.build import (
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> float | None:
     """Fit, then validate and test the best checkpoint, and write the figures to `metrics.json`.
 
+    Runs in as many local processes as the trainer has devices.
+
     Args:
         cfg: The composed config, as in `configs/train.yaml`.
 
@@ -37,6 +40,14 @@ def train(cfg: DictConfig) -> float | None:
     Raises:
         ConfigError: A setting or the data cannot be used.
     """
+    num_processes = num_local_processes(cfg)
+    if num_processes == 1:
+        return _train(cfg)
+    build_data(cfg).prepare_data()  # once, before the workers look for the files
+    return run_in_processes(_train, cfg, num_processes)
+
+
+def _train(cfg: DictConfig) -> float | None:
     if cfg.seed is not None:
         seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
@@ -50,12 +61,15 @@ def train(cfg: DictConfig) -> float | None:
         metadata=metadata(cfg, data),
     )
     trainer = build_trainer(cfg)
-    folder = open_run_folder(cfg, is_latest=True)
-    _print_start(cfg, trainer, classifier, data, folder)
-    trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path)
+    folder = Path(cfg.paths.output_dir)
+    if trainer.is_global_zero:
+        open_run_folder(cfg, is_latest=True)
+        _print_start(cfg, trainer, classifier, data, folder)
+    trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
     metrics = _final_metrics(trainer, classifier, data)
-    write_json(metrics, folder / "metrics.json")
-    print_results(cfg.name, metrics, folder)
+    if trainer.is_global_zero:
+        write_json(metrics, folder / "metrics.json")
+        print_results(cfg.name, metrics, folder)
     if cfg.optimized_metric not in metrics:
         raise ConfigError(
             f"optimized_metric={cfg.optimized_metric}: this run has no such figure; "
@@ -67,7 +81,7 @@ def train(cfg: DictConfig) -> float | None:
 def _final_metrics(
     trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
 ) -> dict[str, float]:
-    """Figures of the best checkpoint on val and test, or of the last weights where none was kept."""
+    """Figures of the best checkpoint on val and test; of the last weights where none was kept."""
     keeper = trainer.checkpoint_callback
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     metrics: dict[str, float] = {}
@@ -94,7 +108,7 @@ def _print_start(
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
         f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
         "training": f"{trainer.max_epochs} epochs, batch {data.batch_size}, "
-        f"{classifier.make_optimizer.func.__name__ if classifier.make_optimizer else ''} "
+        f"{cfg.optimizer._target_.rpartition('.')[2]} "
         f"lr {cfg.optimizer.get('lr')}, precision {trainer.precision}, seed {cfg.seed}",
         "device": device_name(trainer),
         "folder": short_path(folder),

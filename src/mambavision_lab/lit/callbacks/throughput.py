@@ -59,7 +59,7 @@ class Throughput(Callback):
     def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
         self._pause(trainer)
         rate = self._images * trainer.world_size / max(self._seconds, 1e-9)
-        pl_module.log(f"{split}/images_per_s", rate, rank_zero_only=True)
+        pl_module.log(f"{split}/images_per_s", rate, sync_dist=True)
 
 
 def _now(trainer: Trainer) -> float:

@@ -77,14 +77,13 @@ def scan_backward(
     grad_y: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of u, delta, A, B and C."""
-    length = u.shape[1]
     steps = _chunk_steps(u, A)
     rates = A.t().contiguous()
     grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (u, delta, B, C)]
     grad_rates = torch.zeros_like(rates)
     du, ddelta, dB, dC = _time_first(*grads)
     grad_y, u, delta, B, C = _time_first(grad_y, u, delta, B, C)
-    carry = torch.zeros_like(starts[0]) if length else None
+    carry = starts.new_zeros(starts.shape[1:])
     for chunk in reversed(range(starts.shape[0])):
         part = slice(chunk * steps, (chunk + 1) * steps)
         u_k, delta_k, B_k, C_k, grad_k = u[part], delta[part], B[part], C[part], grad_y[part]
