@@ -32,6 +32,12 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     for path, node in _target_nodes(resolved, ""):
         _check_node(path, node)
+    outputs, num_classes = (resolved[key].get("num_classes") for key in ("model", "data"))
+    if outputs is not None and num_classes is not None and outputs < num_classes:
+        raise ConfigError(
+            f"model.num_classes={outputs}, but the data have {num_classes} classes; "
+            "leave model.num_classes as it is"
+        )
     checkpoint = resolved.get("ckpt_path")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(
@@ -93,6 +99,8 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
             yield "None"
         case ast.Name(id=name) if name in _SIMPLE:
             yield name
+        case ast.Name(id="Tensor"):  # no value in a config is one
+            return
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             yield from _alternatives(left)
             yield from _alternatives(right)

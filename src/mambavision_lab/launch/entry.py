@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -16,6 +16,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,12 +40,17 @@ def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
             try:
                 run(task, config_name)
             except ConfigError as error:
-                print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-                sys.exit(2)
+                refuse(error)
 
         return main
 
     return decorate
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """Print why the command cannot be run, on one line, and exit with status 2."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    sys.exit(2)
 
 
 def run(task: Task, config_name: str) -> None:
@@ -64,11 +70,21 @@ def run(task: Task, config_name: str) -> None:
     if wants_run:
         for overrides in _jobs(arguments.overrides, bool(arguments.multirun)):
             check_job(config_name, overrides)
+
+    @wraps(task)
+    def job(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except ConfigError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # the sweep goes on and reports at its end
+            refuse(error)
+
     # Let exceptions through; Hydra would otherwise shorten tracebacks and choose the exit status.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=config_name)(
-            task
+            job
         )()
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, ConfigError):

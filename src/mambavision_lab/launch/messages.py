@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
-    MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
@@ -23,13 +22,13 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
         composed: The config without the user's overrides, from which suggestions are drawn.
     """
     chain = list(_chain(error))
+    for cause in chain:  # also when the missing value is met while another refers to it
+        if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(cause)):
+            return f"{missing[1]} is missing; give {missing[1]}=VALUE"
     for cause in chain:
         if isinstance(cause, ConfigError):
             return str(cause)
     for cause in chain:
-        if isinstance(cause, MissingMandatoryValue):
-            key = _full_key(cause)
-            return f"{key} is missing; give {key}=VALUE"
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):
             return _unknown_key(_full_key(cause), composed)
         if isinstance(cause, MissingConfigException) and cause.options is not None:

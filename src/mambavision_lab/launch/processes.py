@@ -70,7 +70,7 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int) -> Any:
 
 
 def _work(task: Task, cfg: DictConfig, hydra_cfg: DictConfig, argv: list[str]) -> Any:
-    from mambavision_lab.launch.entry import prepare
+    from mambavision_lab.launch.entry import prepare, refuse
 
     sys.argv = argv
     setup_globals()
@@ -83,7 +83,7 @@ def _work(task: Task, cfg: DictConfig, hydra_cfg: DictConfig, argv: list[str]) -
         return task(cfg)
     except ConfigError as error:
         if rank == 0:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+            refuse(error)
         sys.exit(2)
     except Exception:
         print(f"rank {rank} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)

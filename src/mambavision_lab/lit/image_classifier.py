@@ -139,6 +139,10 @@ class ImageClassifier(LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
+    def metric_names(self) -> list[str]:
+        """Names of the figures that validation and test give, such as `val/acc1`."""
+        return [f"{phase}/{name}" for phase in ("val", "test") for name in self._metrics_of(phase)]
+
     def _evaluate(self, phase: str, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)

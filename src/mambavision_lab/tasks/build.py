@@ -78,6 +78,11 @@ def build_trainer(cfg: DictConfig) -> Trainer:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
     """
     _quieten()
+    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={cfg.trainer.accelerator}: no GPU can be used here "
+            "(torch.cuda.is_available() is false); choose trainer=auto or trainer=cpu"
+        )
     loggers: list[Logger] = [
         build(node, f"logger.{name}") for name, node in (cfg.logger or {}).items()
     ]

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.lit.image_classifier import ImageClassifier
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -27,3 +28,18 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     ):
         raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")
     return checkpoint
+
+
+def load_weights(classifier: ImageClassifier, checkpoint: dict[str, Any], path: str) -> None:
+    """Load a checkpoint's weights.
+
+    Raises:
+        ConfigError: They are those of another network.
+    """
+    try:
+        classifier.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"ckpt_path={path}: does not fit the network ({reason}); give the model it was trained with"
+        ) from error

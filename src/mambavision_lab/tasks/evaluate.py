@@ -2,10 +2,9 @@
 
 from omegaconf import DictConfig
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
 from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
-from mambavision_lab.tasks.checkpoint import load_checkpoint
+from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import print_results
 
 
@@ -26,14 +25,7 @@ def evaluate(cfg: DictConfig) -> float:
     data = build_data(cfg)
     data.use_classes(class_names)
     classifier = build_classifier(cfg, build_net(cfg), len(class_names))
-    try:
-        classifier.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: does not fit the network ({reason}); "
-            "leave the model as it was trained"
-        ) from error
+    load_weights(classifier, checkpoint, cfg.ckpt_path)
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
     (metrics,) = trainer.test(classifier, datamodule=data, verbose=False)

@@ -21,6 +21,7 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
+from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import human_count, print_panel, print_results, short_path
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,14 @@ def _train(cfg: DictConfig) -> float | None:
         scheduler=build(cfg.scheduler, "scheduler"),
         metadata=metadata(cfg, data),
     )
+    known = classifier.metric_names()
+    if cfg.optimized_metric not in known:
+        raise ConfigError(
+            f"optimized_metric={cfg.optimized_metric}: there is no such figure; "
+            f"choose one of {', '.join(known)}"
+        )
+    if cfg.ckpt_path is not None:
+        load_weights(classifier, load_checkpoint(cfg.ckpt_path), cfg.ckpt_path)
     trainer = build_trainer(cfg)
     folder = Path(cfg.paths.output_dir)
     if trainer.is_global_zero:
@@ -70,11 +79,6 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         write_json(metrics, folder / "metrics.json")
         print_results(cfg.name, metrics, folder)
-    if cfg.optimized_metric not in metrics:
-        raise ConfigError(
-            f"optimized_metric={cfg.optimized_metric}: this run has no such figure; "
-            f"choose one of {', '.join(metrics)}"
-        )
     return metrics[cfg.optimized_metric]
 
 

@@ -1,0 +1,64 @@
+"""Fixtures that several test folders share."""
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from mambavision_lab.models.plain import PlainMambaVision
+
+TOY_OPTIONS = {
+    "num_classes": 3,
+    "in_chans": 2,
+    "image_size": 16,
+    "patch_size": 4,
+    "stem_dim": 4,
+    "embed_dim": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "mlp_ratio": 2,
+    "d_state": 4,
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_net():
+    """Make a toy network of the plain family, with one Mamba and one attention block."""
+    return lambda **options: PlainMambaVision(**{**TOY_OPTIONS, **options})
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """Make a silent trainer on the CPU that writes nothing."""
+    silent = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "default_root_dir": tmp_path,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return lambda **options: Trainer(**{**silent, **options})
+
+
+@pytest.fixture
+def nan_buffers():
+    """Fill every uninitialised buffer with NaN, so that reading one shows."""
+    was_on, was_strict = (
+        torch.are_deterministic_algorithms_enabled(),
+        not torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    was_filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert torch.empty(4).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(was_on, warn_only=not was_strict)
+    torch.utils.deterministic.fill_uninitialized_memory = was_filled
