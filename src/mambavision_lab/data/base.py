@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.errors import ConfigError
@@ -208,16 +209,21 @@ class ImageDataModule(LightningDataModule):
         workers = self.num_workers
         if workers is None:
             workers = 0 if in_memory else min(available_cores(), MAX_AUTO_WORKERS)
-        sampler = None
-        if not shuffle and self.trainer is not None and self.trainer.world_size > 1:
-            # Lightning's default repeats images so that all processes get equally many.
-            ranks = {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-            sampler = UnrepeatedDistributedSampler(data, shuffle=False, **ranks)
+        # The same samplers for one process and for many: the order follows from seed and epoch alone,
+        # and in evaluation nothing is repeated to give all processes equally many images.
+        make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
+        sampler: DistributedSampler = make_sampler(
+            data,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            shuffle=shuffle,
+            seed=torch.initial_seed() % 2**32,
+        )
         return DataLoader(
             data,
             batch_size=self.batch_size,
-            shuffle=shuffle,
             sampler=sampler,
+            generator=torch.Generator().manual_seed(torch.initial_seed()),
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,

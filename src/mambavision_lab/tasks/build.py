@@ -71,8 +71,8 @@ def build_classifier(
     )
 
 
-def build_trainer(cfg: DictConfig) -> Trainer:
-    """Make the trainer with its loggers and callbacks.
+def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
+    """Make the trainer with its loggers and callbacks, and extra ones.
 
     Raises:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
@@ -89,6 +89,7 @@ def build_trainer(cfg: DictConfig) -> Trainer:
     callbacks: list[Callback] = [
         build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()
     ]
+    callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
     return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)

@@ -1,6 +1,7 @@
 """Train a network, then validate and test its best checkpoint."""
 
 import logging
+import secrets
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
@@ -11,6 +12,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.processes import num_local_processes, run_in_processes
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.tasks.build import (
     build,
@@ -41,6 +43,11 @@ def train(cfg: DictConfig) -> float | None:
     Raises:
         ConfigError: A setting or the data cannot be used.
     """
+    if cfg.seed is None:
+        cfg.seed = secrets.randbelow(2**31)  # drawn here, so that it is recorded and shared
+    if cfg.ckpt_path is not None:
+        # A link such as logs/latest will point at this run before the file is read.
+        cfg.ckpt_path = str(Path(cfg.ckpt_path).resolve())
     num_processes = num_local_processes(cfg)
     if num_processes == 1:
         return _train(cfg)
@@ -49,8 +56,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _train(cfg: DictConfig) -> float | None:
-    if cfg.seed is not None:
-        seed_everything(cfg.seed, workers=True, verbose=False)
+    seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     data.setup("fit")
     classifier = build_classifier(
@@ -69,7 +75,7 @@ def _train(cfg: DictConfig) -> float | None:
         )
     if cfg.ckpt_path is not None:
         load_weights(classifier, load_checkpoint(cfg.ckpt_path), cfg.ckpt_path)
-    trainer = build_trainer(cfg)
+    trainer = build_trainer(cfg, EpochSeed(cfg.seed))
     folder = Path(cfg.paths.output_dir)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
