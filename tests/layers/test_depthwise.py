@@ -6,6 +6,7 @@ from torch import nn
 from mambavision_lab.layers.depthwise import DepthwiseConv1d
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("length", [1, 2, 9])
 @pytest.mark.parametrize("d_conv", [1, 2, 3, 4, 5])
 def test_depthwise_conv_matches_conv1d(d_conv, length):
