@@ -79,9 +79,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
-    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}", folder
@@ -134,7 +132,9 @@ def cifar_archive(
 def write_images() -> Callable[..., Path]:
     """Write class folders with `num` images each, of one colour each; returns the folder."""
 
-    def write(folder: Path, num: int, class_names: str = "ant bee cat", suffix: str = "png") -> Path:
+    def write(
+        folder: Path, num: int, class_names: str = "ant bee cat", suffix: str = "png"
+    ) -> Path:
         for k, name in enumerate(class_names.split()):
             (folder / name).mkdir(parents=True)
             for i in range(num):
@@ -146,5 +146,8 @@ def write_images() -> Callable[..., Path]:
 
 
 @pytest.fixture(autouse=True)
-def _fixed_randomness() -> None:
+def _same_for_every_test() -> Iterator[None]:
     torch.manual_seed(0)
+    torch.set_warn_always(True)  # not only in the first test that meets a warning
+    yield
+    torch.set_warn_always(False)

@@ -21,7 +21,7 @@ def test_digits_splits_hold_every_image_once(digits, image_counts):
     counts = image_counts(make().splits)
     scaled = np.round(digits.images * 255 / 16).astype(np.uint8)
     assert sum(counts.values(), Counter()) == Counter(image.tobytes() for image in scaled)
-    assert [count.total() for count in counts.values()] == [1294, 143, 360]
+    assert [count.total() for count in counts.values()] == [1295, 143, 359]
     assert len(set().union(*counts.values())) == 1797  # no digit is there twice
 
 

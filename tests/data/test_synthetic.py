@@ -70,7 +70,9 @@ def test_synthetic_images_of_a_class_differ():
     for label in range(10):
         members = train.images[train.labels == label].float().flatten(1)
         apart = torch.cdist(members, members) / members.shape[1] ** 0.5
-        assert apart[~torch.eye(len(members), dtype=torch.bool)].min() > 10  # of 255, root mean square
+        assert (
+            apart[~torch.eye(len(members), dtype=torch.bool)].min() > 10
+        )  # of 255, root mean square
 
 
 def test_synthetic_mean_colour_does_not_give_the_class_away():

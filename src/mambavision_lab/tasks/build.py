@@ -121,6 +121,10 @@ def _quieten() -> None:
         ".*is smaller than the logging interval.*",
         # The run folder already has its config and log; nothing in it is deleted.
         ".*Experiment logs directory.*exists and is not empty.*",
+        # A run that goes on from a checkpoint has a folder of its own.
+        ".*The dirpath has changed from.*",
+        # Of no interest beside the number of parameters.
+        ".*is not supported by the model summary.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
         # A kernel of width 1 has no stride that could matter.

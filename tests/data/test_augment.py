@@ -1,0 +1,111 @@
+import pytest
+import torch
+from tolerances import assert_close
+
+from mambavision_lab.data.augment import Augment
+
+EVERYTHING = {
+    "horizontal_flip": True,
+    "shift": 0.1,
+    "rotation_deg": 10.0,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+}
+
+
+def images(num=64, in_chans=3, side=12):
+    return torch.rand(num, in_chans, side, side)
+
+
+def is_close(a, b):
+    return (a - b).abs().amax((1, 2, 3)) < 1e-4
+
+
+def test_augment_does_nothing_when_all_is_off():
+    batch = images()
+    assert torch.equal(Augment()(batch), batch)
+    assert torch.equal(Augment(crop_scale=[0.3, 1.0])(batch), batch)  # for files, at decoding
+
+
+def test_augment_flip_mirrors_about_half_of_the_images():
+    batch = images(400)
+    out = Augment(horizontal_flip=True)(batch)
+    same, mirrored = is_close(out, batch), is_close(out, batch.flip(-1))
+    assert torch.all(same ^ mirrored)
+    assert 150 < mirrored.sum() < 250  # 200 +- 5 standard deviations
+
+
+def test_augment_shift_moves_by_whole_pixels_and_lets_zeros_in():
+    batch = images(200)
+    out = Augment(shift=0.17)(batch)  # at most 2 of 12 pixels
+    padded = torch.nn.functional.pad(batch, (2, 2, 2, 2))
+    moves = {(y, x): padded[:, :, y : y + 12, x : x + 12] for y in range(5) for x in range(5)}
+    fits = torch.stack([is_close(out, moved) for moved in moves.values()])
+    assert torch.all(fits.sum(0) == 1)
+    assert torch.all(fits.sum(1) > 0)  # each of the 25 moves occurs among 200
+
+
+def test_augment_rotation_stays_within_its_angle_and_about_the_centre():
+    batch = torch.zeros(200, 1, 33, 33)
+    batch[:, :, 16, 31] = 1  # 15 pixels right of the centre
+    out = Augment(rotation_deg=20.0)(batch)
+    ys, xs = torch.meshgrid(torch.arange(33.0) - 16, torch.arange(33.0) - 16, indexing="ij")
+    total = out.sum((1, 2, 3))
+    y, x = ((out[:, 0] * axis).sum((1, 2)) / total for axis in (ys, xs))
+    angles = torch.atan2(y, x).rad2deg()
+    assert (torch.hypot(x, y) - 15).abs().max() < 0.5
+    assert angles.abs().max() < 21
+    assert angles.min() < -15
+    assert angles.max() > 15
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_augment_recolours_by_its_formulas(in_chans):
+    batch = 0.4 + 0.2 * images(32, in_chans)  # far from 0 and 1, where values are clipped
+    brighter = Augment(brightness=0.2)(batch)
+    factor = (brighter / batch).flatten(1)
+    assert_close(factor, factor[:, :1].expand_as(factor), torch.float32)
+    assert factor.min() >= 0.8 - 1e-4
+    assert factor.max() <= 1.2 + 1e-4
+    mean = batch.mean((1, 2, 3), keepdim=True)
+    factor = (Augment(contrast=0.2)(batch) - mean).flatten(1).norm(dim=1) / (batch - mean).flatten(
+        1
+    ).norm(dim=1)
+    assert_close(Augment(contrast=0.2)(batch).mean((1, 2, 3)), mean.flatten(), torch.float32)
+    assert factor.min() >= 0.8 - 1e-4
+    assert factor.max() <= 1.2 + 1e-4
+    coloured = Augment(saturation=0.5)(batch)
+    assert_close(coloured.mean(1), batch.mean(1), torch.float32)
+    assert torch.equal(coloured, batch) == (in_chans == 1)
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+def test_augment_keeps_shape_and_range(in_chans):
+    strong = {name: 0.9 for name in ("brightness", "contrast", "saturation")}
+    batch = images(in_chans=in_chans)
+    out = Augment(**(EVERYTHING | strong))(batch)
+    assert out.shape == batch.shape
+    assert out.dtype == batch.dtype
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert out.std() > 0.05
+
+
+@pytest.mark.parametrize("setting", EVERYTHING)
+def test_augment_gives_every_image_its_own_parameters(setting):
+    batch = images(1).expand(64, -1, -1, -1)
+    out = Augment(**{setting: EVERYTHING[setting]})(batch)
+    num_distinct = len({image.numpy().tobytes() for image in out})
+    wanted = {"horizontal_flip": 2, "shift": 9}  # 3 x 3 moves; of the others all differ
+    assert num_distinct == wanted.get(setting, 64)
+
+
+def test_augment_is_fixed_by_torchs_seed():
+    batch, augment = images(), Augment(**EVERYTHING)
+    outs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        outs.append(augment(batch))
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[0], outs[2])

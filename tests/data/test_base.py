@@ -1,0 +1,280 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from tolerances import assert_close
+from torch import nn
+
+from mambavision_lab.data import base
+from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.data.image_folder import ImageFiles, evaluation_transform
+
+SIZES = {"train": 23, "val": 11, "test": 9}
+
+
+class Numbered(ImageDataModule):
+    """Image i of a split is all i; its class is i % 3."""
+
+    def load(self):
+        train, val, test = (
+            self.fit(
+                torch.arange(num).byte()[:, None, None, None].repeat(1, 3, 4, 4),
+                torch.arange(num) % 3,
+            )
+            for num in SIZES.values()
+        )
+        return Splits(train, val, test, ["ant", "bee", "cat"])
+
+
+class InFiles(Numbered):
+    """Splits of image files, which are not read here."""
+
+    def load(self):
+        files = ImageFiles([("0.png", 0)] * 10, 3, evaluation_transform(4))
+        return Splits(files, files, files, ["ant", "bee", "cat"])
+
+
+def make(cls=Numbered, **settings):
+    facts = {"image_size": 4, "in_chans": 3, "num_classes": 3, "mean": [0.5], "std": [0.25]}
+    return cls(**(facts | {"batch_size": 4} | settings))
+
+
+def numbers(loader):
+    """Image numbers of each batch, which must come with the labels of those images."""
+    batches = []
+    for images, labels in loader:
+        assert images.dtype == torch.uint8
+        batches.append(images[:, 0, 0, 0].tolist())
+        assert labels.tolist() == [i % 3 for i in batches[-1]]
+    return batches
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_base_evaluation_loaders_give_every_image_once_in_order(part):
+    batches = numbers(getattr(make(), f"{part}_dataloader")())
+    assert sum(batches, []) == list(range(SIZES[part]))
+    assert [len(batch) for batch in batches[:-1]] == [4, 4]
+
+
+def test_base_training_loader_shuffles_and_drops_the_incomplete_batch():
+    loader = make().train_dataloader()
+    first, second = numbers(loader), numbers(loader)
+    assert [len(batch) for batch in first] == [4] * 5
+    assert len(set(sum(first, []))) == 20
+    assert first != second
+    assert sorted(set(sum(first + second, []))) != sum(first, [])
+
+
+def test_base_training_loader_keeps_a_batch_larger_than_the_data():
+    (batch,) = numbers(make(batch_size=64).train_dataloader())
+    assert sorted(batch) == list(range(23))
+    assert batch != sorted(batch)
+
+
+def test_base_evaluation_in_several_processes_repeats_and_leaves_out_nothing():
+    found = []
+    for rank in range(2):
+        data = make()
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        found.append(sum(numbers(data.val_dataloader()), []))
+    assert abs(len(found[0]) - len(found[1])) == 1
+    assert sorted(sum(found, [])) == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("cls", "cores", "given", "workers"),
+    [
+        (Numbered, 64, None, 0),
+        (Numbered, 64, 2, 2),
+        (InFiles, 3, None, 3),
+        (InFiles, 64, None, 8),
+        (InFiles, 64, 12, 12),
+        (InFiles, 64, 0, 0),
+    ],
+)
+def test_base_chooses_workers_by_where_the_images_are(monkeypatch, cls, cores, given, workers):
+    monkeypatch.setattr(base, "available_cores", lambda: cores)
+    data = make(cls, num_workers=given)
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert loader.num_workers == workers
+        assert loader.persistent_workers == (workers > 0)
+
+
+def test_base_in_memory_batches_pass_through_worker_processes():
+    assert numbers(make(num_workers=1).val_dataloader()) == numbers(make().val_dataloader())
+
+
+class Recorder(LightningModule):
+    """Keeps the mean of the images of each stage."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.means = {"train": [], "val": [], "test": []}
+
+    def _record(self, part, batch):
+        images, labels = batch
+        self.means[part].append(images.mean().item())
+        return self.weight * labels.sum()
+
+    def training_step(self, batch, _):
+        return self._record("train", batch)
+
+    def validation_step(self, batch, _):
+        self._record("val", batch)
+
+    def test_step(self, batch, _):
+        self._record("test", batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+class Blank(nn.Module):
+    def forward(self, images):
+        return torch.full_like(images, 0.75)
+
+
+def test_base_augments_in_training_only():
+    data, recorder = make(augment=Blank()), Recorder()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        num_sanity_val_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.warns(match="does not have many workers"):
+        trainer.fit(recorder, datamodule=data)
+        trainer.test(recorder, datamodule=data, verbose=False)
+    assert recorder.means["train"] == [1.0] * 10  # (0.75 - 0.5) / 0.25
+    assert len(recorder.means["val"]) == 1 + 2 * 3
+    assert len(recorder.means["test"]) == 3
+    assert max(recorder.means["val"] + recorder.means["test"]) < -1.8  # at most 10 of 255
+
+
+def test_base_without_trainer_leaves_images_as_they_are():
+    data = make(augment=Blank())
+    images, labels = data.splits.val[:3]
+    got, same = data.on_after_batch_transfer((images, labels), 0)
+    assert_close(got[:, 0, 0, 0], (torch.tensor([0.0, 1.0, 2.0]) / 255 - 0.5) / 0.25, torch.float32)
+    assert torch.equal(same, labels)
+
+
+@pytest.mark.parametrize(
+    ("in_chans", "mean", "std"),
+    [
+        (3, [0.5], [0.25]),
+        (3, [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]),
+        (1, [0.3], [0.2]),
+        (3, [0.4], [0.1, 0.2, 0.3]),
+    ],
+)
+def test_base_normalize_subtracts_mean_and_divides_by_std(in_chans, mean, std):
+    images = torch.rand(2, in_chans, 4, 4)
+    by_channel = [torch.tensor(values)[:, None, None] for values in (mean, std)]
+    expected = (images - by_channel[0]) / by_channel[1]
+    got = make(in_chans=in_chans, mean=mean, std=std).normalize(images)
+    assert_close(got, expected, torch.float32)
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "ant", "bee"], ["ant", "bee", "cat"]])
+def test_base_use_classes_numbers_labels_by_name(names):
+    data = make()
+    data.use_classes(names)
+    images, labels = next(iter(data.val_dataloader()))
+    _, mapped = data.on_after_batch_transfer((images, labels), 0)
+    assert [names[k] for k in mapped] == [data.class_names[k] for k in labels]
+
+
+def test_base_use_classes_refuses_unknown_ones(refusal):
+    message = refusal(lambda: make().use_classes(["ant", "cow"]))
+    assert "['bee', 'cat']" in message
+    assert "['ant', 'cow']" in message
+
+
+def test_base_fit_resizes_and_keeps_constant_images():
+    images = torch.tensor([10, 200]).byte()[:, None, None, None].expand(2, 3, 8, 6)
+    for size in (4, 8, 16):
+        fitted = make(image_size=size).fit(images, [2, 1])
+        assert torch.equal(fitted.images, images[:, :, :1, :1].expand(2, 3, size, size))
+        assert fitted.labels.tolist() == [2, 1]
+        assert fitted.labels.dtype == torch.int64
+
+
+def test_base_fit_averages_what_it_shrinks():
+    checks = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).byte()
+    shrunk = make(in_chans=1).fit(checks[None, None], [0]).images
+    assert (shrunk.int() - 128).abs().max() <= 1
+
+
+def test_base_fit_changes_channels():
+    colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 90, 90]]).byte()
+    images = colours[:, :, None, None].expand(4, 3, 4, 4)
+    grey = make(in_chans=1).fit(images, [0] * 4).images
+    expected = torch.tensor([0.299 * 255, 0.587 * 255, 0.114 * 255, 90])
+    assert grey.shape == (4, 1, 4, 4)
+    assert (grey[:, 0, 0, 0] - expected).abs().max() <= 1
+    again = make().fit(grey, [0] * 4).images
+    assert torch.equal(again, grey.expand(4, 3, 4, 4))
+
+
+def test_base_fit_takes_arrays_that_cannot_be_written_to():
+    images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
+    images.flags.writeable = False
+    assert torch.equal(make().fit(images, [0, 1]).images, torch.zeros(2, 3, 4, 4).byte())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("batch_size", 0),
+        ("val_fraction", 0.0),
+        ("val_fraction", 1.0),
+        ("in_chans", 2),
+        ("mean", [0.1, 0.2]),
+        ("std", []),
+    ],
+)
+def test_base_refuses_impossible_settings(refusal, setting, value):
+    assert f"data.{setting}" in refusal(lambda: make(**{setting: value}))
+
+
+def test_base_refuses_another_number_of_classes(refusal):
+    message = refusal(lambda: make(num_classes=4).setup("fit"))
+    assert "data.num_classes=4" in message
+    assert "3 classes" in message
+
+
+def test_base_facts_are_plain_values():
+    assert make(mean=(0.5,)).facts() == {
+        "image_size": 4,
+        "in_chans": 3,
+        "num_classes": 3,
+        "mean": [0.5],
+        "std": [0.25],
+        "class_names": ["ant", "bee", "cat"],
+    }
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_split_by_class_takes_the_fraction_of_each_class(fraction, seed):
+    labels = np.random.default_rng(1).permutation(np.repeat([3, 0, 7, 9], [40, 2, 25, 1]))
+    kept, held_out = split_by_class(labels, fraction, seed)
+    assert sorted([*kept, *held_out]) == list(range(68))
+    for label, num in ((3, 40), (0, 2), (7, 25)):
+        wanted = min(max(1, round(fraction * num)), num - 1)
+        assert (labels[held_out] == label).sum() == wanted
+    assert (labels[kept] == 9).sum() == 1  # a lone image is trained on
+    for part, again in zip((kept, held_out), split_by_class(labels, fraction, seed), strict=True):
+        np.testing.assert_array_equal(part, again)
+
+
+def test_split_by_class_draws_anew_for_another_seed():
+    labels = np.arange(100) % 2
+    assert set(split_by_class(labels, 0.2, 0)[1]) != set(split_by_class(labels, 0.2, 1)[1])

@@ -1,0 +1,326 @@
+"""The entry points as a user runs them: runs, their folders, evaluation, resuming, bad input."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mambavision_lab.launch.entry import check_job, prepare
+from mambavision_lab.launch.processes import num_local_processes
+
+ROOT = Path(__file__).parents[1]
+SMALL = (
+    "trainer=cpu trainer.max_epochs=2 scheduler.warmup_epochs=0.5 data.num_train=96 data.num_val=33 "
+    "data.num_test=35 model.stem_dim=8 model.embed_dim=32 model.depth=2 model.num_heads=2"
+).split()
+
+
+@pytest.fixture
+def logs(tmp_path, monkeypatch) -> Path:
+    """A log folder of this test's own."""
+    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def call(logs, monkeypatch, capsys):
+    """Call train.py or eval.py in this process; returns exit status and what stderr says."""
+
+    def run(script: str, *arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+        spec = importlib.util.spec_from_file_location(script, ROOT / f"{script}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        try:
+            module.main()
+        except SystemExit as stop:
+            return int(stop.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
+
+
+def metrics_of(folder: Path) -> dict[str, float]:
+    """Figures of a run without its speeds, which no two runs share."""
+    figures = json.loads((folder / "metrics.json").read_text())
+    return {name: value for name, value in figures.items() if not name.endswith("_per_s")}
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.iterdir(), key=lambda p: p.name)
+
+
+def test_training_run_leaves_all_it_promises(call, logs):
+    assert call("train", *SMALL)[0] == 0
+    run = logs / "latest"
+    present = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert present >= {
+        "config.yaml",
+        "overrides.yaml",
+        "provenance.json",
+        "metrics.csv",
+        "metrics.json",
+        "train.log",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "snapshot/snapshot.yaml",
+        "snapshot/model/as_trained.yaml",
+    }
+    assert run.resolve().parent == logs / "train" / "mambavision_nano-synthetic"
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["seed"] == 42
+    assert provenance["packages"]["torch"] == torch.__version__.split("+")[0]
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["val/acc1"]]) == 2 + 1  # two epochs and the best again
+    assert all(float(row["train/images_per_s"]) > 0 for row in rows if row["train/images_per_s"])
+
+
+def test_evaluation_repeats_the_figures_of_the_test(call, logs):
+    assert call("train", *SMALL)[0] == 0
+    trained = metrics_of(logs / "latest")
+    checkpoint = f"ckpt_path={logs}/latest/checkpoints/best.ckpt"
+    assert call("eval", checkpoint, "trainer=cpu")[0] == 0
+    evaluated = metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic"))
+    assert evaluated == {k: v for k, v in trained.items() if k.startswith("test/")}
+    # Another batch size changes the order of summation only; other images change the figures.
+    assert call("eval", checkpoint, "trainer=cpu", "data.batch_size=7")[0] == 0
+    in_sevens = metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic"))
+    assert in_sevens == pytest.approx(evaluated, rel=1e-5)
+    assert call("eval", checkpoint, "trainer=cpu", "data.num_test=50")[0] == 0
+    assert metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic")) != evaluated
+
+
+def test_evaluation_refuses_data_with_unknown_classes(call, logs):
+    assert call("train", *SMALL, "trainer.max_epochs=1")[0] == 0
+    checkpoint = f"ckpt_path={logs}/latest/checkpoints/best.ckpt"
+    status, err = call("eval", checkpoint, "trainer=cpu", "data=digits")
+    assert status == 2
+    assert "classes that the network does not know: ['0', '1'" in err
+
+
+def test_same_seed_gives_identical_figures_and_another_seed_others(call, logs):
+    for seed in ("7", "7", "8"):
+        assert call("train", *SMALL, f"seed={seed}")[0] == 0
+    first, second, other = sorted((logs / "train" / "mambavision_nano-synthetic").iterdir())
+    assert metrics_of(first) == metrics_of(second)
+    assert metrics_of(first) != metrics_of(other)
+
+
+def test_drawn_seed_is_recorded(call, logs):
+    assert call("train", *SMALL, "seed=null", "trainer.max_epochs=1")[0] == 0
+    assert isinstance(json.loads((logs / "latest" / "provenance.json").read_text())["seed"], int)
+
+
+def test_resume_equals_unbroken_run(call, logs):
+    keep_all = ["callbacks.checkpoint.save_top_k=-1", "callbacks.checkpoint.filename='epoch{epoch}'"]
+    keep_all.append("+callbacks.checkpoint.auto_insert_metric_name=false")
+    assert call("train", *SMALL, *keep_all)[0] == 0
+    unbroken = (logs / "latest").resolve()
+    first_epoch = unbroken / "checkpoints" / "epoch0.ckpt"
+    assert call("train", *SMALL, f"ckpt_path={first_epoch}")[0] == 0
+    resumed = (logs / "latest").resolve()
+    assert resumed != unbroken
+    weights = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (unbroken, resumed)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_resuming_through_the_latest_link_reads_the_old_run(call, logs):
+    assert call("train", *SMALL, "trainer.max_epochs=1")[0] == 0
+    assert call("train", *SMALL, f"ckpt_path={logs}/latest/checkpoints/last.ckpt")[0] == 0
+    config = (logs / "latest" / "config.yaml").read_text()
+    assert "ckpt_path: " + str(newest(logs / "train" / "mambavision_nano-synthetic")) not in config
+
+
+def test_sweep_runs_every_job_in_its_own_folder(call, logs):
+    assert call("train", "-m", *SMALL, "trainer.max_epochs=1", "optimizer.lr=1e-3,1e-4")[0] == 0
+    (sweep,) = (logs / "sweep" / "mambavision_nano-synthetic").iterdir()
+    jobs = [sweep / "0", sweep / "1"]
+    assert metrics_of(jobs[0]) != metrics_of(jobs[1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer=debug", "trainer.precision=bf16-mixed"],
+        ["trainer=debug", "callbacks=early_stopping", "logger=none", "augment=none"],
+        ["trainer=debug", "callbacks=none", "optimizer=sgd", "scheduler=constant"],
+        ["trainer=debug", "data=digits", "optimizer=lion", "model.use_checkpointing=true"],
+    ],
+    ids=lambda options: " ".join(options[1:]),
+)
+def test_options_run(call, logs, options):
+    assert call("train", *options)[0] == 0
+    assert metrics_of(logs / "latest")["test/loss"] > 0
+
+
+def test_wandb_without_key_writes_offline_and_says_so_once(call, logs, monkeypatch, tmp_path):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    assert call("train", "trainer=debug", "logger=many")[0] == 0
+    assert list((logs / "latest" / "wandb").glob("offline-run-*"))
+    assert list((logs / "latest" / "tensorboard").glob("events.*"))
+    assert (logs / "latest" / "train.log").read_text().count("wandb writes offline") == 1
+
+
+def in_new_process(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+
+
+def test_two_processes_find_the_same_figures_as_one(logs, call):
+    done = in_new_process(
+        str(ROOT / "train.py"), *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((logs / "train" / "mambavision_nano-synthetic").iterdir())) == 1
+    shared = metrics_of(logs / "latest")  # 33 and 35 images do not divide by two
+    assert call("eval", f"ckpt_path={logs}/latest/checkpoints/best.ckpt", "trainer=cpu")[0] == 0
+    alone = metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic"))
+    assert alone["test/acc1"] == shared["test/acc1"]
+    assert alone["test/acc5"] == shared["test/acc5"]
+    assert alone["test/loss"] == pytest.approx(shared["test/loss"], rel=1e-5)
+
+
+def test_number_of_processes_follows_the_devices(monkeypatch):
+    from omegaconf import OmegaConf
+
+    def count(devices, accelerator="cpu"):
+        cfg = OmegaConf.create({"trainer": {"devices": devices, "accelerator": accelerator}})
+        return num_local_processes(cfg)
+
+    assert [count(1), count(3), count("2"), count([0, 5]), count("auto")] == [1, 3, 2, 2, 1]
+    monkeypatch.setenv("LOCAL_RANK", "0")  # torchrun has started this process
+    assert count(3) == 1
+
+
+def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
+    probe = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('slow:', sorted({'torch', 'lightning', 'timm'} & set(sys.modules)))"
+    )
+    for flags in (["--help"], ["--cfg", "job"], ["trainer.max_epochs=abc"]):
+        script = f"import sys; sys.argv = {[str(ROOT / 'train.py'), *flags]!r}\n{probe}"
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert "slow: []" in done.stdout, done.stdout + done.stderr
+        assert done.returncode == (2 if "=" in flags[0] else 0)
+    assert not list(tmp_path.iterdir())
+
+
+BAD_COMMANDS = {
+    "train trainer.devcies=2": "trainer.devcies: no such option; did you mean 'devices'?",
+    "train trainer.max_epochs=abc": "trainer.max_epochs=abc: wanted int or None, got str 'abc'",
+    "train optimizer.lr=fast": "optimizer.lr=fast: wanted float, got str 'fast'",
+    "train model=mambavision_smal": "did you mean 'mambavision_small'?",
+    "train +model.widht=3": "model.widht: PlainMambaVision has no option 'widht'",
+    "train seed=abc": "seed: Value 'abc'",
+    "train frobnicate": "wanted key=value",
+    "train data=image_folder": "data.root is missing; give data.root=VALUE",
+    "train data=image_folder data.root=/no/such": "data.root=/no/such: no such folder",
+    "train data=image_folder data.root={tmp}/bare": "holds no class folders",
+    "train data=image_folder data.root={tmp}/hollow": "train/cat: holds no images",
+    "train data=image_folder data.root={tmp}/odd": "classes ['fox'] are not among the 2 training",
+    "train model.num_classes=5": "model.num_classes=5, but the data have 10 classes",
+    "train model.patch_size=16 data.image_size=40": "the next sizes that fit are 32 x 32 and 48 x 48",
+    "train model.num_heads=7": "num_heads=7 does not divide the width 96",
+    "train data.num_classes=3 data=digits": "data.num_classes=3, but the data have 10 classes",
+    "train trainer=gpu": "no GPU can be used here",
+    "train optimizer.lr=1,2": "several values need a sweep; add -m",
+    "train optimized_metric=val/acc9": "choose one of val/loss, val/acc1",
+    "train scheduler.warmup_epochs=99": "lower it or raise trainer.max_epochs",
+    "train ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",
+    "train ckpt_path={tmp}/junk.ckpt": "junk.ckpt: is no checkpoint",
+    "train ckpt_path={tmp}/tensor.ckpt": "tensor.ckpt: holds no state_dict",
+    "eval": "ckpt_path is missing",
+    "eval ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",
+    "eval ckpt_path={tmp}/junk.ckpt": "junk.ckpt: no run folder around it",
+}
+
+
+@pytest.fixture(scope="module")
+def bad_things(tmp_path_factory) -> Path:
+    """Folders and files with something wrong about them."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("bad")
+    for name in ("bare", "hollow/train/cat", "hollow/train/dog"):
+        (folder / name).mkdir(parents=True)
+    for name in ("train/cat", "train/dog", "val/fox"):
+        (folder / "odd" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "odd" / name / "1.png")
+    (folder / "junk.ckpt").write_bytes(b"not a checkpoint")
+    torch.save(torch.zeros(2), folder / "tensor.ckpt")
+    return folder
+
+
+@pytest.mark.parametrize("command", BAD_COMMANDS)
+def test_bad_input_is_answered_in_one_line(call, logs, bad_things, command):
+    if command == "train trainer=gpu" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    status, err = call(*command.format(tmp=bad_things).split())
+    lines = [line for line in err.splitlines() if line]
+    assert status == 2
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert BAD_COMMANDS[command] in lines[0]
+    runs = [p for p in logs.rglob("metrics.json")]
+    assert not runs
+
+
+def test_checkpoint_that_would_run_code_does_not(call, logs, tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "pwned"),))
+
+    torch.save({"state_dict": Hostile(), "hyper_parameters": {}}, tmp_path / "hostile.ckpt")
+    status, err = call("train", f"ckpt_path={tmp_path}/hostile.ckpt")
+    assert status == 2
+    assert "is no checkpoint" in err
+    assert not (tmp_path / "pwned").exists()
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    return re.findall(r"^python (?:train|eval)\.py.*?(?=\s{2,}#|$)", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_command_composes(command, tmp_path, monkeypatch):
+    prepare()
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    checkpoint = tmp_path / "last.ckpt"
+    checkpoint.touch()
+    _, script, *arguments = shlex.split(command)
+    if script == "eval.py" or {"--help"} & set(arguments):
+        pytest.skip("run for real by the tests above")
+    arguments = [
+        a.replace("FOLDER", str(tmp_path)).replace("logs/latest/checkpoints/last.ckpt", str(checkpoint))
+        for a in arguments
+    ]
+    for overrides in [[a for a in arguments if a != "-m"]]:
+        single = [re.sub(r"=(\S+?),.*", r"=\1", o) for o in overrides]
+        check_job("train", single)
+
+
+def test_readme_names_commands():
+    assert len(readme_commands()) >= 8
