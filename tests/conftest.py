@@ -1,5 +1,7 @@
 """Fixtures that several test folders share."""
 
+import warnings
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -34,31 +36,37 @@ def make_net():
 @pytest.fixture
 def make_trainer(tmp_path):
     """Make a silent trainer on the CPU that writes nothing."""
-    silent = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "default_root_dir": tmp_path,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-        "num_sanity_val_steps": 0,
-        "log_every_n_steps": 1,
-    }
-    return lambda **options: Trainer(**{**silent, **options})
+
+    def make(**options):
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
+        silent = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": tmp_path,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "num_sanity_val_steps": 0,
+            "log_every_n_steps": 1,
+        }
+        return Trainer(**{**silent, **options})
+
+    return make
 
 
 @pytest.fixture
 def nan_buffers():
     """Fill every uninitialised buffer with NaN, so that reading one shows."""
-    was_on, was_strict = (
-        torch.are_deterministic_algorithms_enabled(),
-        not torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    was_filled = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic = torch.utils.deterministic
+    was_on = torch.are_deterministic_algorithms_enabled()
+    was_lenient = torch.is_deterministic_algorithms_warn_only_enabled()
+    was_filled = deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    deterministic.fill_uninitialized_memory = True
     assert torch.empty(4).isnan().all()
     yield
-    torch.use_deterministic_algorithms(was_on, warn_only=not was_strict)
-    torch.utils.deterministic.fill_uninitialized_memory = was_filled
+    torch.use_deterministic_algorithms(was_on, warn_only=was_lenient)
+    deterministic.fill_uninitialized_memory = was_filled

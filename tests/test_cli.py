@@ -166,7 +166,7 @@ def test_options_run(call, logs, options):
     assert metrics_of(logs / "latest")["test/loss"] > 0
 
 
-def test_wandb_without_key_writes_offline_and_says_so_once(call, logs, monkeypatch, tmp_path):
+def test_wandb_without_key_or_network_writes_offline_and_says_so_once(call, logs, monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     assert call("train", "trainer=debug", "logger=many")[0] == 0
@@ -283,7 +283,7 @@ def test_bad_input_is_answered_in_one_line(call, logs, bad_things, command):
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     assert BAD_COMMANDS[command] in lines[0]
-    runs = [p for p in logs.rglob("metrics.json")]
+    runs = list(logs.rglob("metrics.json"))
     assert not runs
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from torch import Tensor
@@ -143,11 +142,3 @@ def write_images() -> Callable[..., Path]:
         return folder
 
     return write
-
-
-@pytest.fixture(autouse=True)
-def _same_for_every_test() -> Iterator[None]:
-    torch.manual_seed(0)
-    torch.set_warn_always(True)  # not only in the first test that meets a warning
-    yield
-    torch.set_warn_always(False)

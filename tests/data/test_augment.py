@@ -82,7 +82,7 @@ def test_augment_recolours_by_its_formulas(in_chans):
 
 @pytest.mark.parametrize("in_chans", [1, 3])
 def test_augment_keeps_shape_and_range(in_chans):
-    strong = {name: 0.9 for name in ("brightness", "contrast", "saturation")}
+    strong = dict.fromkeys(("brightness", "contrast", "saturation"), 0.9)
     batch = images(in_chans=in_chans)
     out = Augment(**(EVERYTHING | strong))(batch)
     assert out.shape == batch.shape

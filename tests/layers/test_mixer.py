@@ -93,9 +93,22 @@ def test_mixer_starts_with_decay_rates_from_one_to_d_state():
     assert (mixer.D == 1).all()
 
 
-def test_mixer_gradient_matches_formula_for_every_parameter():
-    mixer = make_mixer()
-    tokens = torch.randn(3, 9, 20)
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        pytest.param(
+            torch.float64,
+            marks=pytest.mark.xfail(
+                strict=True, reason="A_log.float() rounds the rates to float32"
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_mixer_gradient_matches_formula_for_every_parameter(dtype):
+    mixer = make_mixer().to(dtype)
+    tokens = torch.randn(3, 9, 20, dtype=dtype)
     inputs = [*mixer.parameters()]
     actual, expected = (
         torch.autograd.grad(y.sin().sum(), inputs)
@@ -103,4 +116,4 @@ def test_mixer_gradient_matches_formula_for_every_parameter():
     )
     for grad, expected_grad in zip(actual, expected, strict=True):
         assert grad.abs().max() > 0
-        assert_close(grad, expected_grad, torch.float32)
+        assert_close(grad, expected_grad, dtype)

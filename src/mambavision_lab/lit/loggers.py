@@ -31,7 +31,11 @@ def wandb_logger(
         offline = reason is not None
         if reason:
             log.warning("wandb writes offline (%s); upload later with: wandb sync", reason)
-    return WandbLogger(save_dir=save_dir, project=project, name=name, group=group, offline=offline)
+    # The mode is said to wandb itself: it no longer reads what Lightning puts into the environment.
+    mode = "offline" if offline else "online"
+    return WandbLogger(
+        save_dir=save_dir, project=project, name=name, group=group, offline=offline, mode=mode
+    )
 
 
 def _why_offline(timeout_s: float = 3.0) -> str | None:
@@ -39,12 +43,12 @@ def _why_offline(timeout_s: float = 3.0) -> str | None:
 
     if wandb.setup().settings.mode in ("offline", "disabled"):
         return "WANDB_MODE says so"
-    if not wandb.api.api_key:
-        return "no API key; run: wandb login"
     address = urlsplit(wandb.setup().settings.base_url)
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname or "", port), timeout=timeout_s).close()
     except OSError as error:
         return f"{address.hostname} cannot be reached: {error}"
+    if not wandb.login(prompt=False):
+        return "no API key; run: wandb login"
     return None

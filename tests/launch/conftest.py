@@ -1,0 +1,72 @@
+"""Shared by the tests of launch: composed configs without a run, refusals, modules made for a test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import configs_folder
+from mambavision_lab.launch.entry import prepare
+
+
+@pytest.fixture(autouse=True)
+def _prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("MAMBAVISION_ROOT", str(tmp_path))
+    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
+    monkeypatch.delenv("MAMBAVISION_DATA", raising=False)
+    prepare()
+    yield
+    HydraConfig.instance().cfg = None
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def refusal() -> Callable[[Callable[[], object]], str]:
+    """Call what must be refused; returns the ConfigError's message, which must be one line."""
+
+    def call(action: Callable[[], object]) -> str:
+        with pytest.raises(ConfigError) as caught:
+            action()
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.strip()
+        return message
+
+    return call
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Compose a config as a run does, with logs/run as its output folder."""
+
+    def call(config_name: str, *overrides: str, folder: Path | None = None) -> DictConfig:
+        config_dir = str(folder or configs_folder())
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=config_dir):
+            cfg = hydra.compose(config_name, overrides=[*overrides], return_hydra_config=True)
+        with open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(tmp_path / "logs" / "run")
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return cfg
+
+    return call
+
+
+@pytest.fixture
+def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write a Python file below a folder that is importable, at a path such as pkg/parts.py."""
+    folder = tmp_path / "importable"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def write(path: str, source: str) -> None:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_text(source)
+
+    return write

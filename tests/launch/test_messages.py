@@ -1,0 +1,67 @@
+import pytest
+
+from mambavision_lab.launch.entry import check_job
+
+# Overrides -> what the answer must say.
+MESSAGES = {
+    "model=mambavision_smal": ["model=", "did you mean 'mambavision_small'?"],
+    "trainer=gpus": ["trainer=gpus", "did you mean 'gpu'?"],
+    "experiment=none_such": ["experiment=none_such", "it has ", "fashion_mnist_nano"],
+    "seeed=3": ["seeed", "did you mean 'seed'?"],
+    "+seeed=3": ["seeed"],
+    "modle=mambavision_small": ["modle", "did you mean 'model'?"],
+    "trainer.max_epoch=3": ["trainer.max_epoch:", "did you mean 'max_epochs'?"],
+    "callbacks.checkpoint.monitr=x": ["callbacks.checkpoint.monitr:", "did you mean 'monitor'?"],
+    "data=cifar10 data.batchsize=3": ["data.batchsize:", "did you mean 'batch_size'?"],
+    "data.root=3": ["data.root:", "it has ", "num_train"],  # drawn images have no root
+    "+model.foo=1": ["model.foo: PlainMambaVision has no option 'foo'"],
+    "+augment.shfit=1": ["augment.shfit", "did you mean 'shift'?"],
+    "trainer.max_epochs=abc": ["trainer.max_epochs=abc: wanted int or None, got str 'abc'"],
+    "model.depth=1.5": ["model.depth=1.5: wanted int"],
+    "classifier.use_compile=1": ["classifier.use_compile=1: wanted bool"],
+    "seed=abc": ["seed", "'abc'"],
+    "seed=1.5": ["seed", "1.5"],
+    "model.depth=???": ["model.depth is missing; give model.depth=VALUE"],
+    "data=image_folder": ["data.root is missing; give data.root=VALUE"],
+    "data=image_folder data.root=/no/such": ["data.root=/no/such: no such folder"],
+    "data=image_folder data.root=null": ["data.root"],
+    "data=image_folder data.root={tmp}": ["{tmp}", "no class folders"],
+    "trainer.max_epochs": ["trainer.max_epochs"],
+    "model.depth=[1": ["[1"],
+    "model.depth=1,2": ["model.depth=1,2"],
+    "model.depth=${{data.dpeth}}": ["data.dpeth"],
+    "optimizer._target_=torch.optim.adamw.AdmW": ["optimizer._target_", "'AdmW'"],
+    "optimizer._target_=torch.optm.AdamW": ["optimizer._target_", "torch.optm"],
+    "model._target_=null": ["model._target_"],
+    "model=null": ["model"],
+    "~model": ["model is missing"],
+    "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],
+}
+
+
+@pytest.mark.parametrize("command", MESSAGES)
+def test_message_is_one_line_that_names_the_key(command, tmp_path, refusal):
+    overrides = command.format(tmp=tmp_path).split()
+    message = refusal(lambda: check_job("train", overrides))
+    for part in MESSAGES[command]:
+        assert part.format(tmp=tmp_path) in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "seed=null",
+        "seed=0",
+        "optimizer.lr=1",
+        "trainer.devices=[0,1]",
+        "trainer.precision=16-mixed",
+        "logger=[csv,tensorboard]",
+        "+callbacks.checkpoint.every_n_epochs=2",
+        "~callbacks.throughput",
+        "augment=none logger=none callbacks=none scheduler=constant",
+        "model.drop_path_rate=0 model.patch_size=4",
+    ],
+)
+def test_what_is_right_is_not_refused(command):
+    check_job("train", command.split())

@@ -1,0 +1,55 @@
+import io
+import re
+import sys
+
+import pytest
+from lightning.pytorch.callbacks import RichProgressBar
+
+from mambavision_lab.lit.callbacks.progress import EpochLines, progress_bar
+
+LINE = r"epoch (\d)/(\d)  train/loss (\S+)  val/loss (\S+)  val/acc1 (\S+)  \d+\.\d s"
+
+
+@pytest.fixture
+def fit(make_classifier, make_loader, make_trainer, history, capsys):
+    """Fit the toy network and return the lines that were printed."""
+
+    def run(bar, **options):
+        trainer = make_trainer(callbacks=[bar], enable_progress_bar=True, logger=history, **options)
+        trainer.fit(make_classifier(), make_loader(), make_loader(7))
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def test_epoch_lines_show_the_figures_of_each_epoch(fit, history):
+    lines = fit(EpochLines(), max_epochs=3)
+    shown = [re.fullmatch(LINE, line).groups() for line in lines]
+    names = ("train/loss", "val/loss", "val/acc1")
+    expected = [
+        (str(epoch + 1), "3", *(f"{history[name][epoch]:.4f}" for name in names))
+        for epoch in range(3)
+    ]
+    assert shown == expected
+    assert len({line[2:4] for line in expected}) == 3
+
+
+@pytest.mark.xfail(strict=True, reason="callback_metrics keeps the figures of the last validation")
+def test_epoch_lines_leave_out_validation_where_there_was_none(fit):
+    lines = fit(EpochLines(), max_epochs=4, check_val_every_n_epoch=2)
+    assert ["val/" in line for line in lines] == [False, True, False, True]
+
+
+def test_disabled_epoch_lines_are_silent(fit):
+    bar = EpochLines()
+    bar.disable()
+    assert fit(bar, max_epochs=1) == []
+
+
+@pytest.mark.parametrize(("is_terminal", "kind"), [(True, RichProgressBar), (False, EpochLines)])
+def test_progress_is_a_bar_on_a_terminal_only(is_terminal, kind, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    bar = progress_bar(refresh_rate=3)
+    assert type(bar) is kind
+    assert getattr(bar, "refresh_rate", 3) == 3

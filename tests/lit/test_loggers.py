@@ -1,0 +1,60 @@
+import socket
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mambavision_lab.lit import loggers
+
+
+@pytest.fixture
+def stub_wandb(monkeypatch):
+    """A wandb with a key and a server that answers."""
+    settings = SimpleNamespace(mode="online", base_url="https://api.example.org")
+    wandb = SimpleNamespace(
+        setup=lambda: SimpleNamespace(settings=settings), login=lambda prompt: True
+    )
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr(loggers, "WandbLogger", lambda **options: options)
+    monkeypatch.setattr(socket, "create_connection", lambda address, timeout: socket.socket())
+    return wandb
+
+
+def refuse(address, timeout):
+    raise OSError(f"no way to port {address[1]}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            lambda wandb, patch: patch.setattr(wandb.setup().settings, "mode", "offline"),
+            "WANDB_MODE",
+        ),
+        (lambda wandb, patch: patch.setattr(wandb, "login", lambda prompt: False), "no API key"),
+        (
+            lambda wandb, patch: patch.setattr(socket, "create_connection", refuse),
+            "api.example.org cannot be reached: no way to port 443",
+        ),
+    ],
+    ids=["mode", "key", "network"],
+)
+def test_wandb_logger_writes_offline_and_says_why(spoil, reason, stub_wandb, monkeypatch, caplog):
+    spoil(stub_wandb, monkeypatch)
+    options = loggers.wandb_logger("folder", "project", group="night")
+    assert options == {
+        "save_dir": "folder",
+        "project": "project",
+        "name": None,
+        "group": "night",
+        "offline": True,
+        "mode": "offline",
+    }
+    assert [reason in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("offline", [None, True, False])
+def test_wandb_logger_does_as_it_is_told_where_it_can(offline, stub_wandb, caplog):
+    options = loggers.wandb_logger("folder", "project", offline=offline)
+    assert options["offline"] is bool(offline)
+    assert caplog.messages == []
