@@ -121,7 +121,10 @@ def test_drawn_seed_is_recorded(call, logs):
 
 
 def test_resume_equals_unbroken_run(call, logs):
-    keep_all = ["callbacks.checkpoint.save_top_k=-1", "callbacks.checkpoint.filename='epoch{epoch}'"]
+    keep_all = [
+        "callbacks.checkpoint.save_top_k=-1",
+        "callbacks.checkpoint.filename='epoch{epoch}'",
+    ]
     keep_all.append("+callbacks.checkpoint.auto_insert_metric_name=false")
     assert call("train", *SMALL, *keep_all)[0] == 0
     unbroken = (logs / "latest").resolve()
@@ -166,7 +169,9 @@ def test_options_run(call, logs, options):
     assert metrics_of(logs / "latest")["test/loss"] > 0
 
 
-def test_wandb_without_key_or_network_writes_offline_and_says_so_once(call, logs, monkeypatch, tmp_path):
+def test_wandb_without_key_or_network_writes_offline_and_says_so_once(
+    call, logs, monkeypatch, tmp_path
+):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     assert call("train", "trainer=debug", "logger=many")[0] == 0
@@ -187,7 +192,11 @@ def in_new_process(*command: str, **environment: str) -> subprocess.CompletedPro
 
 def test_two_processes_find_the_same_figures_as_one(logs, call):
     done = in_new_process(
-        str(ROOT / "train.py"), *SMALL, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"
+        str(ROOT / "train.py"),
+        *SMALL,
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
     )
     assert done.returncode == 0, done.stderr
     assert len(list((logs / "train" / "mambavision_nano-synthetic").iterdir())) == 1
@@ -314,7 +323,9 @@ def test_readme_command_composes(command, tmp_path, monkeypatch):
     if script == "eval.py" or {"--help"} & set(arguments):
         pytest.skip("run for real by the tests above")
     arguments = [
-        a.replace("FOLDER", str(tmp_path)).replace("logs/latest/checkpoints/last.ckpt", str(checkpoint))
+        a.replace("FOLDER", str(tmp_path)).replace(
+            "logs/latest/checkpoints/last.ckpt", str(checkpoint)
+        )
         for a in arguments
     ]
     for overrides in [[a for a in arguments if a != "-m"]]:

@@ -241,14 +241,15 @@ def test_base_fit_changes_channels():
 
 
 def test_base_fit_takes_arrays_that_cannot_be_written_to():
-    images = np.zeros((2, 3, 4, 4), dtype=np.uint8)
-    images.flags.writeable = False
+    images, labels = np.zeros((2, 3, 4, 4), dtype=np.uint8), np.array([0, 1], dtype=np.uint8)
+    images.flags.writeable = labels.flags.writeable = False
     torch.set_warn_always(True)  # else torch warns only once per process
     try:
-        fitted = make().fit(images, [0, 1]).images
+        fitted = make().fit(images, labels)
     finally:
         torch.set_warn_always(False)
-    assert torch.equal(fitted, torch.zeros(2, 3, 4, 4).byte())
+    assert torch.equal(fitted.images, torch.zeros(2, 3, 4, 4).byte())
+    assert fitted.labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

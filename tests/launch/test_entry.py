@@ -1,3 +1,4 @@
+import logging
 import sys
 
 import pytest
@@ -20,7 +21,10 @@ def command(monkeypatch, tmp_path):
             return stop.code
         return 0
 
-    return call
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield call
+    logging.root.handlers[:] = handlers  # Hydra has put its own, on streams of this test
+    logging.root.setLevel(level)
 
 
 @pytest.mark.parametrize(

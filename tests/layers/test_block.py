@@ -7,7 +7,12 @@ from mambavision_lab.layers.block import Block
 
 
 def make_block(**options):
-    return Block(6, nn.Linear(6, 6), mlp_ratio=3, **options)
+    """A block whose norms and biases have been moved from their initial values."""
+    block = Block(6, nn.Linear(6, 6), mlp_ratio=3, **options)
+    for module in (block.norm1, block.norm2):
+        nn.init.normal_(module.weight, mean=1, std=0.2)
+        nn.init.normal_(module.bias, std=0.2)
+    return block
 
 
 @pytest.mark.parametrize("layer_scale", [None, 0.3])

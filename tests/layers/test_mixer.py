@@ -97,12 +97,7 @@ def test_mixer_starts_with_decay_rates_from_one_to_d_state():
     "dtype",
     [
         torch.float32,
-        pytest.param(
-            torch.float64,
-            marks=pytest.mark.xfail(
-                strict=True, reason="A_log.float() rounds the rates to float32"
-            ),
-        ),
+        torch.float64,
     ],
     ids=str,
 )

@@ -89,22 +89,8 @@ def fit(make_classifier, make_loader, make_trainer):
         ({"max_epochs": 3, "limit_train_batches": 4}, 12, 4),
         ({"max_epochs": 3, "max_steps": 13}, 13, 10),
         ({"max_epochs": 3, "accumulate_grad_batches": 2}, 15, 5),
-        pytest.param(
-            {"max_epochs": 3, "accumulate_grad_batches": 2, "num_batches": 9},
-            15,
-            5,
-            marks=pytest.mark.xfail(
-                strict=True, reason="an epoch's last, shorter step is half counted"
-            ),
-        ),
-        pytest.param(
-            {"max_epochs": -1, "max_steps": 13},
-            13,
-            10,
-            marks=pytest.mark.xfail(
-                strict=True, raises=OverflowError, reason="the epoch's length is not known yet"
-            ),
-        ),
+        ({"max_epochs": 3, "accumulate_grad_batches": 2, "num_batches": 9}, 15, 5),
+        ({"max_epochs": -1, "max_steps": 13}, 13, 10),
     ],
     ids=["epochs", "few batches", "steps and epochs", "accumulated", "odd accumulated", "steps"],
 )

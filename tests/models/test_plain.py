@@ -298,9 +298,6 @@ def test_exported_net_gives_equal_outputs(make_net):
     assert "mambavision_lab.scan_forward.default" in targets
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the number of chunks in scan_forward's output guards the batch"
-)
 def test_exported_net_takes_any_batch(make_net):
     net = make_net().eval().requires_grad_(False)
     sizes = ({0: torch.export.Dim("batch")},)

@@ -236,12 +236,7 @@ def test_compiled_scan_equals_eager(backend, dynamic):
     "names",
     [
         ["y"],
-        pytest.param(
-            NAMES,
-            marks=pytest.mark.xfail(
-                strict=True, reason="matmul inside scan_backward is cast to bfloat16"
-            ),
-        ),
+        NAMES,
     ],
     ids=["output", "gradients"],
 )

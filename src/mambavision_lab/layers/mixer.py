@@ -71,11 +71,11 @@ class MambaVisionMixer(nn.Module):
         y = selective_scan(
             x,
             self.dt_proj(dt),
-            -torch.exp(self.A_log.float()),
+            -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             B,
             C,
-            self.D.float(),
-            delta_bias=self.dt_proj.bias.float(),
+            self.D,
+            delta_bias=self.dt_proj.bias,
             delta_softplus=True,
             backend=self.scan_backend,
         )

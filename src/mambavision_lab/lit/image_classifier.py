@@ -1,5 +1,6 @@
 """The LightningModule that trains and evaluates any image classifier."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -132,7 +133,10 @@ class ImageClassifier(LightningModule):
         if self.make_scheduler is None:
             return optimizer
         num_steps = self.trainer.estimated_stepping_batches
-        per_epoch = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        self.trainer.fit_loop.setup_data()  # an epoch's length is not known before
+        per_epoch = math.ceil(
+            self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        )
         scheduler = self.make_scheduler(optimizer, num_steps=num_steps, steps_per_epoch=per_epoch)
         return {
             "optimizer": optimizer,

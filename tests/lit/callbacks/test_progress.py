@@ -34,7 +34,6 @@ def test_epoch_lines_show_the_figures_of_each_epoch(fit, history):
     assert len({line[2:4] for line in expected}) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="callback_metrics keeps the figures of the last validation")
 def test_epoch_lines_leave_out_validation_where_there_was_none(fit):
     lines = fit(EpochLines(), max_epochs=4, check_val_every_n_epoch=2)
     assert ["val/" in line for line in lines] == [False, True, False, True]

@@ -23,6 +23,7 @@ class EpochLines(ProgressBar):
         super().__init__()
         self._started = 0.0
         self._ended: tuple[int, float] | None = None
+        self._was_validated = False
         self._is_enabled = True
 
     def enable(self) -> None:
@@ -36,7 +37,12 @@ class EpochLines(ProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch before, whose training figures are known only now, and note the time."""
         self._print_epoch(trainer)
+        self._was_validated = False
         self._started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has validation figures of its own."""
+        self._was_validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the epoch that ends and how long it took."""
@@ -52,7 +58,8 @@ class EpochLines(ProgressBar):
         epoch, seconds = self._ended
         self._ended = None
         known = trainer.callback_metrics
-        shown = [name for name in ("train/loss", "val/loss", "val/acc1") if name in known]
+        names = ("train/loss", "val/loss", "val/acc1") if self._was_validated else ("train/loss",)
+        shown = [name for name in names if name in known]
         figures = "  ".join(f"{name} {known[name].item():.4f}" for name in shown)
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
         print(f"epoch {epoch + 1}/{total}  {figures}  {seconds:.1f} s", flush=True)

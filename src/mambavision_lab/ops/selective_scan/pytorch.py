@@ -5,8 +5,9 @@ at once, laid out (steps, batch, d_state, dim) so that each step is one contiguo
 widest axis is innermost. Forward keeps the inputs and the state at each chunk's start; backward
 recomputes one chunk's states and sweeps it in reverse, so memory beyond the inputs is one chunk.
 
-Two operators, `mambavision_lab::scan_forward` and `scan_backward`, hold the recurrence alone, so
-that compile and export see one node; step bias, softplus and the D skip are ordinary autograd.
+The operators `mambavision_lab::scan_forward` and `scan_backward`, and `scan_inference` where no
+gradient is wanted, hold the recurrence alone, so that compile and export see one node; step bias,
+softplus and the D skip are ordinary autograd.
 """
 
 import torch
@@ -45,7 +46,11 @@ def scan(
         delta = delta + delta_bias.to(dtype)
     if delta_softplus:
         delta = F.softplus(delta)
-    y, _ = scan_forward(u_wide, delta, A.to(dtype), B.to(dtype), C.to(dtype))
+    inputs = (u_wide, delta, A.to(dtype), B.to(dtype), C.to(dtype))
+    if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+        y, _ = scan_forward(*inputs)
+    else:
+        y = scan_inference(*inputs)
     if D is not None:
         y = torch.addcmul(y, u_wide, D.to(dtype))
     return y.to(u.dtype)
@@ -57,19 +62,35 @@ def scan_forward(
 ) -> tuple[Tensor, Tensor]:
     """Return y (batch, length, dim) and the chunks' first states (chunks, batch, d_state, dim)."""
     batch, length, dim = u.shape
+    chunks = -(-length // _chunk_steps(u, A))
+    starts = u.new_empty(chunks, batch, A.shape[1], dim)
+    return _run(u, delta, A, B, C, starts), starts
+
+
+@torch.library.custom_op("mambavision_lab::scan_inference", mutates_args=())
+def scan_inference(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """Return y alone: the number of chunks, which depends on the batch, stays inside."""
+    return _run(u, delta, A, B, C, starts=None)
+
+
+def _run(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor | None
+) -> Tensor:
+    """Return y and, where wanted, fill in the chunks' first states."""
+    batch, length, dim = u.shape
     steps = _chunk_steps(u, A)
     rates = A.t().contiguous()
     u, delta, B, C = _time_first(u, delta, B, C)
     y = u.new_empty(length, batch, dim)
-    starts = u.new_empty(-(-length // steps), batch, A.shape[1], dim)
-    state = u.new_zeros(starts.shape[1:])
+    state = u.new_zeros(batch, A.shape[1], dim)
     for chunk, start in enumerate(range(0, length, steps)):
         part = slice(start, start + steps)
-        starts[chunk] = state
+        if starts is not None:
+            starts[chunk] = state
         _, states = _chunk_states(u[part], delta[part], rates, B[part], state)
         torch.matmul(C[part].unsqueeze(2), states, out=y[part].unsqueeze(2))
         state = states[-1]
-    return y.transpose(0, 1).contiguous(), starts
+    return y.transpose(0, 1).contiguous()
 
 
 @torch.library.custom_op("mambavision_lab::scan_backward", mutates_args=())
@@ -136,6 +157,11 @@ def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor
     return u.new_empty(batch, length, dim), u.new_empty(chunks, batch, A.shape[1], dim)
 
 
+@scan_inference.register_fake
+def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    return u.new_empty(u.shape)
+
+
 @scan_backward.register_fake
 def _(
     grad_y: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor
@@ -149,7 +175,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad_y, _grad_starts):
-    return scan_backward(grad_y, *ctx.saved_tensors)
+    # Autocast would run the matrix products of a backward pass called inside it in half precision.
+    with torch.autocast(grad_y.device.type, enabled=False):
+        return scan_backward(grad_y, *ctx.saved_tensors)
 
 
 scan_forward.register_autograd(_backward, setup_context=_setup_context)

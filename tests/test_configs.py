@@ -1,0 +1,186 @@
+"""Every YAML in configs/ is found, composed, checked, and compared with what it calls."""
+
+import inspect
+import re
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mambavision_lab.files import configs_folder
+from mambavision_lab.launch.entry import check_job, prepare
+from mambavision_lab.launch.snapshot import write_snapshot
+
+CONFIGS = configs_folder()
+YAMLS = {path.relative_to(CONFIGS).as_posix(): path for path in sorted(CONFIGS.rglob("*.yaml"))}
+ROOTS = [name.removesuffix(".yaml") for name in YAMLS if "/" not in name]
+CHOICES = [name.removesuffix(".yaml").rpartition("/")[::2] for name in YAMLS if "/" in name]
+MODELS = [name for name in YAMLS if name.startswith("model/")]
+RESERVED = ("_target_", "_partial_", "_convert_", "_recursive_")
+
+
+@pytest.fixture(autouse=True)
+def _prepared(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAMBAVISION_ROOT", str(tmp_path))
+    prepare()
+    yield
+    HydraConfig.instance().cfg = None
+    GlobalHydra.instance().clear()
+
+
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose a config as a run does."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
+        cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = "nowhere"
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
+@pytest.fixture
+def overrides_of(tmp_path):
+    """What must be given to compose a root config with a choice: paths to data and checkpoint."""
+
+    def call(root: str, *overrides: str) -> list[str]:
+        given = [*overrides]
+        if "data=image_folder" in overrides:
+            (tmp_path / "train" / "cat").mkdir(parents=True)
+            given.append(f"data.root={tmp_path}")
+        if root != "train":  # the others start from a trained network
+            write_snapshot(compose("train", []), tmp_path)
+            (tmp_path / "best.ckpt").touch()
+            given += [f"ckpt_path={tmp_path}/best.ckpt"]
+            given += [f"hydra.searchpath=['file://{tmp_path}/snapshot']"]
+        return given
+
+    return call
+
+
+def nodes(config, path=""):
+    """All mappings in a config that name a target, with their paths."""
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield path, config
+        for key, value in config.items():
+            yield from nodes(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(config, list):
+        for value in config:
+            yield from nodes(value, f"{path}[]")
+
+
+def assert_arguments_bind(cfg: DictConfig) -> None:
+    """The arguments of each target are ones that it takes, and nothing that it needs is missing."""
+    found = dict(nodes(OmegaConf.to_container(cfg, resolve=True)))
+    assert found
+    for path, node in found.items():
+        arguments = {key: value for key, value in node.items() if key not in RESERVED}
+        signature = inspect.signature(get_object(node["_target_"]))
+        # The classifier receives its network from the task.
+        is_partial = node.get("_partial_") or path == "classifier"
+        try:
+            (signature.bind_partial if is_partial else signature.bind)(**arguments)
+        except TypeError as error:
+            pytest.fail(f"{path}: {node['_target_']}: {error}")
+
+
+def root_of(group: str) -> str:
+    """The root config that has the group, train before the others."""
+    for root in sorted(ROOTS, key=lambda name: name != "train"):
+        defaults = OmegaConf.load(YAMLS[f"{root}.yaml"]).defaults
+        names = {str(key) for entry in defaults if entry not in ("_self_",) for key in _keys(entry)}
+        if group in names:
+            return root
+    raise AssertionError(f"configs/{group}/ is in the defaults of no root config")
+
+
+def _keys(entry):
+    return [key.removeprefix("optional ") for key in entry] if OmegaConf.is_dict(entry) else [entry]
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_root_config_composes_and_binds(root, overrides_of):
+    overrides = overrides_of(root)
+    check_job(root, overrides)
+    assert_arguments_bind(compose(root, overrides))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
+def test_choice_composes_and_binds(group, choice, overrides_of):
+    root = root_of(group.partition("/")[0])
+    overrides = overrides_of(root, f"{group}={choice}")
+    check_job(root, overrides)
+    assert_arguments_bind(compose(root, overrides))
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_yaml_opens_with_a_comment_that_says_what_it_is(name):
+    lines = YAMLS[name].read_text().splitlines()
+    if lines[0].startswith("# @package"):  # which Hydra wants on top
+        lines = lines[1:]
+    assert re.match(r"# \S+ \S+", lines[0]), lines[0]
+
+
+@pytest.mark.parametrize("name", [name for name in YAMLS if name.startswith("experiment/")])
+def test_experiment_opens_with_its_command(name):
+    assert f"# python train.py experiment={Path(name).stem}" in YAMLS[name].read_text().splitlines()
+
+
+TARGETS = {
+    (name, node["_target_"])
+    for name, path in YAMLS.items()
+    for _, node in nodes(OmegaConf.to_container(OmegaConf.load(path)))
+}
+
+
+@pytest.mark.parametrize(("name", "target"), sorted(TARGETS))
+def test_target_is_named_where_it_is_defined(name, target):
+    found = get_object(target)
+    assert f"{found.__module__}.{found.__qualname__}" == target
+
+
+def test_every_group_that_calls_something_is_found():
+    found = {name.partition("/")[0] for name, _ in TARGETS}
+    assert found >= {"augment", "callbacks", "data", "logger", "model", "optimizer", "trainer"}
+
+
+def test_numbers_of_the_network_are_in_the_model_group_alone():
+    own = {
+        key
+        for name in MODELS
+        for key, value in OmegaConf.to_container(OmegaConf.load(YAMLS[name])).items()
+        if key not in RESERVED and "${" not in str(value)
+    }
+    assert own >= {"embed_dim", "depth", "num_heads", "d_state"}
+    for name, path in YAMLS.items():
+        if name.startswith(("model/", "experiment/")):
+            continue
+        written = re.findall(r"^ *(\w+):", path.read_text(), flags=re.MULTILINE)
+        assert not own & set(written), name
+    for path in sorted((CONFIGS.parent / "src").rglob("*.py")):
+        assert not re.search(rf"\b({'|'.join(own)})=\d", path.read_text()), path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_comment_states_its_number_of_parameters(name):
+    comment = YAMLS[name].read_text().splitlines()[0]
+    stated, unit = re.match(r"# ([\d.]+) M parameters( at 1000 classes)?", comment).groups()
+    size = (
+        {"image_size": 224, "num_classes": 1000} if unit else {"image_size": 32, "num_classes": 10}
+    )
+    with torch.device("meta"):
+        net = instantiate(OmegaConf.load(YAMLS[name]), in_chans=3, **size)
+    count = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    assert abs(count - float(stated)) < 10 ** -len(stated.partition(".")[2])  # its last digit
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_environment_is_read_in_paths_alone(name):
+    assert name.startswith("paths/") or "oc.env" not in YAMLS[name].read_text()
