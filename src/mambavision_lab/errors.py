@@ -7,3 +7,8 @@ class ConfigError(ValueError):
     It says what was given, what was wanted and what to do. The entry points print it without a
     traceback and exit with status 2.
     """
+
+    def __init__(self, message: str) -> None:
+        if message.startswith("Caught "):  # by a loader's worker, which hands over its traceback
+            message = message.rpartition("ConfigError: ")[2].strip()
+        super().__init__(message)

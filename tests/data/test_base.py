@@ -21,7 +21,7 @@ class Numbered(ImageDataModule):
 
     def load(self):
         train, val, test = (
-            self.fit(
+            self.in_memory(
                 torch.arange(num).byte()[:, None, None, None].repeat(1, 3, 4, 4),
                 torch.arange(num) % 3,
             )
@@ -217,7 +217,7 @@ def test_base_use_classes_refuses_unknown_ones(refusal):
 def test_base_fit_resizes_and_keeps_constant_images():
     images = torch.tensor([10, 200]).byte()[:, None, None, None].expand(2, 3, 8, 6)
     for size in (4, 8, 16):
-        fitted = make(image_size=size).fit(images, [2, 1])
+        fitted = make(image_size=size).in_memory(images, [2, 1])
         assert torch.equal(fitted.images, images[:, :, :1, :1].expand(2, 3, size, size))
         assert fitted.labels.tolist() == [2, 1]
         assert fitted.labels.dtype == torch.int64
@@ -225,18 +225,18 @@ def test_base_fit_resizes_and_keeps_constant_images():
 
 def test_base_fit_averages_what_it_shrinks():
     checks = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).mul(255).byte()
-    shrunk = make(in_chans=1).fit(checks[None, None], [0]).images
+    shrunk = make(in_chans=1).in_memory(checks[None, None], [0]).images
     assert (shrunk.int() - 128).abs().max() <= 4
 
 
 def test_base_fit_changes_channels():
     colours = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 90, 90]]).byte()
     images = colours[:, :, None, None].expand(4, 3, 4, 4)
-    grey = make(in_chans=1).fit(images, [0] * 4).images
+    grey = make(in_chans=1).in_memory(images, [0] * 4).images
     expected = torch.tensor([0.299 * 255, 0.587 * 255, 0.114 * 255, 90])
     assert grey.shape == (4, 1, 4, 4)
     assert (grey[:, 0, 0, 0] - expected).abs().max() <= 1
-    again = make().fit(grey, [0] * 4).images
+    again = make().in_memory(grey, [0] * 4).images
     assert torch.equal(again, grey.expand(4, 3, 4, 4))
 
 
@@ -245,7 +245,7 @@ def test_base_fit_takes_arrays_that_cannot_be_written_to():
     images.flags.writeable = labels.flags.writeable = False
     torch.set_warn_always(True)  # else torch warns only once per process
     try:
-        fitted = make().fit(images, labels)
+        fitted = make().in_memory(images, labels)
     finally:
         torch.set_warn_always(False)
     assert torch.equal(fitted.images, torch.zeros(2, 3, 4, 4).byte())

@@ -205,6 +205,7 @@ def test_torch_operators_are_registered_correctly(length):
         torch.ops.mambavision_lab.scan_backward.default,
         (torch.randn_like(y), u, delta, A, B, C, starts),
     )
+    torch.library.opcheck(torch.ops.mambavision_lab.scan_inference.default, (u, delta, A, B, C))
     inputs = [x.requires_grad_() for x in (u, delta, A, B, C)]
     torch.library.opcheck(torch.ops.mambavision_lab.scan_forward.default, tuple(inputs))
 

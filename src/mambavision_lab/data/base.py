@@ -168,7 +168,9 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches; an incomplete last one is left out."""
         data = self.splits.train
-        return self._loader(data, shuffle=True, drop_last=len(data) >= self.batch_size)  # type: ignore[arg-type]
+        num_processes = self.trainer.world_size if self.trainer else 1
+        num_own = -(-len(data) // num_processes)  # type: ignore[arg-type]
+        return self._loader(data, shuffle=True, drop_last=num_own >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """All validation images, in order."""
@@ -194,21 +196,23 @@ class ImageDataModule(LightningDataModule):
             images, *([v * self.in_chans if len(v) == 1 else v for v in (self.mean, self.std)])
         )
 
-    def fit(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
+    def in_memory(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
         """Make a data set of uint8 images (N, C, H, W), resized to image_size and in_chans."""
+        if isinstance(images, np.ndarray):
+            images = np.require(images, requirements="W")  # torch warns of read-only memory
         fitted = torch.as_tensor(images)
         if fitted.shape[-2:] != (self.image_size, self.image_size):
             fitted = TF.resize(fitted, [self.image_size, self.image_size], antialias=True)
         if fitted.shape[1] != self.in_chans:
             to_channels = TF.rgb_to_grayscale if self.in_chans == 1 else TF.grayscale_to_rgb
             fitted = to_channels(fitted)
-        return InMemoryImages(fitted.contiguous(), torch.as_tensor(labels, dtype=torch.int64))
+        return InMemoryImages(fitted.contiguous(), torch.tensor(np.asarray(labels)).long())
 
     def _loader(self, data: Dataset, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
-        in_memory = isinstance(data, InMemoryImages)
+        is_in_memory = isinstance(data, InMemoryImages)
         workers = self.num_workers
         if workers is None:
-            workers = 0 if in_memory else min(available_cores(), MAX_AUTO_WORKERS)
+            workers = 0 if is_in_memory else min(available_cores(), MAX_AUTO_WORKERS)
         # The same samplers for one process and for many: the order follows from seed and epoch alone,
         # and in evaluation nothing is repeated to give all processes equally many images.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
@@ -228,7 +232,7 @@ class ImageDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=_as_fetched if in_memory else None,
+            collate_fn=_as_fetched if is_in_memory else None,
         )
 
 

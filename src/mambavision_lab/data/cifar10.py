@@ -17,30 +17,30 @@ class CIFAR10DataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Download the archive into root and check its sum, unless it is there."""
+        self._open(train=True)
+
+    def load(self) -> Splits:
+        """Read the archive; val is held out of the training images."""
+        train, test = self._open(train=True), self._open(train=False)
+        images, labels = _channels_first(train.data), np.asarray(train.targets)
+        kept, held_out = split_by_class(labels, self.val_fraction, self.seed)
+        return Splits(
+            train=self.in_memory(images[kept], labels[kept]),
+            val=self.in_memory(images[held_out], labels[held_out]),
+            test=self.in_memory(_channels_first(test.data), test.targets),
+            class_names=list(train.classes),
+        )
+
+    def _open(self, train: bool) -> CIFAR10:
         assert self.root is not None
         try:
-            self.dataset_class(self.root, download=True)
+            return self.dataset_class(self.root, train=train, download=True)
         except (OSError, RuntimeError) as error:
             source = self.dataset_class
             raise ConfigError(
                 f"data.root={self.root}: {source.__name__} is not there and could not be "
                 f"downloaded ({error}); put {source.filename} into that folder"
             ) from error
-
-    def load(self) -> Splits:
-        """Read the archive; val is held out of the training images."""
-        assert self.root is not None
-        self.prepare_data()
-        train = self.dataset_class(self.root, train=True)
-        test = self.dataset_class(self.root, train=False)
-        images, labels = _channels_first(train.data), np.asarray(train.targets)
-        kept, held_out = split_by_class(labels, self.val_fraction, self.seed)
-        return Splits(
-            train=self.fit(images[kept], labels[kept]),
-            val=self.fit(images[held_out], labels[held_out]),
-            test=self.fit(_channels_first(test.data), test.targets),
-            class_names=list(train.classes),
-        )
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:

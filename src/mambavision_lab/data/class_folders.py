@@ -15,15 +15,19 @@ def training_folder(root: str | os.PathLike[str]) -> Path:
     """The folder of class folders to train on: `root/train`, or root itself where that is missing.
 
     Raises:
-        ConfigError: root is no folder.
+        ConfigError: root is no folder, or has a val or test folder but no train folder.
     """
-    folder = Path(root)
+    folder = Path(str(root))
     if not folder.is_dir():
         raise ConfigError(
             f"data.root={folder}: no such folder; wanted one that holds train/<class>/<images>, "
             "or <class>/<images>"
         )
-    return folder / "train" if (folder / "train").is_dir() else folder
+    if (folder / "train").is_dir():
+        return folder / "train"
+    if parts := [name for name in ("val", "test") if (folder / name).is_dir()]:
+        raise ConfigError(f"data.root={folder}: has {parts[0]}/ but no train/; add train/<class>/")
+    return folder
 
 
 def list_classes(folder: Path) -> list[str]:

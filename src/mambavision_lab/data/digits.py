@@ -30,6 +30,6 @@ class DigitsDataModule(ImageDataModule):
             rest[part] for part in split_by_class(labels[rest], self.val_fraction, self.seed)
         )
         train_set, val_set, test_set = (
-            self.fit(images[part], labels[part]) for part in (kept, held_out, test)
+            self.in_memory(images[part], labels[part]) for part in (kept, held_out, test)
         )
         return Splits(train_set, val_set, test_set, [str(name) for name in bunch.target_names])

@@ -7,6 +7,7 @@ Source: Xiao et al. 2017, arXiv:1708.07747.
 """
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,10 @@ class FashionMNISTDataModule(ImageDataModule):
             try:
                 FashionMNIST(self.root, download=True)
             except (OSError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
                 raise ConfigError(
                     f"data.root={self.root}: Fashion-MNIST is neither there nor in {DEBIAN_FOLDER} "
-                    f"and could not be downloaded ({error}); install Debian's package "
+                    f"and could not be downloaded ({reason}); install Debian's package "
                     "dataset-fashion-mnist, or put the four idx files into data.root"
                 ) from error
 
@@ -45,12 +47,19 @@ class FashionMNISTDataModule(ImageDataModule):
         folder = self._folder()
         assert folder is not None
         arrays = {key: read_idx(_find(folder, name)) for key, name in FILES.items()}
+        for part in ("train", "t10k"):
+            counts = [len(arrays[part, kind]) for kind in ("images", "labels")]
+            if counts[0] != counts[1]:
+                raise ConfigError(
+                    f"{folder}: {counts[0]} images but {counts[1]} labels in the {part} files; "
+                    "fetch them again"
+                )
         images, labels = arrays["train", "images"][:, None], arrays["train", "labels"]
         kept, held_out = split_by_class(labels, self.val_fraction, self.seed)
         return Splits(
-            train=self.fit(images[kept], labels[kept]),
-            val=self.fit(images[held_out], labels[held_out]),
-            test=self.fit(arrays["t10k", "images"][:, None], arrays["t10k", "labels"]),
+            train=self.in_memory(images[kept], labels[kept]),
+            val=self.in_memory(images[held_out], labels[held_out]),
+            test=self.in_memory(arrays["t10k", "images"][:, None], arrays["t10k", "labels"]),
             class_names=list(FashionMNIST.classes),
         )
 
@@ -84,5 +93,5 @@ def read_idx(path: Path | None) -> np.ndarray:
         if data[:3] != b"\0\0\x08":
             raise ValueError("it does not begin with 00 00 08")
         return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
-    except (EOFError, OSError, IndexError, ValueError) as error:
+    except (EOFError, OSError, IndexError, ValueError, zlib.error) as error:
         raise ConfigError(f"{path}: no idx file of bytes ({error}); fetch it again") from error

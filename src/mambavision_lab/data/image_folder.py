@@ -41,8 +41,9 @@ class ImageFiles(Dataset):
         path, label = self.items[index]
         try:
             with Image.open(path) as image:
-                pixels = np.array(image.convert("L" if self.in_chans == 1 else "RGB"))
-        except OSError as error:
+                pixels = np.array(_eight_bit(image).convert("L" if self.in_chans == 1 else "RGB"))
+        # Pillow's readers raise all of these on files that are not what they seem.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ConfigError(f"{path}: cannot be read as an image ({error}); remove it") from error
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
@@ -91,6 +92,13 @@ class ImageFolderDataModule(ImageDataModule):
         if scale is None:
             return None
         return v2.RandomResizedCrop(self.image_size, scale=tuple(scale), antialias=True)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image scaled to 8 bits, which Pillow's own conversion would clip."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
 
 
 def evaluation_transform(image_size: int) -> v2.Transform:

@@ -18,6 +18,7 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str": (str,),
     "None": (type(None),),
+    "list": (list,),
 }
 _RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
@@ -58,6 +59,8 @@ def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _check_node(path: str, node: dict[str, Any]) -> None:
+    if not isinstance(node["_target_"], str):
+        raise ConfigError(f"{path}._target_={node['_target_']}: wanted the name of a class")
     try:
         signature = read_signature(node["_target_"])
     except LookupError as error:
@@ -104,6 +107,8 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             yield from _alternatives(left)
             yield from _alternatives(right)
+        case ast.Subscript(value=ast.Name(id="Sequence" | "list" | "tuple")):
+            yield "list"
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
             yield from _alternatives(inner)
             yield "None"

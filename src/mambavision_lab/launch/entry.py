@@ -7,12 +7,14 @@ Exit status: 0 done, 2 what was asked for cannot be run (one line, no traceback)
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from functools import wraps
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -24,7 +26,7 @@ from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch import schema
-from mambavision_lab.launch.check import check_config
+from mambavision_lab.launch.check import check_config, suggest
 from mambavision_lab.launch.messages import one_line
 from mambavision_lab.launch.snapshot import find_snapshot
 
@@ -107,6 +109,11 @@ def check_job(config_name: str, overrides: list[str]) -> None:
     Raises:
         ConfigError: It cannot be composed or does not fit; the message is one line.
     """
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if choice == "null" and (configs_folder() / group).is_dir():
+            choices = [path.stem for path in (configs_folder() / group).glob("*.yaml")]
+            raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
         try:
             cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
@@ -115,6 +122,9 @@ def check_job(config_name: str, overrides: list[str]) -> None:
             HydraConfig.instance().set_config(cfg)
             with open_dict(cfg):
                 del cfg["hydra"]
+            known = [field.name for field in fields(schema.SCHEMAS[config_name])]
+            if unknown := [str(key) for key in cfg if key not in known]:  # given with a +
+                raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             check_config(cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(one_line(error, _without_values(config_name, overrides))) from error
@@ -122,8 +132,10 @@ def check_job(config_name: str, overrides: list[str]) -> None:
 
 def _jobs(overrides: list[str], is_multirun: bool) -> Iterator[list[str]]:
     """The overrides of each job that the command stands for."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
+        loader = GlobalHydra.instance().config_loader()  # knows the choices of glob(*)
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
     except HydraException as error:
         raise ConfigError(f"{one_line(error, None)}; wanted key=value") from error
     sweeps = [o.input_line for o in parsed if o.is_sweep_override()]
@@ -132,7 +144,11 @@ def _jobs(overrides: list[str], is_multirun: bool) -> Iterator[list[str]]:
             raise ConfigError(f"{sweeps[0]}: several values need a sweep; add -m")
         yield overrides
         return
-    for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None):
+    try:
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(one_line(error, None)) from error
+    for batch in batches:
         yield from ([*job] for job in batch)
 
 

@@ -7,11 +7,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check import suggest
+from mambavision_lab.launch.signatures import read_signature
 
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
@@ -24,7 +26,9 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     chain = list(_chain(error))
     for cause in chain:  # also when the missing value is met while another refers to it
         if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(cause)):
-            return f"{missing[1]} is missing; give {missing[1]}=VALUE"
+            is_itself = isinstance(cause, MissingMandatoryValue) and cause.full_key
+            key = cause.full_key if is_itself else missing[1]
+            return f"{key} is missing; give {key}=VALUE"
     for cause in chain:
         if isinstance(cause, ConfigError):
             return str(cause)
@@ -59,6 +63,13 @@ def _unknown_key(key: str, composed: DictConfig | None) -> str:
     node = composed
     for part in filter(None, parent.split(".")):
         node = node.get(part) if isinstance(node, DictConfig) else None
-    if isinstance(node, DictConfig):
-        return f"{key}: no such option; {suggest(name, [str(k) for k in node])}"
-    return f"{key}: no such option"
+    if not isinstance(node, DictConfig):
+        return f"{key}: no such option"
+    known = {str(k) for k in node if k != "_target_"}
+    target = node.get("_target_")
+    signature = read_signature(target) if target else None
+    if signature is not None:
+        if name in signature.parameters:
+            return f"{key}: not in the config yet; add it with +{key}=VALUE"
+        known |= set(signature.parameters)
+    return f"{key}: no such option; {suggest(name, known)}"

@@ -30,7 +30,9 @@ def num_local_processes(cfg: DictConfig) -> int:
         import torch
 
         return max(1, torch.cuda.device_count()) if cfg.trainer.accelerator != "cpu" else 1
-    return int(devices) if str(devices).isdigit() else len(devices)
+    if isinstance(devices, str) and not devices.isdigit():
+        devices = [device for device in devices.split(",") if device]
+    return int(devices) if isinstance(devices, int | str) else len(devices)
 
 
 def run_in_processes(task: Task, cfg: DictConfig, num_processes: int) -> Any:

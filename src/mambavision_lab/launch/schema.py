@@ -42,8 +42,11 @@ class EvalConfig:
     paths: Any = "???"
 
 
+SCHEMAS = {"train": TrainConfig, "eval": EvalConfig}
+
+
 def register() -> None:
     """Make the schemas known to Hydra."""
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
-    store.store(name="eval_schema", node=EvalConfig)
+    for name, node in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=node)

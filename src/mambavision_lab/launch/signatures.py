@@ -72,51 +72,68 @@ def _parse(path: Path) -> ast.Module:
 
 def _signature_in(path: Path, module: str, name: str) -> Signature | None:
     tree = _parse(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return _from_arguments(name, node.args, skip_first=False)
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(tree, module, node)
-    imported = _import_of(tree, module, name)
+            return _of_class(tree, package, node)
+    imported = _import_of(tree, package, name)
     if imported is not None:
         return read_signature(imported)
+    if _may_define(tree, name):
+        return None
     raise LookupError(f"module {module!r} has no {name!r}")
 
 
-def _of_class(tree: ast.Module, module: str, node: ast.ClassDef) -> Signature | None:
+def _may_define(tree: ast.Module, name: str) -> bool:
+    """Whether a module makes a name in a way that only running it would show."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=found, ctx=ast.Store()) if found == name:
+                return True
+            case ast.ImportFrom(names=[ast.alias(name="*")]):
+                return True
+            case ast.FunctionDef(name="__getattr__"):
+                return True
+    return False
+
+
+def _of_class(tree: ast.Module, package: str, node: ast.ClassDef) -> Signature | None:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             return _from_arguments(node.name, item.args, skip_first=True)
     for base in node.bases:  # the constructor is the first base's that has one
         if isinstance(base, ast.Name):
-            inherited = _signature_of_base(tree, module, base.id)
+            inherited = _signature_of_base(tree, package, base.id)
             if inherited is not None:
                 return Signature(node.name, inherited.parameters, inherited.is_open)
     return None
 
 
-def _signature_of_base(tree: ast.Module, module: str, name: str) -> Signature | None:
+def _signature_of_base(tree: ast.Module, package: str, name: str) -> Signature | None:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(tree, module, node)
-    imported = _import_of(tree, module, name)
+            return _of_class(tree, package, node)
+    imported = _import_of(tree, package, name)
     return read_signature(imported) if imported else None
 
 
-def _import_of(tree: ast.Module, module: str, name: str) -> str | None:
+def _import_of(tree: ast.Module, package: str, name: str) -> str | None:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return f"{_absolute(node, module)}.{alias.name}"
+                    return f"{_absolute(node, package)}.{alias.name}"
     return None
 
 
-def _absolute(node: ast.ImportFrom, module: str) -> str:
+def _absolute(node: ast.ImportFrom, package: str) -> str:
     if not node.level:
         return node.module or ""
-    package = module.split(".")[: -node.level]
-    return ".".join([*package, *([node.module] if node.module else [])])
+    parts = package.split(".")
+    parts = parts[: len(parts) - node.level + 1]
+    return ".".join([*parts, *([node.module] if node.module else [])])
 
 
 def _from_arguments(owner: str, arguments: ast.arguments, *, skip_first: bool) -> Signature:

@@ -6,7 +6,7 @@ every value filled in, for what must stay as it was.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,23 +19,22 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     """Write the snapshot of a composed config into a run folder."""
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
-    scalars, nodes = {}, []
-    for key in cfg:
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none():
-            nodes.append(str(key))
-            (folder / str(key)).mkdir(exist_ok=True)
-            _save(OmegaConf.to_container(node, resolve=False), folder / str(key) / "snapshot.yaml")
-            _save(OmegaConf.to_container(node, resolve=True), folder / str(key) / "as_trained.yaml")
-        else:
-            scalars[str(key)] = cfg[key]
-    (folder / "run").mkdir(exist_ok=True)
+    composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    nodes = [key for key, value in composed.items() if isinstance(value, dict)]
+    for node in nodes:
+        (folder / node).mkdir(exist_ok=True)
+        _save(composed[node], folder / node / "snapshot.yaml")
+        _save(resolved[node], folder / node / "as_trained.yaml")
+    # Outside the nodes a value that refers to Hydra's choices would change with them: filled in.
+    scalars = {key: value for key, value in resolved.items() if key not in nodes}
     _save(
-        {key: value for key, value in scalars.items() if key == "name"},
-        folder / "run" / "as_trained.yaml",
+        {"defaults": [*({n: "snapshot"} for n in nodes), "_self_"], **scalars},
+        folder / "snapshot.yaml",
     )
-    defaults = [*({node: "snapshot"} for node in nodes), "_self_"]
-    _save({"defaults": defaults, **scalars}, folder / "snapshot.yaml")
+    if "run" not in nodes:  # a training run's own name, for the tasks that follow it
+        (folder / "run").mkdir(exist_ok=True)
+        _save({"name": resolved["name"]}, folder / "run" / "as_trained.yaml")
 
 
 def find_snapshot(path: str) -> Path:

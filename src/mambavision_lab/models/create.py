@@ -19,7 +19,7 @@ def create_mambavision_small(num_classes: int = 1000, **options: Any) -> PlainMa
 
 
 def create_mambavision_base(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
-    """The plain family's 86 M network; options as in `PlainMambaVision`."""
+    """The plain family's 88 M network; options as in `PlainMambaVision`."""
     return _create("mambavision_base", num_classes, options)
 
 
