@@ -31,8 +31,9 @@ VALUES = [
     ("Optional[Union[int, str]]", {"a": 1}, REFUSED),
     ("float | Tensor", "fast", REFUSED),  # no value in a config is a tensor
     ("float | Tensor", 1, FINE),
-    ("list[int]", "abc", FINE),  # not a simple type, so not checked
-    ("Sequence[float] | None", 3, FINE),
+    ("list[int]", "abc", REFUSED),
+    ("list[int]", [1, 2], FINE),
+    ("Sequence[float] | None", 3, REFUSED),
     ("Literal['a', 'b']", "c", FINE),
     (None, "abc", FINE),
 ]

@@ -71,7 +71,8 @@ class ImageDataModule(LightningDataModule):
         val_fraction: Share of each training class that is held out where there is no val split.
         seed: Fixes the splits.
         augment: Callable on float batches (N, C, H, W) in [0, 1], for training only, or None.
-        num_workers: Loader processes; None chooses 0 for data in memory, else the cores, at most 8.
+        num_workers: Loader processes; None chooses 0 for data in memory, else this process's
+            share of the cores, at most 8.
     """
 
     def __init__(
@@ -212,7 +213,9 @@ class ImageDataModule(LightningDataModule):
         is_in_memory = isinstance(data, InMemoryImages)
         workers = self.num_workers
         if workers is None:
-            workers = 0 if is_in_memory else min(available_cores(), MAX_AUTO_WORKERS)
+            num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
+            own_cores = max(1, available_cores() // num_sharing)
+            workers = 0 if is_in_memory else min(own_cores, MAX_AUTO_WORKERS)
         # The same samplers for one process and for many: the order follows from seed and epoch alone,
         # and in evaluation nothing is repeated to give all processes equally many images.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler

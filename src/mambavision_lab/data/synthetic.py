@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mambavision_lab.data.base import ImageDataModule, InMemoryImages, Splits
 
-SHAPES = ("disc", "square", "triangle", "ring", "cross")
+SHAPES = ("disc", "bar", "triangle", "ring", "cross")
 _CHUNK = 256  # images drawn at once
 
 
@@ -37,7 +37,7 @@ class SyntheticDataModule(ImageDataModule):
         mean: Sequence[float],
         std: Sequence[float],
         flip_keeps_class: bool = True,
-        num_train: int = 4000,
+        num_train: int = 2400,
         num_val: int = 500,
         num_test: int = 1000,
         shuffle_labels: bool = False,
@@ -124,9 +124,10 @@ def draw(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -
 def _masks(x: Tensor, y: Tensor) -> list[Tensor]:
     """One mask per shape, in the order of SHAPES, on coordinates in which the shape has radius 1."""
     r = (x * x + y * y).sqrt()
+    bar = (x.abs() < 1) & (y.abs() < 0.45)
     widest, narrowest = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
     triangle = torch.maximum(y - 0.5, 0.866 * x.abs() - 0.5 * y - 0.5) < 0
-    return [r < 0.9, widest < 0.75, triangle, (r < 1) & (r > 0.5), (widest < 1) & (narrowest < 0.3)]
+    return [r < 0.9, bar, triangle, (r < 1) & (r > 0.5), (widest < 1) & (narrowest < 0.3)]
 
 
 def _texture(texture: int) -> tuple[str, int]:

@@ -111,7 +111,7 @@ def check_job(config_name: str, overrides: list[str]) -> None:
     """
     for override in overrides:
         group, _, choice = override.partition("=")
-        if choice == "null" and (configs_folder() / group).is_dir():
+        if choice == "null" and group != "experiment" and (configs_folder() / group).is_dir():
             choices = [path.stem for path in (configs_folder() / group).glob("*.yaml")]
             raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):

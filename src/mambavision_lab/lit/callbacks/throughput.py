@@ -22,9 +22,11 @@ class Throughput(Callback):
         """Start counting."""
         self._restart(trainer)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Count the batch, which is the second argument after the outputs."""
-        self._images += len(args[1][1])
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch."""
+        self._images += len(batch[1])
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock while validating."""
@@ -42,9 +44,17 @@ class Throughput(Callback):
         """Start counting."""
         self._restart(trainer)
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Count the batch."""
-        self._images += len(args[1][1])
+        self._images += len(batch[1])
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the test's rate."""
