@@ -57,7 +57,7 @@ def numbers(loader, epoch=0):
 def of_rank(rank, **settings):
     """A data module as it is in one of two processes."""
     data = make(**settings)
-    data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+    data.trainer = SimpleNamespace(world_size=2, num_devices=2, global_rank=rank)
     return data
 
 
