@@ -154,6 +154,30 @@ def test_sweep_runs_every_job_in_its_own_folder(call, logs):
     assert metrics_of(jobs[0]) != metrics_of(jobs[1])
 
 
+def test_evaluation_takes_flags_anywhere_and_sweeps(call, logs, capsys):
+    assert call("train", *SMALL, "trainer.max_epochs=1")[0] == 0
+    checkpoint = f"ckpt_path={logs}/latest/checkpoints/best.ckpt"
+    assert call("eval", checkpoint, "--cfg", "job")[0] == 0
+    assert call("eval", checkpoint, "trainer=cpu", "data.batch_size=5,35", "-m")[0] == 0
+    (sweep,) = (logs / "sweep" / "eval" / "mambavision_nano-synthetic").iterdir()
+    assert metrics_of(sweep / "0") == pytest.approx(metrics_of(sweep / "1"), rel=1e-5)
+
+
+def test_finished_run_is_not_resumed(call, logs):
+    assert call("train", *SMALL, "trainer.max_epochs=1")[0] == 0
+    finished = (logs / "latest").resolve()
+    last = f"ckpt_path={finished}/checkpoints/last.ckpt"
+    status, err = call("train", *SMALL, "trainer.max_epochs=1", last)
+    assert status == 2
+    assert "has 1 epochs, and trainer.max_epochs=1; raise trainer.max_epochs" in err
+    assert (logs / "latest").resolve() == finished
+
+
+def test_failed_run_exits_with_an_error(call, logs):
+    with pytest.raises(FloatingPointError, match=r"lower optimizer\.lr"):
+        call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -161,12 +185,18 @@ def test_sweep_runs_every_job_in_its_own_folder(call, logs):
         ["trainer=debug", "callbacks=early_stopping", "logger=none", "augment=none"],
         ["trainer=debug", "callbacks=none", "optimizer=sgd", "scheduler=constant"],
         ["trainer=debug", "data=digits", "optimizer=lion", "model.use_checkpointing=true"],
+        ["trainer=debug", "callbacks=none", "logger=none", "trainer.precision=bf16-true"],
+        ["trainer=debug", "optimizer=lamb", "trainer.limit_val_batches=0", "callbacks=none"],
     ],
     ids=lambda options: " ".join(options[1:]),
 )
-def test_options_run(call, logs, options):
+def test_options_run(call, logs, options, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     assert call("train", *options)[0] == 0
     assert metrics_of(logs / "latest")["test/loss"] > 0
+    assert not list(elsewhere.iterdir())
 
 
 def test_wandb_without_key_or_network_writes_offline_and_says_so_once(
@@ -174,8 +204,10 @@ def test_wandb_without_key_or_network_writes_offline_and_says_so_once(
 ):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    assert call("train", "trainer=debug", "logger=many")[0] == 0
-    assert list((logs / "latest" / "wandb").glob("offline-run-*"))
+    assert call("train", "-m", "trainer=debug", "logger=many", "seed=1,2")[0] == 0
+    (sweep,) = (logs / "sweep" / "mambavision_nano-synthetic").iterdir()
+    for job in ("0", "1"):  # a run each
+        assert len(list((sweep / job / "wandb").glob("offline-run-*"))) == 1
     assert list((logs / "latest" / "tensorboard").glob("events.*"))
     assert (logs / "latest" / "train.log").read_text().count("wandb writes offline") == 1
 
@@ -243,6 +275,9 @@ BAD_COMMANDS = {
     "train model=mambavision_smal": "did you mean 'mambavision_small'?",
     "train +model.widht=3": "model.widht: PlainMambaVision has no option 'widht'",
     "train seed=abc": "seed: Value 'abc'",
+    "train seed=-1": "seed=-1: wanted a whole number from 0",
+    "train data.seed=-1": "data.seed=-1: wanted a whole number from 0",
+    "train trainer.devices=0 trainer=cpu": "trainer: ",
     "train frobnicate": "wanted key=value",
     "train data=image_folder": "data.root is missing; give data.root=VALUE",
     "train data=image_folder data.root=/no/such": "data.root=/no/such: no such folder",

@@ -38,7 +38,8 @@ def test_synthetic_classes_are_balanced():
 
 
 @pytest.mark.parametrize(
-    ("image_size", "in_chans", "num_classes"), [(28, 1, 10), (64, 3, 3), (8, 3, 7), (32, 1, 1000)]
+    ("image_size", "in_chans", "num_classes"),
+    [(28, 1, 10), (64, 3, 3), (16, 5, 4), (8, 3, 7), (32, 1, 1000)],
 )
 def test_synthetic_draws_any_size_channels_and_classes(image_size, in_chans, num_classes):
     splits = make(

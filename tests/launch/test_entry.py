@@ -94,7 +94,7 @@ def test_sweep_runs_every_job_with_its_own_values(command):
 
 def test_sweep_with_one_wrong_job_starts_none(command, tmp_path, capsys):
     seen = []
-    assert command(seen.append, "-m", "trainer.max_epochs=1,abc") == 2
+    assert command(lambda cfg: seen.append(cfg), "-m", "trainer.max_epochs=1,abc") == 2
     assert seen == []
     assert capsys.readouterr().err.startswith("error: trainer.max_epochs=abc: wanted int")
     assert not (tmp_path / "logs").exists()

@@ -55,8 +55,8 @@ class Near(Open):
 class ThroughModule(parts.Base):
     pass
 """
-BASE = {"a": (True, "int"), "b": (True, None), "c": (False, "'str'"), "d": (False, "float | None")}
-BASE["e"] = (True, None)
+BASE = {"a": "int", "b": None, "c": "'str'", "d": "float | None"}
+BASE["e"] = None
 
 
 @pytest.fixture
@@ -70,12 +70,12 @@ def pkg(make_module):
 def test_signature_read_equals_the_imported_one(target):
     read = read_signature(target)
     imported = inspect.signature(get_object(target)).parameters.values()
-    named = {
-        parameter.name: parameter.default is parameter.empty
+    named = [
+        parameter.name
         for parameter in imported
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
-    assert {name: p.is_required for name, p in read.parameters.items()} == named
+    ]
+    assert list(read.parameters) == named
     assert read.is_open == any(p.kind == p.VAR_KEYWORD for p in imported)
     assert read.owner == target.rpartition(".")[2]
 
@@ -97,16 +97,15 @@ def test_signatures_are_read_without_importing_anything_slow():
         ("pkg.parts.Child", BASE),
         ("pkg.parts.Grandchild", BASE),  # of the first base that has a constructor
         ("pkg.more.Far", BASE),  # inherited through a renaming import
-        ("pkg.parts.function", {"x": (True, "list[int]"), "y": (False, None)}),
-        ("pkg.more.Near", {"only": (False, None)}),  # inherited through a relative import
-        ("pkg.more.Open", {"only": (False, None)}),  # re-exported by a module
+        ("pkg.parts.function", {"x": "list[int]", "y": None}),
+        ("pkg.more.Near", {"only": None}),  # inherited through a relative import
+        ("pkg.more.Open", {"only": None}),  # re-exported by a module
         ("pkg.Exported", BASE),  # re-exported by a package
     ],
 )
 def test_signature_follows_bases_and_imports(pkg, target, expected):
     signature = read_signature(target)
-    found = {name: (p.is_required, p.annotation) for name, p in signature.parameters.items()}
-    assert found == expected
+    assert signature.parameters == expected
     assert signature.is_open == ("only" in expected)
     assert signature.owner in (target.rpartition(".")[2], "Child")
 

@@ -22,7 +22,7 @@ class Augment(nn.Module):
         contrast: Distance from the image's mean is scaled by 1 +- this.
         saturation: Distance from grey is scaled by 1 +- this; no effect on one channel.
         crop_scale: Smallest and largest share of an image file's area that the random crop at
-            decoding keeps, or None to take the centre. In-memory images are shifted instead.
+            decoding keeps, or None to take the centre; no effect on images held in memory.
     """
 
     def __init__(

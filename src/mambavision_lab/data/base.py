@@ -7,7 +7,7 @@ training) and normalised. So little travels, and augmentation runs where the net
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class ImageDataModule(LightningDataModule):
 
     Args:
         image_size: Pixels per side that the network receives.
-        in_chans: Channels that the network receives, 1 or 3.
+        in_chans: Channels that the network receives; 1 or 3 where images are read from files.
         num_classes: Number of classes; must be that of the data.
         mean: Mean per channel of images in [0, 1], one value or in_chans of them.
         std: Standard deviation per channel, likewise.
@@ -74,6 +74,9 @@ class ImageDataModule(LightningDataModule):
         num_workers: Loader processes; None chooses 0 for data in memory, else this process's
             share of the cores, at most 8.
     """
+
+    # Photographs can be made grey or colour; a subclass that draws its own images has more choice.
+    draws_any_in_chans: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class ImageDataModule(LightningDataModule):
             raise ConfigError(f"data.batch_size={batch_size} must be at least 1")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
-        if in_chans not in (1, 3):
+        if in_chans not in (1, 3) and not (self.draws_any_in_chans and in_chans > 0):
             raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, in_chans):

@@ -6,6 +6,7 @@ must look at form. Everything follows from the seed; no file is read.
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ class SyntheticDataModule(ImageDataModule):
 
     The rest as in `ImageDataModule`. Held in memory: num x in_chans x image_size^2 bytes.
     """
+
+    draws_any_in_chans: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.signatures import Parameter, read_signature
+from mambavision_lab.launch.signatures import read_signature
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -33,6 +33,9 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     for path, node in _target_nodes(resolved, ""):
         _check_node(path, node)
+    for key, seed in (("seed", resolved.get("seed")), ("data.seed", resolved["data"].get("seed"))):
+        if seed is not None and not 0 <= seed < 2**32:
+            raise ConfigError(f"{key}={seed}: wanted a whole number from 0 to {2**32 - 1}")
     outputs, num_classes = (resolved[key].get("num_classes") for key in ("model", "data"))
     if outputs is not None and num_classes is not None and outputs < num_classes:
         raise ConfigError(
@@ -70,9 +73,8 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
     for key, value in node.items():
         if key in _RESERVED:
             continue
-        parameter = signature.parameters.get(key)
-        if parameter is not None:
-            _check_value(f"{path}.{key}", value, parameter)
+        if key in signature.parameters:
+            _check_value(f"{path}.{key}", value, signature.parameters[key])
         elif not signature.is_open:
             hint = suggest(key, signature.parameters)
             raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
@@ -85,10 +87,10 @@ def suggest(given: str, known: Any) -> str:
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
 
 
-def _check_value(path: str, value: Any, parameter: Parameter) -> None:
-    if parameter.annotation is None:
+def _check_value(path: str, value: Any, annotation: str | None) -> None:
+    if annotation is None:
         return
-    accepted = list(_alternatives(ast.parse(parameter.annotation, mode="eval").body))
+    accepted = list(_alternatives(ast.parse(annotation, mode="eval").body))
     if None in accepted or any(_fits(value, choice) for choice in accepted):
         return
     wanted = " or ".join(str(choice) for choice in accepted)
@@ -96,7 +98,7 @@ def _check_value(path: str, value: Any, parameter: Parameter) -> None:
 
 
 def _alternatives(annotation: ast.expr) -> Iterator[Any]:
-    """Simple type names and literal values of an annotation; None for anything else."""
+    """Simple type names in an annotation; None for anything else."""
     match annotation:
         case ast.Constant(value=None):
             yield "None"

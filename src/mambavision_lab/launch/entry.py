@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import wraps
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -61,7 +62,9 @@ def run(task: Task, config_name: str) -> None:
     Raises:
         ConfigError: The command cannot be run; the message is one line.
     """
+    os.environ.setdefault("MAMBAVISION_ROOT", str(Path(task.__code__.co_filename).resolve().parent))
     prepare()
+    sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
     arguments = get_args_parser().parse_args()
     wants_run = (
         not any((arguments.help, arguments.hydra_help, arguments.cfg, arguments.info))
@@ -81,6 +84,10 @@ def run(task: Task, config_name: str) -> None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the sweep goes on and reports at its end
             refuse(error)
+        finally:
+            wandb = sys.modules.get("wandb")
+            if wandb is not None and wandb.run is not None:
+                wandb.finish()  # or the next job of a sweep would go on writing into this run
 
     # Let exceptions through; Hydra would otherwise shorten tracebacks and choose the exit status.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -97,10 +104,16 @@ def run(task: Task, config_name: str) -> None:
 
 
 def prepare() -> None:
-    """Register what the configs refer to: schemas, resolvers and the root folder."""
+    """Register what the configs refer to: schemas and resolvers."""
     schema.register()
     OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
-    os.environ.setdefault("MAMBAVISION_ROOT", str(configs_folder().parent))
+
+
+def _without_links(argument: str) -> str:
+    """Name the real file in ckpt_path=...: logs/latest will point elsewhere before it is read."""
+    key, _, value = argument.partition("=")
+    is_file = key == "ckpt_path" and Path(value).is_file()
+    return f"{key}={Path(value).resolve()}" if is_file else argument
 
 
 def check_job(config_name: str, overrides: list[str]) -> None:
@@ -162,7 +175,8 @@ def _use_snapshot(overrides: list[str], wants_run: bool) -> None:
     folder = find_snapshot(given[-1].strip("'\""))
     search = f"hydra.searchpath=['file://{folder}']"
     overrides.append(search)
-    sys.argv.append(search)
+    # Among the other overrides: argparse takes them from one place only.
+    sys.argv.insert(sys.argv.index(f"ckpt_path={given[-1]}"), search)
 
 
 def _without_values(config_name: str, overrides: list[str]) -> DictConfig | None:

@@ -32,7 +32,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "is_dirty": bool(_git(folder, "status", "--porcelain"))}
+    changes = _git(folder, "status", "--porcelain")
+    return {"commit": commit, "is_dirty": None if changes is None else bool(changes)}
 
 
 def hardware() -> dict[str, Any]:

@@ -12,20 +12,14 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter: its annotation as source text, and whether a call must give it."""
-
-    name: str
-    annotation: str | None
-    is_required: bool
-
-
-@dataclass(frozen=True)
 class Signature:
-    """Parameters that may be given by keyword; open when `**kwargs` takes any."""
+    """Parameters that may be given by keyword, each with its annotation as source text.
+
+    Open when `**kwargs` takes any.
+    """
 
     owner: str
-    parameters: dict[str, Parameter]
+    parameters: dict[str, str | None]
     is_open: bool
 
 
@@ -137,19 +131,9 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
 
 
 def _from_arguments(owner: str, arguments: ast.arguments, *, skip_first: bool) -> Signature:
-    positional = [*arguments.posonlyargs, *arguments.args]
-    num_defaults = len(arguments.defaults)
+    positional = [*arguments.posonlyargs, *arguments.args][1 if skip_first else 0 :]
     parameters = {
-        argument.arg: _parameter(argument, i < len(positional) - num_defaults)
-        for i, argument in enumerate(positional)
+        argument.arg: ast.unparse(argument.annotation) if argument.annotation else None
+        for argument in [*positional, *arguments.kwonlyargs]
     }
-    if skip_first and positional:
-        del parameters[positional[0].arg]
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        parameters[argument.arg] = _parameter(argument, default is None)
     return Signature(owner, parameters, is_open=arguments.kwarg is not None)
-
-
-def _parameter(argument: ast.arg, is_required: bool) -> Parameter:
-    annotation = ast.unparse(argument.annotation) if argument.annotation else None
-    return Parameter(argument.arg, annotation, is_required)

@@ -73,7 +73,8 @@ class ImageClassifier(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, C, H, W)."""
-        return self.net(images.contiguous(memory_format=self.memory_format))
+        dtype = next(self.net.parameters()).dtype  # not float32 in a run with precision=bf16-true
+        return self.net(images.to(dtype).contiguous(memory_format=self.memory_format))
 
     def setup(self, stage: str) -> None:
         """Compile the network, once."""

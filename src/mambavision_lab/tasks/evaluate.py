@@ -2,6 +2,8 @@
 
 from omegaconf import DictConfig
 
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.processes import num_local_processes
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
 from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
 from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
@@ -20,6 +22,11 @@ def evaluate(cfg: DictConfig) -> float:
     Raises:
         ConfigError: The checkpoint does not fit the network, or the data have unknown classes.
     """
+    if num_local_processes(cfg) > 1:
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: eval.py runs in one process; "
+            "choose trainer.devices=1"
+        )
     checkpoint = load_checkpoint(cfg.ckpt_path)
     class_names = checkpoint["hyper_parameters"]["data"]["class_names"]
     data = build_data(cfg)
@@ -28,8 +35,12 @@ def evaluate(cfg: DictConfig) -> float:
     load_weights(classifier, checkpoint, cfg.ckpt_path)
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
-    (metrics,) = trainer.test(classifier, datamodule=data, verbose=False)
-    metrics = {name: float(value) for name, value in metrics.items()}
+    results = trainer.test(classifier, datamodule=data, verbose=False)
+    if not results:
+        raise ConfigError(
+            "no test images were looked at; leave trainer.limit_test_batches as it is"
+        )
+    metrics = {name: float(value) for name, value in results[0].items()}
     write_json(metrics, folder / "metrics.json")
     print_results(f"{cfg.run.name}: {cfg.ckpt_path}", metrics, folder)
     return metrics["test/acc1"]

@@ -45,11 +45,8 @@ def train(cfg: DictConfig) -> float | None:
     """
     if cfg.seed is None:
         cfg.seed = secrets.randbelow(2**31)  # drawn here, so that it is recorded and shared
-    if cfg.ckpt_path is not None:
-        # A link such as logs/latest will point at this run before the file is read.
-        cfg.ckpt_path = str(Path(cfg.ckpt_path).resolve())
     num_processes = num_local_processes(cfg)
-    if num_processes == 1:
+    if num_processes <= 1:
         return _train(cfg)
     build_data(cfg).prepare_data()  # once, before the workers look for the files
     return run_in_processes(_train, cfg, num_processes)
@@ -74,7 +71,14 @@ def _train(cfg: DictConfig) -> float | None:
             f"choose one of {', '.join(known)}"
         )
     if cfg.ckpt_path is not None:
-        load_weights(classifier, load_checkpoint(cfg.ckpt_path), cfg.ckpt_path)
+        checkpoint = load_checkpoint(cfg.ckpt_path)
+        load_weights(classifier, checkpoint, cfg.ckpt_path)
+        epochs_done = checkpoint["epoch"] + 1
+        if 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
+            raise ConfigError(
+                f"ckpt_path={cfg.ckpt_path}: has {epochs_done} epochs, and "
+                f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
+            )
     trainer = build_trainer(cfg, EpochSeed(cfg.seed))
     folder = Path(cfg.paths.output_dir)
     if trainer.is_global_zero:
@@ -85,7 +89,7 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         write_json(metrics, folder / "metrics.json")
         print_results(cfg.name, metrics, folder)
-    return metrics[cfg.optimized_metric]
+    return metrics.get(cfg.optimized_metric)
 
 
 def _final_metrics(
@@ -96,10 +100,10 @@ def _final_metrics(
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
-        (figures,) = evaluate(
+        for figures in evaluate(  # none where the split is switched off, as by limit_test_batches=0
             classifier, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True
-        )
-        metrics |= figures
+        ):
+            metrics |= figures
     return metrics
 
 
