@@ -1,11 +1,13 @@
 """Fixtures that several test folders share."""
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.models.plain import PlainMambaVision
 
 TOY_OPTIONS = {
@@ -20,6 +22,21 @@ TOY_OPTIONS = {
     "mlp_ratio": 2,
     "d_state": 4,
 }
+
+
+@pytest.fixture
+def refusal() -> Callable[[Callable[[], object]], str]:
+    """Call what must be refused; returns the ConfigError's message, which must be one line."""
+
+    def call(action: Callable[[], object]) -> str:
+        with pytest.raises(ConfigError) as caught:
+            action()
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.strip()
+        return message
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -18,25 +18,9 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 
 from mambavision_lab.data.base import ImageDataModule, Splits
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 
 PARTS = ("train", "val", "test")
-
-
-@pytest.fixture
-def refusal() -> Callable[[Callable[[], object]], str]:
-    """Call what must be refused; returns the ConfigError's message, which must be one line."""
-
-    def call(action: Callable[[], object]) -> str:
-        with pytest.raises(ConfigError) as caught:
-            action()
-        message = str(caught.value)
-        assert "\n" not in message
-        assert message.strip()
-        return message
-
-    return call
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.entry import prepare
 
@@ -23,21 +22,6 @@ def _prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     yield
     HydraConfig.instance().cfg = None
     GlobalHydra.instance().clear()
-
-
-@pytest.fixture
-def refusal() -> Callable[[Callable[[], object]], str]:
-    """Call what must be refused; returns the ConfigError's message, which must be one line."""
-
-    def call(action: Callable[[], object]) -> str:
-        with pytest.raises(ConfigError) as caught:
-            action()
-        message = str(caught.value)
-        assert "\n" not in message
-        assert message.strip()
-        return message
-
-    return call
 
 
 @pytest.fixture

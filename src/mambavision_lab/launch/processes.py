@@ -87,6 +87,6 @@ def _work(task: Task, cfg: DictConfig, hydra_cfg: DictConfig, argv: list[str]) -
         if rank == 0:
             refuse(error)
         sys.exit(2)
-    except Exception:
+    except Exception:  # told here: the parent only learns that a worker has ended
         print(f"rank {rank} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         sys.exit(1)
