@@ -78,6 +78,8 @@ def by_rule(key, shape):
         return torch.log(torch.arange(1.0, shape[1] + 1)) + 0.1 * r
     if name == "D" or (name == "weight" and len(shape) == 1):
         return 1 + 0.1 * r
+    if name.startswith("gamma"):
+        return 0.5 + 0.1 * r
     if name == "bias":
         return -3 + 0.5 * r if key.endswith("dt_proj.bias") else 0.05 * r
     return r / np.prod(shape[1:]) ** 0.5

@@ -107,6 +107,10 @@ def prepare() -> None:
     """Register what the configs refer to: schemas and resolvers."""
     schema.register()
     OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
+    # The last part of a choice such as nvidia/mambavision_t, for names of folders.
+    OmegaConf.register_new_resolver(
+        "leaf", lambda choice: str(choice).rpartition("/")[2], replace=True
+    )
 
 
 def _without_links(argument: str) -> str:

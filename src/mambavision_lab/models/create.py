@@ -1,5 +1,6 @@
 """Make networks in Python by name; their sizes are those of `configs/model/`."""
 
+from importlib import import_module
 from typing import Any, cast
 
 from omegaconf import OmegaConf
@@ -10,17 +11,17 @@ from mambavision_lab.models.plain import PlainMambaVision
 
 def create_mambavision_tiny(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
     """The plain family's 3.2 M network; options as in `PlainMambaVision`."""
-    return _create("mambavision_tiny", num_classes, options)
+    return build_variant("mambavision_tiny", num_classes=num_classes, **options)
 
 
 def create_mambavision_small(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
     """The plain family's 22 M network; options as in `PlainMambaVision`."""
-    return _create("mambavision_small", num_classes, options)
+    return build_variant("mambavision_small", num_classes=num_classes, **options)
 
 
 def create_mambavision_base(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
     """The plain family's 88 M network; options as in `PlainMambaVision`."""
-    return _create("mambavision_base", num_classes, options)
+    return build_variant("mambavision_base", num_classes=num_classes, **options)
 
 
 def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
@@ -28,9 +29,21 @@ def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> PlainM
     return PlainMambaVision(num_classes=num_classes, **options)
 
 
-def _create(variant: str, num_classes: int, options: dict[str, Any]) -> PlainMambaVision:
-    config = OmegaConf.load(configs_folder() / "model" / f"{variant}.yaml")
-    values = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+def build_variant(variant: str, **options: Any) -> Any:
+    """A network by the name of its config in `configs/model/`, such as "nvidia/mambavision_t".
+
+    Raises:
+        ValueError: There is no such config.
+    """
+    folder = configs_folder() / "model"
+    path = folder / f"{variant}.yaml"
+    if not path.is_file():
+        known = sorted(
+            p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")
+        )
+        raise ValueError(f"variant={variant!r} is unknown; choose one of {', '.join(known)}")
+    values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    module, _, name = values.pop("_target_").rpartition(".")
     # What a config takes from its data set (an interpolation) is left to the caller or the default.
-    sizes = {k: v for k, v in values.items() if k != "_target_" and not str(v).startswith("${")}
-    return PlainMambaVision(**{**sizes, "num_classes": num_classes, **options})
+    sizes = {k: v for k, v in values.items() if not str(v).startswith("${")}
+    return getattr(import_module(module), name)(**{**sizes, **options})

@@ -5,8 +5,6 @@ a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kau
 arXiv:2407.08083), the rest follows ViT (Dosovitskiy et al. 2020, arXiv:2010.11929).
 """
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,8 +14,7 @@ from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
-
-Pattern = Literal["alternating", "mamba_first"]
+from mambavision_lab.models.pattern import Pattern, mamba_blocks
 
 
 class PlainMambaVision(nn.Module):
@@ -173,22 +170,6 @@ def default_patch_size(image_size: int) -> int:
     """The largest patch that divides the image and leaves at least seven tokens a side."""
     fitting = (p for p in PATCH_SIZES if image_size % p == 0 and image_size // p >= 7)
     return next(fitting, 1)
-
-
-def mamba_blocks(depth: int, mamba_ratio: float, pattern: Pattern) -> list[bool]:
-    """Say for each block whether it mixes with Mamba; round(mamba_ratio * depth) of them do.
-
-    Raises:
-        ValueError: mamba_ratio is outside 0 ... 1, or the pattern is unknown.
-    """
-    if not 0 <= mamba_ratio <= 1:
-        raise ValueError(f"mamba_ratio={mamba_ratio} must lie between 0 and 1")
-    count = round(mamba_ratio * depth)
-    if pattern == "mamba_first":
-        return [i < count for i in range(depth)]
-    if pattern == "alternating":  # spread evenly, Mamba first
-        return [-(-(i + 1) * count // depth) > -(-i * count // depth) for i in range(depth)]
-    raise ValueError(f"pattern={pattern!r} is unknown; choose 'alternating' or 'mamba_first'")
 
 
 def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:

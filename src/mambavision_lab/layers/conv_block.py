@@ -1,0 +1,38 @@
+"""The residual convolution block of the hierarchical family's first two stages."""
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Module):
+    """x + drop_path(gamma * norm2(conv2(gelu(norm1(conv1(x)))))), with 3x3 convolutions.
+
+    Args:
+        dim: Channels in and out.
+        drop_path: Probability that a sample skips the branch (stochastic depth), in training only.
+        layer_scale: Initial value of a learned factor per channel, or None for none.
+
+    Source: Hatamizadeh and Kautz 2024, arXiv:2407.08083, equation 4.
+    """
+
+    def __init__(
+        self, dim: int, *, drop_path: float = 0.0, layer_scale: float | None = None
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.act = nn.GELU(approximate="tanh")
+        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(dim, eps=1e-5)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.gamma = None
+        if layer_scale is not None:
+            self.gamma = nn.Parameter(torch.full((dim,), layer_scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform a map x, (N, dim, H, W); the shape stays."""
+        branch = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))
+        if self.gamma is not None:
+            branch = self.gamma[:, None, None] * branch
+        return x + self.drop_path(branch)
