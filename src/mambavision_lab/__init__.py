@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambavision_lab.models.create import (
+        create_mambavision,
         create_mambavision_base,
         create_mambavision_custom,
         create_mambavision_small,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "create_mambavision": "mambavision_lab.models.create",
     "create_mambavision_tiny": "mambavision_lab.models.create",
     "create_mambavision_small": "mambavision_lab.models.create",
     "create_mambavision_base": "mambavision_lab.models.create",
@@ -24,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "create_mambavision",
     "create_mambavision_base",
     "create_mambavision_custom",
     "create_mambavision_small",

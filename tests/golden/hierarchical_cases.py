@@ -17,7 +17,7 @@ try:
 except ModuleNotFoundError:  # run as a script
     from make_plain_toy import by_rule
 
-from mambavision_lab.models.create import build_variant
+from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.hierarchical import MambaVision
 
 FOLDER = Path(__file__).parent
@@ -31,7 +31,7 @@ def make_net(case, **options):
     """Build a case's network with its weights by rule, in evaluation mode."""
     facts = CASES[case]
     if "variant" in facts:
-        net = build_variant(f"nvidia/mambavision_{facts['variant'].lower()}", **options)
+        net = create_mambavision(f"nvidia/mambavision_{facts['variant'].lower()}", **options)
     else:
         net = MambaVision(**{**facts["config"], **options})
     net.load_state_dict({key: by_rule(key, x.shape) for key, x in net.state_dict().items()})

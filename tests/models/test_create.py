@@ -66,7 +66,7 @@ def test_create_refuses_unknown_options(creator):
 
 
 def test_package_root_offers_every_creator():
-    names = {*CREATORS, "create_mambavision_custom"}
+    names = {*CREATORS, "create_mambavision_custom", "create_mambavision"}
     assert names == set(mambavision_lab.__all__)
     assert names <= set(dir(mambavision_lab))
     for name in names:

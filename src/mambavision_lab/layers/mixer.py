@@ -22,6 +22,8 @@ class MambaVisionMixer(nn.Module):
         d_state: State size of the scan per channel.
         d_conv: Kernel of the two depthwise convolutions, in tokens.
         expand: Inner width as a multiple of dim; half of it is scanned.
+        bidirectional: Scan from the last token to the first as well, with the same weights, and add
+            the two; the skip D counts once.
         scan_backend: "auto" or a backend of `selective_scan`.
 
     Source: arXiv:2407.08083, equations 6 to 8. As in the published network the bias of `dt_proj`
@@ -35,12 +37,14 @@ class MambaVisionMixer(nn.Module):
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2,
+        bidirectional: bool = False,
         scan_backend: str = "auto",
     ) -> None:
         super().__init__()
         half = int(expand * dim) // 2
         self.d_state = d_state
         self.dt_rank = math.ceil(dim / 16)
+        self.bidirectional = bidirectional
         self.scan_backend = scan_backend
         self.in_proj = nn.Linear(dim, 2 * half, bias=False)
         self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
@@ -68,15 +72,22 @@ class MambaVisionMixer(nn.Module):
         z = F.silu(self.conv1d_z(z))
         sizes = [self.dt_rank, self.d_state, self.d_state]
         dt, B, C = self.x_proj(x).split(sizes, dim=-1)
-        y = selective_scan(
+        dt = self.dt_proj(dt)
+        y = self._scan(x, dt, B, C, self.D)
+        if self.bidirectional:
+            x, dt, B, C = (t.flip(1) for t in (x, dt, B, C))
+            y = y + self._scan(x, dt, B, C, None).flip(1)
+        return self.out_proj(torch.cat([y, z], dim=-1))
+
+    def _scan(self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
+        return selective_scan(
             x,
-            self.dt_proj(dt),
+            dt,
             -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             B,
             C,
-            self.D,
+            D,
             delta_bias=self.dt_proj.bias,
             delta_softplus=True,
             backend=self.scan_backend,
         )
-        return self.out_proj(torch.cat([y, z], dim=-1))

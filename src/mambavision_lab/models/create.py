@@ -1,35 +1,21 @@
-"""Make networks in Python by name; their sizes are those of `configs/model/`."""
+"""Make networks in Python by name; their sizes are those of `configs/model/`.
 
+Options are those of the family's constructor, among them `pretrained`. Beside them each function takes
+`features_only=True`, with `out_indices`, for a `FeatureExtractor` that gives maps instead of logits.
+"""
+
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder
+from mambavision_lab.models.backbone import Backbone, FeatureExtractor
 from mambavision_lab.models.plain import PlainMambaVision
 
 
-def create_mambavision_tiny(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
-    """The plain family's 3.2 M network; options as in `PlainMambaVision`."""
-    return build_variant("mambavision_tiny", num_classes=num_classes, **options)
-
-
-def create_mambavision_small(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
-    """The plain family's 22 M network; options as in `PlainMambaVision`."""
-    return build_variant("mambavision_small", num_classes=num_classes, **options)
-
-
-def create_mambavision_base(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
-    """The plain family's 88 M network; options as in `PlainMambaVision`."""
-    return build_variant("mambavision_base", num_classes=num_classes, **options)
-
-
-def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> PlainMambaVision:
-    """A plain network of any size: embed_dim, depth, mamba_ratio ... as in `PlainMambaVision`."""
-    return PlainMambaVision(num_classes=num_classes, **options)
-
-
-def build_variant(variant: str, **options: Any) -> Any:
+def create_mambavision(variant: str, num_classes: int = 1000, **options: Any) -> Any:
     """A network by the name of its config in `configs/model/`, such as "nvidia/mambavision_t".
 
     Raises:
@@ -46,4 +32,34 @@ def build_variant(variant: str, **options: Any) -> Any:
     module, _, name = values.pop("_target_").rpartition(".")
     # What a config takes from its data set (an interpolation) is left to the caller or the default.
     sizes = {k: v for k, v in values.items() if not str(v).startswith("${")}
-    return getattr(import_module(module), name)(**{**sizes, **options})
+    make = getattr(import_module(module), name)
+    return _create(make, {**sizes, "num_classes": num_classes, **options})
+
+
+def create_mambavision_tiny(num_classes: int = 1000, **options: Any) -> Any:
+    """The plain family's 3.2 M network; options as in `PlainMambaVision`."""
+    return create_mambavision("mambavision_tiny", num_classes, **options)
+
+
+def create_mambavision_small(num_classes: int = 1000, **options: Any) -> Any:
+    """The plain family's 22 M network; options as in `PlainMambaVision`."""
+    return create_mambavision("mambavision_small", num_classes, **options)
+
+
+def create_mambavision_base(num_classes: int = 1000, **options: Any) -> Any:
+    """The plain family's 88 M network; options as in `PlainMambaVision`."""
+    return create_mambavision("mambavision_base", num_classes, **options)
+
+
+def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> Any:
+    """A plain network of any size: embed_dim, depth, mamba_ratio ... as in `PlainMambaVision`."""
+    return _create(PlainMambaVision, {"num_classes": num_classes, **options})
+
+
+def _create(make: Any, options: dict[str, Any]) -> Backbone | FeatureExtractor:
+    features_only: bool = options.pop("features_only", False)
+    out_indices: Sequence[int] | None = options.pop("out_indices", None)
+    if out_indices is not None and not features_only:
+        raise ValueError(f"out_indices={list(out_indices)} needs features_only=True")
+    net = make(**options)
+    return FeatureExtractor(net, out_indices) if features_only else net

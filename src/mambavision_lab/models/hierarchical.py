@@ -5,25 +5,26 @@ blocks inside square windows. Source: Hatamizadeh and Kautz 2024, arXiv:2407.080
 paper and from the names and shapes of the published weights.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.window import cut_windows, join_windows
+from mambavision_lab.models.backbone import Backbone, Init, run_blocks
+from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
 
 # Stride of the stem -> strides of its two convolutions.
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
+_WITH_LAST = (r"^norm", (99999,))  # timm's mark for: in one group with what comes before
 
 
-class MambaVision(nn.Module):
+class MambaVision(Backbone):
     """Classify images with two convolutional stages and two of Mamba and attention blocks.
 
     Images may have any height and width. The defaults of all but the sizes are the published network.
@@ -52,11 +53,17 @@ class MambaVision(nn.Module):
         pattern: "mamba_first" or "alternating", one for both later stages or one for each.
         stem_stride: Pixels per side of a token of the first stage: 4, or 2 or 1 for small images.
         clamp_windows: Shrink windows to the map where that is smaller, instead of padding the map.
+        bidirectional: Scan from the last token to the first as well, with the same weights.
+        init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
+            training code does.
         use_checkpointing: Recompute each block in the backward pass to save memory.
         scan_backend: "auto" or a backend of `selective_scan`.
+        pretrained: Weights to start from: a file, a folder or a hub id such as
+            "nvidia/MambaVision-T-1K"; None for fresh ones.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
+        ConfigError: The pretrained weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -83,8 +90,11 @@ class MambaVision(nn.Module):
         pattern: Pattern | Sequence[Pattern] = "mamba_first",
         stem_stride: int = 4,
         clamp_windows: bool = False,
+        bidirectional: bool = False,
+        init: Init = "mamba",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         for name, sizes in (
@@ -118,6 +128,7 @@ class MambaVision(nn.Module):
                             d_state=d_state,
                             d_conv=d_conv,
                             expand=expand,
+                            bidirectional=bidirectional,
                             scan_backend=scan_backend,
                         )
                     else:
@@ -152,14 +163,20 @@ class MambaVision(nn.Module):
         self.norm = nn.BatchNorm2d(self.num_features, eps=1e-5)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
-        self._init_weights()
+        self.feature_info = [
+            {"num_chs": dim * 2**i, "reduction": stem_stride * 2**i, "module": f"levels.{i}"}
+            for i in range(4)
+        ]
+        self.init_weights(init)
+        if pretrained is not None:
+            load_pretrained(self, pretrained)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, num_classes) for images x (N, C, H, W)."""
-        return self.forward_head(self.forward_features(x))
+    def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """Return the maps (N, C, H, W) that stages give for images (N, C, H, W), before down-sampling.
 
-    def forward_stages(self, x: Tensor) -> list[Tensor]:
-        """Return the map (N, C, H, W) that each stage gives for images (N, C, H, W).
+        Args:
+            x: Images.
+            indices: Which stages' maps, in ascending order; None is all.
 
         Raises:
             ValueError: The images are smaller than one token of the first stage.
@@ -170,12 +187,16 @@ class MambaVision(nn.Module):
                 f"image of {height} x {width} pixels: both sides must be at least the stem's stride, "
                 f"{self.stem_stride}; enlarge the images or choose a smaller stem_stride"
             )
+        wanted = range(len(self.levels)) if indices is None else indices
         x = self.patch_embed(x)
         maps = []
-        for level in cast(Iterable[Stage], self.levels):
+        for i, level in enumerate(self.levels):
             x = level(x)
-            maps.append(x)
-            x = level.downsample(x)
+            if i in wanted:
+                maps.append(x)
+            if i == max(wanted):
+                break
+            x = level.downsample(x)  # type: ignore[operator]
         return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -184,24 +205,36 @@ class MambaVision(nn.Module):
         Raises:
             ValueError: The images are smaller than one token of the first stage.
         """
-        return self.norm(self.forward_stages(x)[-1])
+        return self.norm(self.forward_stages(x, [len(self.levels) - 1])[-1])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool a map (N, num_features, H, W) and classify; pre_logits stops before the classifier."""
         x = self.head_drop(x.mean(dim=(2, 3)))
         return x if pre_logits else self.head(x)
 
-    def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay should leave alone, beyond biases and norms."""
-        return {name for name, _ in self.named_parameters() if name.endswith((".A_log", ".D"))}
+    def norm_map(self, x: Tensor) -> Tensor:
+        """Apply the final norm to the last map (N, num_features, H, W)."""
+        return self.norm(x)
 
-    def _init_weights(self) -> None:
-        for name, module in self.named_modules():
-            # dt_proj keeps the scale that Mamba gives to its step sizes.
-            if isinstance(module, nn.Linear) and not name.endswith("dt_proj"):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    def features_of_map(self, x: Tensor) -> Tensor:
+        """What `forward_features` makes of the last map."""
+        return self.norm(x)
+
+    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What lies before the first stage."""
+        return [self.patch_embed]
+
+    def stages(self) -> nn.ModuleList:
+        """The four stages."""
+        return self.levels
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names by depth: a layer for each block, or if coarse for each stage."""
+        if coarse:
+            return {"stem": r"^patch_embed", "blocks": [(r"^levels\.(\d+)", None), _WITH_LAST]}
+        blocks = (r"^levels\.(\d+)\.blocks\.(\d+)", None)
+        downsample = (r"^levels\.(\d+)\.downsample", (99999,))
+        return {"stem": r"^patch_embed", "blocks": [blocks, downsample, _WITH_LAST]}
 
 
 class PatchEmbed(nn.Module):
@@ -271,21 +304,13 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map x, (N, width, H, W); the shape stays."""
         if self.window_size is None:
-            return self._run_blocks(x)
+            return run_blocks(self.blocks, x, self.use_checkpointing)
         height, width = x.shape[-2:]
         window = (self.window_size, self.window_size)
         if self.clamp_windows:
             window = (min(self.window_size, height), min(self.window_size, width))
-        tokens = self._run_blocks(cut_windows(x, window))
+        tokens = run_blocks(self.blocks, cut_windows(x, window), self.use_checkpointing)
         return join_windows(tokens, window, height, width)
-
-    def _run_blocks(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            if self.use_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return x
 
 
 def _for_each_stage(value):

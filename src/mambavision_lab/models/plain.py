@@ -5,19 +5,23 @@ a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kau
 arXiv:2407.08083), the rest follows ViT (Dosovitskiy et al. 2020, arXiv:2010.11929).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
+from mambavision_lab.models.backbone import Backbone, Init, run_blocks
+from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
 
 
-class PlainMambaVision(nn.Module):
+class PlainMambaVision(Backbone):
     """Classify images with one stack of Mamba and attention blocks.
 
     Args:
@@ -41,11 +45,17 @@ class PlainMambaVision(nn.Module):
         drop_rate: Dropout before the head and in the MLPs and attention outputs.
         attn_drop_rate: Dropout of the attention weights.
         drop_path_rate: Stochastic depth of the last block; rises linearly from 0.
+        bidirectional: Scan from the last token to the first as well, with the same weights.
+        init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
+            training code does.
         use_checkpointing: Recompute each block in the backward pass to save memory.
         scan_backend: "auto" or a backend of `selective_scan`.
+        pretrained: Weights to start from, a file or a folder; None for fresh ones. Their position
+            embedding is interpolated.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
+        ConfigError: The pretrained weights cannot be had or do not fit.
     """
 
     def __init__(
@@ -69,8 +79,11 @@ class PlainMambaVision(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "mamba",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -89,6 +102,7 @@ class PlainMambaVision(nn.Module):
                     d_state=d_state,
                     d_conv=d_conv,
                     expand=expand,
+                    bidirectional=bidirectional,
                     scan_backend=scan_backend,
                 )
             else:
@@ -110,12 +124,34 @@ class PlainMambaVision(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
-        self._init_weights()
-        self.register_load_state_dict_pre_hook(_resize_loaded_pos_embed)
+        self.feature_info = [
+            {"num_chs": embed_dim, "reduction": self.patch_size, "module": f"blocks.{i}"}
+            for i in range(depth)
+        ]
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.init_weights(init)
+        self.register_load_state_dict_pre_hook(_fit_loaded_state_dict)
+        if pretrained is not None:
+            load_pretrained(self, pretrained)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, num_classes) for images x (N, C, H, W)."""
-        return self.forward_head(self.forward_features(x))
+    def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """Return the maps (N, embed_dim, rows, columns) that blocks give for images (N, C, H, W).
+
+        Args:
+            x: Images.
+            indices: Which blocks' maps, in ascending order; None is all.
+
+        Raises:
+            ValueError: H or W is not a multiple of the patch size.
+        """
+        wanted = range(len(self.blocks)) if indices is None else indices
+        grid = self._grid(*x.shape[-2:])
+        x, maps = self._embed(x, grid), []
+        for i, block in enumerate(self.blocks[: max(wanted) + 1]):
+            x = run_blocks([block], x, self.use_checkpointing)
+            if i in wanted:
+                maps.append(x.transpose(1, 2).unflatten(2, grid))
+        return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return normalised tokens (N, length, embed_dim), rows first, for images (N, C, H, W).
@@ -123,15 +159,8 @@ class PlainMambaVision(nn.Module):
         Raises:
             ValueError: H or W is not a multiple of the patch size.
         """
-        grid = self._grid(*x.shape[-2:])
-        x = self.stem(x) + resize_pos_embed(self.pos_embed, grid)
-        x = x.flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            if self.use_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
-        return self.norm(x)
+        x = self._embed(x, self._grid(*x.shape[-2:]))
+        return self.norm(run_blocks(self.blocks, x, self.use_checkpointing))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens (N, length, embed_dim) and classify; pre_logits stops before the classifier."""
@@ -140,8 +169,42 @@ class PlainMambaVision(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that weight decay should leave alone, beyond biases and norms."""
-        names = {name for name, _ in self.named_parameters() if name.endswith((".A_log", ".D"))}
-        return names | {"pos_embed"}
+        return super().no_weight_decay() | {"pos_embed"}
+
+    def norm_map(self, x: Tensor) -> Tensor:
+        """Apply the final norm to a map (N, embed_dim, rows, columns)."""
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def features_of_map(self, x: Tensor) -> Tensor:
+        """What `forward_features` makes of the last map."""
+        return self.norm(x.flatten(2).transpose(1, 2))
+
+    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What lies before the first block."""
+        return [self.stem, self.pos_embed]
+
+    def stages(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.blocks
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names by depth: a layer for each block."""
+        # 99999 is timm's mark for: in one group with what comes before.
+        return {
+            "stem": r"^stem|^pos_embed",
+            "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
+        }
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
+        """Interpolate, in place, the position embedding of another grid."""
+        key = prefix + "pos_embed"
+        loaded, own = state_dict.get(key), self.pos_embed
+        if loaded is not None and loaded.ndim == 4 and loaded.shape[:2] == own.shape[:2]:
+            state_dict[key] = resize_pos_embed(loaded, (own.shape[2], own.shape[3]))
+
+    def _embed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        x = self.stem(x) + resize_pos_embed(self.pos_embed, grid)
+        return x.flatten(2).transpose(1, 2)
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         patch = self.patch_size
@@ -155,15 +218,6 @@ class PlainMambaVision(nn.Module):
                 f"{patch}; the next sizes that fit are {below} and {above}"
             )
         return height // patch, width // patch
-
-    def _init_weights(self) -> None:
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        for name, module in self.named_modules():
-            # dt_proj keeps the scale that Mamba gives to its step sizes.
-            if isinstance(module, nn.Linear) and not name.endswith("dt_proj"):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
 
 def default_patch_size(image_size: int) -> int:
@@ -180,8 +234,5 @@ def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
     return wide.to(pos_embed.dtype)
 
 
-def _resize_loaded_pos_embed(module: PlainMambaVision, state_dict, prefix, *_) -> None:
-    key = prefix + "pos_embed"
-    loaded, own = state_dict.get(key), module.pos_embed
-    if loaded is not None and loaded.ndim == 4 and loaded.shape[:2] == own.shape[:2]:
-        state_dict[key] = resize_pos_embed(loaded, (own.shape[2], own.shape[3]))
+def _fit_loaded_state_dict(module: PlainMambaVision, state_dict, prefix, *_) -> None:
+    module.fit_state_dict(state_dict, prefix)

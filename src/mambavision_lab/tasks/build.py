@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.errors import InstantiationException
@@ -52,8 +52,9 @@ def build_data(cfg: DictConfig) -> ImageDataModule:
 
 
 def build_net(cfg: DictConfig) -> nn.Module:
-    """Make the network with fresh weights."""
-    return build(cfg.model, "model")
+    """Make the network; with a checkpoint to follow, without its pretrained weights."""
+    follows = cfg.ckpt_path is not None and "pretrained" in cfg.model
+    return build(cfg.model, "model", **({"pretrained": None} if follows else {}))
 
 
 def build_classifier(
@@ -97,7 +98,9 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     """What a checkpoint keeps so that it can be rebuilt alone: model, data facts, run name."""
-    model = OmegaConf.to_container(cfg.model, resolve=True)
+    model = cast(dict[str, Any], OmegaConf.to_container(cfg.model, resolve=True))
+    if "pretrained" in model:
+        model["pretrained"] = None  # the checkpoint's own weights replace those
     return {"name": cfg.name, "model": model, "data": data.facts()}
 
 

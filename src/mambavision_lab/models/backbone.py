@@ -1,0 +1,238 @@
+"""What both families offer beyond logits: another head, maps, frozen parts, layers for fine-tuning."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Init = Literal["mamba", "published"]
+
+
+class Backbone(nn.Module):
+    """Base of the families: a stem, a stack of stages (blocks in the plain family), a norm, a head.
+
+    Attributes:
+        num_features: Channels of the pooled features.
+        num_classes: Outputs of the head; 0 if it has none.
+        feature_info: For each map of `forward_stages` its channels (`num_chs`), its stride in pixels
+            (`reduction`) and the name of the module that gives it (`module`).
+    """
+
+    num_features: int
+    num_classes: int
+    feature_info: list[dict[str, Any]]
+    head: nn.Module
+    norm: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images x (N, C, H, W)."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
+        """Return maps (N, C, H, W) of the stages with these indices, all by default."""
+        raise NotImplementedError
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return normalised features of images (N, C, H, W), in the family's own layout."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool what `forward_features` gave and classify it."""
+        raise NotImplementedError
+
+    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What lies before the first stage."""
+        raise NotImplementedError
+
+    def stages(self) -> nn.ModuleList:
+        """The stages, first to last."""
+        raise NotImplementedError
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of parameter names by depth, as timm's `param_groups_layer_decay` reads them."""
+        raise NotImplementedError
+
+    def fit_state_dict(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
+        """Adapt, in place, entries that may be loaded although their shape differs."""
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay should leave alone, beyond biases and norms."""
+        return {name for name, _ in self.named_parameters() if name.endswith((".A_log", ".D"))}
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer, from pooled features to logits."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a fresh head for another number of classes in place; 0 leaves the head out."""
+        self.num_classes = num_classes
+        if not num_classes:
+            self.head = nn.Identity()
+            return
+        like = next(self.parameters())
+        self.head = nn.Linear(
+            self.num_features, num_classes, device=like.device, dtype=like.dtype
+        ).train(self.training)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return maps (N, C, H, W) of stages, in timm's convention.
+
+        Args:
+            x: Images (N, C, H, W).
+            indices: Which stages; negative ones count from the end, a number means the last so many.
+            norm: Whether maps as wide as the last one pass the final norm.
+            stop_early: Unused: nothing beyond the last map wanted is computed unless it is returned.
+            output_fmt: "NCHW".
+            intermediates_only: Return the maps alone, without the features of `forward_features`.
+
+        Raises:
+            ValueError: An index is out of range, or the format is another.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r} is unknown; choose 'NCHW'")
+        taken = take_indices(len(self.feature_info), indices)
+        last = len(self.stages()) - 1
+        wanted = taken if intermediates_only else [*taken, last]
+        found = dict(zip(sorted(set(wanted)), self.forward_stages(x, wanted), strict=True))
+        maps = [found[i] for i in taken]
+        if norm:
+            is_wide = [m.shape[1] == self.num_features for m in maps]
+            maps = [self.norm_map(m) if wide else m for m, wide in zip(maps, is_wide, strict=True)]
+        return maps if intermediates_only else (self.features_of_map(found[last]), maps)
+
+    def norm_map(self, x: Tensor) -> Tensor:
+        """Apply the final norm to a map (N, num_features, H, W)."""
+        raise NotImplementedError
+
+    def features_of_map(self, x: Tensor) -> Tensor:
+        """What `forward_features` makes of the last map (N, num_features, H, W)."""
+        raise NotImplementedError
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | Sequence[int] | None = None,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what the maps of these stages do not need; returns the indices, none negative."""
+        taken = take_indices(len(self.feature_info), indices)
+        del self.stages()[max(taken) + 1 :]
+        last = self.stages()[-1]
+        if hasattr(last, "downsample"):
+            last.downsample = nn.Identity()
+        if prune_norm:
+            self.norm = nn.Identity()
+        if prune_head:
+            self.reset_classifier(0)
+        return taken
+
+    def freeze(self, num_stages: int | None = None) -> None:
+        """Stop the training of the stem and the first stages; BatchNorms among them keep their means.
+
+        Args:
+            num_stages: How many stages (blocks in the plain family) beside the stem; None freezes all
+                but the head.
+
+        Raises:
+            ValueError: There are not as many stages.
+        """
+        stages = list(self.stages())
+        if num_stages is not None and not 0 <= num_stages <= len(stages):
+            raise ValueError(f"num_stages={num_stages} must lie between 0 and {len(stages)}")
+        rest = [self.norm] if num_stages is None else []
+        for part in [*self.stem_parts(), *stages[:num_stages], *rest]:
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def unfreeze(self) -> None:
+        """Train everything again."""
+        self.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As `nn.Module.train`, except that frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for part in [*self.stem_parts(), *self.stages(), self.norm]:
+            if isinstance(part, nn.Module) and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
+        return self
+
+    def init_weights(self, init: Init) -> None:
+        """Draw the linear layers; "published" also overwrites the step sizes of Mamba in `dt_proj`.
+
+        Raises:
+            ValueError: init is unknown.
+        """
+        if init not in ("mamba", "published"):
+            raise ValueError(f"init={init!r} is unknown; choose 'mamba' or 'published'")
+        for name, module in self.named_modules():
+            is_step = name.endswith("dt_proj") and init == "mamba"
+            if isinstance(module, nn.Linear) and not is_step:
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+class FeatureExtractor(nn.Module):
+    """Give maps of a network instead of logits; what they do not need is dropped from the network.
+
+    Args:
+        net: A network of either family.
+        out_indices: Which of its stages (blocks in the plain family); negative ones count from the
+            end, None takes all.
+
+    Raises:
+        ValueError: An index is out of range.
+    """
+
+    def __init__(self, net: Backbone, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.out_indices = net.prune_intermediate_layers(out_indices, prune_norm=True)
+        self.feature_info = [net.feature_info[i] for i in self.out_indices]
+        self.net = net
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return one map (N, C, H, W) for each index, for images (N, C, H, W)."""
+        maps = self.net.forward_intermediates(x, self.out_indices, intermediates_only=True)
+        return cast(list[Tensor], maps)
+
+
+def take_indices(num_stages: int, indices: int | Sequence[int] | None) -> list[int]:
+    """Resolve indices of stages: None is all, a number the last so many, negatives from the end.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    if indices is None:
+        return list(range(num_stages))
+    asked = range(num_stages - indices, num_stages) if isinstance(indices, int) else indices
+    wrong = [i for i in asked if not -num_stages <= i < num_stages]
+    if wrong or not len(asked) or (isinstance(indices, int) and indices > num_stages):
+        given = indices if isinstance(indices, int) else list(indices)
+        raise ValueError(
+            f"out_indices={given} is out of range: there are {num_stages} maps, "
+            f"0 to {num_stages - 1}"
+        )
+    return [i % num_stages for i in asked]
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor, use_checkpointing: bool) -> Tensor:
+    """Apply blocks in order; with checkpointing each is recomputed in the backward pass."""
+    for block in blocks:
+        if use_checkpointing and torch.is_grad_enabled():
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+    return x
