@@ -22,6 +22,15 @@ TOY_OPTIONS = {
     "mlp_ratio": 2,
     "d_state": 4,
 }
+HIERARCHICAL_TOY = {
+    "dim": 4,
+    "in_dim": 4,
+    "depths": (1, 1, 3, 2),
+    "num_heads": (1, 1, 2, 4),
+    "window_size": (8, 8, 4, 2),
+    "mlp_ratio": 2,
+    "num_classes": 3,
+}
 
 
 @pytest.fixture

@@ -112,3 +112,35 @@ def test_mixer_gradient_matches_formula_for_every_parameter(dtype):
     for grad, expected_grad in zip(actual, expected, strict=True):
         assert grad.abs().max() > 0
         assert_close(grad, expected_grad, dtype)
+
+
+@pytest.mark.parametrize("backend", [*available_backends(), "auto"])
+def test_bidirectional_mixer_adds_the_scan_from_the_other_end(backend, monkeypatch):
+    both = make_mixer(bidirectional=True, scan_backend=backend)
+    one = MambaVisionMixer(20)
+    one.load_state_dict(both.state_dict())
+    tokens = torch.randn(3, 9, 20)
+    # Symmetric kernels commute with a flip, and without D the two directions are alike.
+    with torch.no_grad():
+        for mixer in (both, one):
+            for conv in (mixer.conv1d_x, mixer.conv1d_z):
+                conv.weight[:, :, 3] = 0
+                conv.weight[:, :, 2] = conv.weight[:, :, 0]
+            mixer.out_proj.weight[:, 20:] = 0  # the scan's half alone
+            mixer.D.zero_()
+        expected = one(tokens) + one(tokens.flip(1)).flip(1)
+        assert_close(both(tokens), expected, torch.float32)
+        skip = both(tokens)
+        for mixer in (both, one):
+            mixer.D.fill_(0.7)
+        expected += one(tokens) - (expected - one_without_skip(one, tokens.flip(1)).flip(1))
+        assert_close(both(tokens), expected, torch.float32)
+        assert not torch.allclose(both(tokens), skip, atol=1e-3)
+
+
+def one_without_skip(mixer, tokens):
+    D = mixer.D.clone()
+    mixer.D.zero_()
+    y = mixer(tokens)
+    mixer.D.copy_(D)
+    return y

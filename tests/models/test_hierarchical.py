@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import HIERARCHICAL_TOY
 from golden.hierarchical_cases import CASES, FOLDER, MICRO, deviations, make_images
 from golden.hierarchical_cases import make_net as make_golden_net
 from hydra.utils import instantiate
@@ -16,19 +17,10 @@ from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
-TOY = {
-    "dim": 4,
-    "in_dim": 4,
-    "depths": (1, 1, 3, 2),
-    "num_heads": (1, 1, 2, 4),
-    "window_size": (8, 8, 4, 2),
-    "mlp_ratio": 2,
-    "num_classes": 3,
-}
 
 
 def make_toy(**options):
-    return MambaVision(**{**TOY, **options})
+    return MambaVision(**{**HIERARCHICAL_TOY, **options})
 
 
 def make_variant(name, **options):
@@ -196,7 +188,11 @@ def test_net_is_random_in_training_only(rate):
     assert torch.equal(net(x), net(x))
 
 
-@pytest.mark.parametrize("options", [{}, {"layer_scale": 0.1, "layer_scale_conv": 0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"layer_scale": 0.1, "layer_scale_conv": 0.1}, {"bidirectional": True}],
+    ids=["published", "layer scale", "bidirectional"],
+)
 def test_every_parameter_receives_a_finite_gradient(options):
     net = make_toy(**options)
     F.cross_entropy(net(torch.randn(4, 3, 64, 64)), torch.tensor([0, 1, 2, 0])).backward()

@@ -1,8 +1,10 @@
 """The pre-norm residual block around a token mixer and an MLP."""
 
 import torch
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
+
+from mambavision_lab.layers.drop_path import DropPath
+from mambavision_lab.layers.mlp import Mlp
 
 
 class Block(nn.Module):

@@ -1,8 +1,9 @@
 """The residual convolution block of the hierarchical family's first two stages."""
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
+
+from mambavision_lab.layers.drop_path import DropPath
 
 
 class ConvBlock(nn.Module):

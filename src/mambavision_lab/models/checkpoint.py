@@ -130,10 +130,8 @@ def _read(path: Path, source: str) -> dict[str, Tensor]:
                 state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         else:
             # torch's older format cannot be mapped. Archives of timm hold a Namespace of settings.
-            with (
-                torch.serialization.safe_globals([argparse.Namespace]),
-                warnings.catch_warnings(action="ignore", category=UserWarning),  # on pickles
-            ):
+            with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # on unusual pickles
                 state = torch.load(path, "cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
     except Exception as error:  # of many kinds, from reading and from refusing pickled code
         refused = re.search(r"GLOBAL [\w.]+|Unsupported (operand|class) [\w.]+", str(error))
