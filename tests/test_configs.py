@@ -125,6 +125,11 @@ def test_choice_composes_and_binds(group, choice, overrides_of):
     assert_arguments_bind(compose(root, overrides))
 
 
+def test_run_of_a_nested_choice_is_named_by_its_last_part(overrides_of):
+    cfg = compose("train", overrides_of("train", "model=nvidia/mambavision_t"))
+    assert cfg.name == "mambavision_t-synthetic"
+
+
 @pytest.mark.parametrize("name", YAMLS)
 def test_yaml_opens_with_a_comment_that_says_what_it_is(name):
     lines = YAMLS[name].read_text().splitlines()

@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import HIERARCHICAL_TOY, TOY_OPTIONS
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from tolerances import assert_close
 from torch import nn
+from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
 from mambavision_lab.models.backbone import FeatureExtractor, take_indices
 from mambavision_lab.models.hierarchical import MambaVision

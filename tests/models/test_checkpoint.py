@@ -8,11 +8,11 @@ from argparse import Namespace
 import huggingface_hub
 import pytest
 import torch
-from conftest import HIERARCHICAL_TOY, TOY_OPTIONS
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from tolerances import assert_close
+from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
 from mambavision_lab.models import checkpoint
 from mambavision_lab.models.create import create_mambavision

@@ -65,6 +65,28 @@ def test_create_refuses_unknown_options(creator):
         getattr(create, creator)(embed_dims=3)
 
 
+def test_create_finds_every_config_by_its_name():
+    with torch.device("meta"):
+        net = create.create_mambavision("nvidia/mambavision_s", num_classes=10)
+    assert net.num_features == 8 * 96
+    assert net.head.weight.shape == (10, 768)
+    with pytest.raises(
+        ValueError, match=r"variant='mambavision_x' is unknown; choose one of .*nvidia/"
+    ):
+        create.create_mambavision("mambavision_x")
+
+
+def test_create_makes_maps_when_asked():
+    options = {"depth": 3, "embed_dim": 24, "image_size": 32}
+    net = create.create_mambavision_custom(**options, features_only=True, out_indices=(0, -1))
+    assert [tuple(x.shape) for x in net(torch.randn(1, 3, 32, 32))] == [(1, 24, 8, 8)] * 2
+    with torch.device("meta"):
+        net = create.create_mambavision("nvidia/mambavision_t", features_only=True)
+    assert [info["num_chs"] for info in net.feature_info] == [80, 160, 320, 640]
+    with pytest.raises(ValueError, match=r"out_indices=\[1\] needs features_only=True"):
+        create.create_mambavision_custom(**options, out_indices=[1])
+
+
 def test_package_root_offers_every_creator():
     names = {*CREATORS, "create_mambavision_custom", "create_mambavision"}
     assert names == set(mambavision_lab.__all__)

@@ -51,13 +51,16 @@ class MambaVisionMixer(nn.Module):
         self.dt_proj = nn.Linear(self.dt_rank, half)
         self.conv1d_x = DepthwiseConv1d(half, d_conv)
         self.conv1d_z = DepthwiseConv1d(half, d_conv)
-        self.A_log = nn.Parameter(torch.log(torch.arange(1.0, d_state + 1)).repeat(half, 1))
+        rates = torch.tensor([math.log(i) for i in range(1, d_state + 1)])
+        self.A_log = nn.Parameter(rates.repeat(half, 1))
         self.D = nn.Parameter(torch.ones(half))
         self.out_proj = nn.Linear(2 * half, dim, bias=False)
         self.reset_step_parameters()
 
     def reset_step_parameters(self, step_min: float = 1e-3, step_max: float = 0.1) -> None:
         """Draw `dt_proj` as Mamba does: softplus of its bias is log-uniform in [step_min, step_max]."""
+        if self.dt_proj.bias.is_meta:
+            return  # nothing to draw, and arithmetic on the meta device imports torch's compiler
         bound = self.dt_rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound)
         with torch.no_grad():

@@ -11,7 +11,9 @@ def cut_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
     other row by row, and so do the tokens in a window.
     """
     rows, columns = window
-    x = F.pad(x, (0, -x.shape[3] % columns, 0, -x.shape[2] % rows))
+    below, right = -x.shape[2] % rows, -x.shape[3] % columns
+    if below or right:
+        x = F.pad(x, (0, right, 0, below))
     n, c, height, width = x.shape
     x = x.reshape(n, c, height // rows, rows, width // columns, columns)
     return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, rows * columns, c)
