@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mambavision_lab.analysis.analyze import analyze_model
     from mambavision_lab.models.create import (
         create_mambavision,
         create_mambavision_base,
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         create_mambavision_small,
         create_mambavision_tiny,
     )
+    from mambavision_lab.report.write import plot_training_curves
 
 __version__ = "0.1.0"
 
@@ -23,14 +25,18 @@ _HOMES = {
     "create_mambavision_small": "mambavision_lab.models.create",
     "create_mambavision_base": "mambavision_lab.models.create",
     "create_mambavision_custom": "mambavision_lab.models.create",
+    "analyze_model": "mambavision_lab.analysis.analyze",
+    "plot_training_curves": "mambavision_lab.report.write",
 }
 
 __all__ = [
+    "analyze_model",
     "create_mambavision",
     "create_mambavision_base",
     "create_mambavision_custom",
     "create_mambavision_small",
     "create_mambavision_tiny",
+    "plot_training_curves",
 ]
 
 

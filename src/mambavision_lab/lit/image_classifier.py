@@ -100,9 +100,9 @@ class ImageClassifier(LightningModule):
         """Count one batch."""
         self._evaluate("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch."""
-        self._evaluate("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count one batch; returns its logits, for callbacks that keep predictions."""
+        return self._evaluate("test", batch)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures.
@@ -148,10 +148,11 @@ class ImageClassifier(LightningModule):
         """Names of the figures that validation and test give, such as `val/acc1`."""
         return [f"{phase}/{name}" for phase in ("val", "test") for name in self._metrics_of(phase)]
 
-    def _evaluate(self, phase: str, batch: Batch) -> None:
+    def _evaluate(self, phase: str, batch: Batch) -> Tensor:
         images, labels = batch
         logits = self(images)
         self._update(phase, F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+        return logits
 
     def _update(self, phase: str, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
         for name, metric in self._metrics_of(phase).items():

@@ -14,6 +14,7 @@ from mambavision_lab.launch.processes import num_local_processes, run_in_process
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.report.write import reported
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,
@@ -84,10 +85,12 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         _print_start(cfg, trainer, classifier, data, folder)
-    trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
-    metrics = _final_metrics(trainer, classifier, data)
+    with reported(trainer, folder):
+        trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        metrics = _final_metrics(trainer, classifier, data)
+        if trainer.is_global_zero:
+            write_json(metrics, folder / "metrics.json")
     if trainer.is_global_zero:
-        write_json(metrics, folder / "metrics.json")
         print_results(cfg.name, metrics, folder)
     return metrics.get(cfg.optimized_metric)
 

@@ -1,0 +1,122 @@
+"""Keep what a test predicted, compactly, for the report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+FILE = "predictions.npz"
+THUMBNAIL_SIZE = 112  # pixels, longer side
+
+
+class RecordPredictions(Callback):
+    """Write `predictions.npz`: label, predicted class and its probability for each test image.
+
+    With them go the most confident mistakes and some images drawn at random, as thumbnails:
+    `<group>_images` (N, H, W, C) uint8, `<group>_labels`, `<group>_predicted`, `<group>_confidence`
+    for the groups `mistakes` and `random`; and `class_names`.
+
+    Args:
+        folder: Folder that receives the file.
+        num_images: Thumbnails in each group, at most.
+    """
+
+    def __init__(self, folder: str, num_images: int = 12) -> None:
+        self.folder = Path(folder)
+        self.num_images = num_images
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier test."""
+        self._columns: list[np.ndarray] = []  # (3, N): label, predicted, confidence
+        self._kept: dict[str, list[tuple[float, list[float], np.ndarray]]] = {
+            "mistakes": [],
+            "random": [],
+        }
+        self._draws = np.random.default_rng([0, trainer.global_rank])
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note the batch's predictions and keep its images that rank high."""
+        images, labels = batch
+        confidence, predicted = F.softmax(outputs.float(), dim=1).max(dim=1)
+        rows = torch.stack([labels.double(), predicted.double(), confidence.double()]).cpu().numpy()
+        self._columns.append(rows)
+        is_mistake = rows[0] != rows[1]
+        ranks = {
+            "mistakes": np.where(is_mistake, rows[2], -np.inf),
+            "random": self._draws.random(len(labels)),
+        }
+        data = getattr(trainer, "datamodule", None)
+        for group, rank in ranks.items():
+            kept = self._kept[group]
+            for index in np.argsort(-rank, kind="stable")[: self.num_images]:
+                is_full = len(kept) >= self.num_images
+                if not np.isfinite(rank[index]) or (is_full and rank[index] <= kept[-1][0]):
+                    break
+                picture = thumbnail(images[index], data)
+                kept.append((float(rank[index]), rows[:, index].tolist(), picture))
+                kept.sort(key=lambda item: -item[0])
+                del kept[self.num_images :]
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gather from all processes and write the file."""
+        parts: list[Any] = [(self._columns, self._kept)]
+        if trainer.world_size > 1:
+            parts = [None] * trainer.world_size
+            dist.all_gather_object(parts, (self._columns, self._kept))
+        if not trainer.is_global_zero or not any(columns for columns, _ in parts):
+            return
+        rows = np.concatenate([c for columns, _ in parts for c in columns], axis=1)
+        names = getattr(getattr(trainer, "datamodule", None), "class_names", [])
+        arrays: dict[str, np.ndarray] = {"class_names": np.array(list(names), dtype=str)}
+        arrays |= _columns(rows, "")
+        for group in self._kept:
+            best = sorted((item for _, kept in parts for item in kept[group]), key=lambda i: -i[0])
+            best = best[: self.num_images]
+            if best:
+                arrays |= _columns(np.array([row for _, row, _ in best]).T, f"{group}_")
+                arrays[f"{group}_images"] = np.stack([picture for *_, picture in best])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(self.folder / FILE, **arrays)  # type: ignore[arg-type]
+
+
+def _columns(rows: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}labels": rows[0].astype(np.int32),
+        f"{prefix}predicted": rows[1].astype(np.int32),
+        f"{prefix}confidence": rows[2].astype(np.float32),
+    }
+
+
+def thumbnail(image: Tensor, data: Any) -> np.ndarray:
+    """A normalised image (C, H, W) as uint8 (H, W, C) with C = 1 or 3, made small.
+
+    Args:
+        image: As the network saw it.
+        data: Has `mean` and `std`; without them the image is stretched to its own range.
+    """
+    pixels = image.detach().float().cpu()
+    mean, std = getattr(data, "mean", None), getattr(data, "std", None)
+    if mean is None or std is None:
+        low, high = pixels.min(), pixels.max()
+        pixels = (pixels - low) / (high - low).clamp_min(1e-6)
+    else:
+        pixels = pixels * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+    if pixels.shape[0] not in (1, 3):
+        pixels = pixels[:1]
+    scale = THUMBNAIL_SIZE / max(pixels.shape[1:])
+    if scale < 1:
+        pixels = F.interpolate(pixels[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
+    return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -1,0 +1,1 @@
+"""A picture of every run: one offline HTML page, curves, and comparisons of several runs."""

@@ -1,0 +1,56 @@
+"""Remake one run's report and curves, or compare several runs.
+
+python -m mambavision_lab.report RUN [RUN ...] [--output comparison.html]
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.entry import refuse
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mambavision_lab.report",
+        description="Remake report.html and curves.png of a run, or compare several runs.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, such as logs/latest")
+    parser.add_argument(
+        "--output", default="comparison.html", help="page that compares several runs (%(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        _report(given.runs, given.output)
+    except ConfigError as error:
+        refuse(error)
+
+
+def _report(runs: list[str], output: str) -> None:
+    from mambavision_lab.report.figures import named_curves
+    from mambavision_lab.report.page import differing_settings, results_table
+    from mambavision_lab.report.run_record import read_run
+    from mambavision_lab.report.write import plot_training_curves, write_comparison, write_report
+
+    console = Console(highlight=False)
+    if len(runs) == 1:
+        console.print(f"wrote {write_report(runs[0])}", soft_wrap=True)
+        if read_run(runs[0]).curves:
+            console.print(f"wrote {plot_training_curves(runs[0])}", soft_wrap=True)
+        return
+    records = [read_run(run) for run in runs]
+    table = Table()
+    for heading in ("", *named_curves(records)):
+        table.add_column(heading, overflow="fold")
+    for key, values in [*results_table(records), *differing_settings(records)]:
+        table.add_row(key, *values)
+    console.print(table)
+    console.print(f"wrote {write_comparison(runs, output)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

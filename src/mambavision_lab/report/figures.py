@@ -1,0 +1,225 @@
+"""The figures of a report, as matplotlib figures without a window.
+
+Colours: Okabe and Ito's set, which readers with any colour vision tell apart, and the sequential map
+cividis. Text and axes are drawn in INK, which the page replaces by the colour of its own text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mambavision_lab.report.quality import Quality
+from mambavision_lab.report.run_record import RunRecord
+
+INK = "#3b3b3c"  # a grey that nothing else has
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", ":", "-.")
+MAX_POINTS = 400  # of one line
+MAX_NAMED = 24  # classes that fit an axis by name
+
+# Title, axis label with unit, logarithmic, and the lines: (figure, its name).
+PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
+    ("Loss", "cross-entropy (nats)", False, (("train/loss", "train"), ("val/loss", "val"))),
+    ("Top-1 accuracy", "images right (%)", False, (("train/acc1", "train"), ("val/acc1", "val"))),
+    ("Learning rate", "rate (1)", False, (("lr", "rate"),)),
+    ("Gradient norm, before clipping", "2-norm (1)", True, (("train/grad_norm", "norm"),)),
+    ("Training speed", "images/s", False, (("train/images_per_s", "speed"),)),
+)
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def curve_figures(runs: Mapping[str, Curves]) -> list[tuple[str, Figure]]:
+    """One (title, figure) for each panel that some run has figures for.
+
+    Args:
+        runs: Name -> curves, as `read_curves` gives them; several are drawn over each other.
+    """
+    figures = []
+    for panel in PANELS:
+        if any(_has(curves, panel) for curves in runs.values()):
+            figure, axes = new_figure()
+            draw_panel(axes, panel, runs)
+            figures.append((panel[0], figure))
+    return figures
+
+
+def all_curves(runs: Mapping[str, Curves]) -> Figure:
+    """All panels in one figure; those without figures say so."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    grid = figure.subplots(2, 3).ravel()
+    for axes, panel in zip(grid, PANELS, strict=False):
+        axes.set_title(panel[0])
+        if any(_has(curves, panel) for curves in runs.values()):
+            draw_panel(axes, panel, runs)
+        else:
+            axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
+            axes.set_axis_off()
+    grid[-1].set_axis_off()
+    return figure
+
+
+def draw_panel(axes: Axes, panel: Any, runs: Mapping[str, Curves]) -> None:
+    """Draw one of PANELS; a run has a colour, a line of the panel a dash."""
+    _, label, is_log, lines = panel
+    scale = 100 if label.endswith("(%)") else 1
+    for run_index, (run, curves) in enumerate(runs.items()):
+        for line_index, (name, line) in enumerate(lines):
+            steps, values = _curve(curves, name)
+            if len(steps) == 0:
+                continue
+            color = COLORS[(run_index if len(runs) > 1 else line_index) % len(COLORS)]
+            dash = DASHES[line_index] if len(runs) > 1 else "-"
+            text = line if len(runs) == 1 else f"{run} ({line})" if len(lines) > 1 else run
+            marker = "o" if len(steps) < 30 else ""
+            axes.plot(
+                steps, scale * values, dash, color=color, label=text, marker=marker, markersize=3
+            )
+    if is_log and any(np.any(_curve(c, lines[0][0])[1] > 0) for c in runs.values()):
+        axes.set_yscale("log")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(alpha=0.25)
+    if len(lines) > 1 or len(runs) > 1:
+        axes.legend(frameon=False, fontsize=8 if len(runs) > 1 else 10)
+    _use_ink(axes)
+
+
+def confusion_figure(quality: Quality) -> Figure:
+    """Shares of each true class by predicted class; classes by name where they fit."""
+    count = len(quality.names)
+    totals = quality.confusion.sum(axis=1, keepdims=True)
+    shares = 100 * quality.confusion / np.maximum(totals, 1)
+    # Many classes: blocks of neighbours, so that a lone pixel is not lost in the scaling.
+    size = 3.2 + 0.24 * min(count, MAX_NAMED)
+    figure, axes = new_figure(size + 0.9, size)
+    picture = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
+    figure.colorbar(picture, ax=axes, shrink=0.8).set_label(
+        "share of the true class (%)", color=INK
+    )
+    figure.axes[-1].tick_params(colors=INK)
+    if count <= MAX_NAMED:
+        names = [shorten(name, 14) for name in quality.names]
+        axes.set_xticks(range(count), names, rotation=90)
+        axes.set_yticks(range(count), names)
+    if count <= 12:
+        for (row, column), images in np.ndenumerate(quality.confusion):
+            color = "#000000" if shares[row, column] > 55 else "#ffffff"
+            axes.text(column, row, str(images), ha="center", va="center", color=color, fontsize=8)
+    axes.set_xlabel("predicted class" + ("" if count <= MAX_NAMED else " (number)"))
+    axes.set_ylabel("true class" + ("" if count <= MAX_NAMED else " (number)"))
+    _use_ink(axes)
+    return figure
+
+
+def calibration_figure(quality: Quality) -> Figure:
+    """Share of right predictions by confidence, with the number of images below."""
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    confidence, share, images = quality.bins.T
+    axes.plot([0, 100], [0, 100], "--", color=INK, linewidth=1, label="perfectly calibrated")
+    axes.plot(
+        100 * confidence, 100 * share, "o-", color=COLORS[0], label=f"ECE {100 * quality.ece:.1f} %"
+    )
+    axes.set_ylabel("images right (%)")
+    axes.set(xlim=(0, 100), ylim=(0, 103))
+    axes.legend(frameon=False, loc="upper left")
+    below.bar(100 * confidence, images, width=4.5, color=COLORS[0])
+    below.set_ylabel("images")
+    below.set_xlabel("confidence of the predicted class (%)")
+    for part in (axes, below):
+        part.grid(alpha=0.25)
+        _use_ink(part)
+    return figure
+
+
+def class_figure(quality: Quality) -> Figure:
+    """Precision and recall: by class where names fit, else sorted over all classes."""
+    count = len(quality.names)
+    figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
+    series: Sequence[tuple[str, np.ndarray, str]] = (
+        ("precision", quality.precision, "o"),
+        ("recall", quality.recall, "s"),
+    )
+    for index, (name, values, marker) in enumerate(series):
+        if count <= MAX_NAMED:
+            axes.plot(100 * values, np.arange(count), marker, color=COLORS[index], label=name)
+        else:
+            axes.plot(100 * np.sort(values), color=COLORS[index], ls=DASHES[index], label=name)
+    if count <= MAX_NAMED:
+        axes.set_yticks(range(count), [shorten(name, 18) for name in quality.names])
+        axes.invert_yaxis()
+        axes.set_xlim(-3, 103)
+        axes.set_xlabel("of the class's images (%)")
+    else:
+        axes.set_ylim(-3, 103)
+        axes.set(xlabel="classes, sorted by figure", ylabel="precision, recall (%)")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    _use_ink(axes)
+    return figure
+
+
+def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
+    """(title, figure) of a test's predictions."""
+    return [
+        ("Confusion matrix", confusion_figure(quality)),
+        ("Precision and recall by class", class_figure(quality)),
+        (f"Calibration (ECE {100 * quality.ece:.1f} %)", calibration_figure(quality)),
+    ]
+
+
+def named_curves(records: Sequence[RunRecord]) -> dict[str, Curves]:
+    """Curves by the shortest name that tells the runs apart."""
+    parents = {record.folder.parent.name for record in records}
+    names = [record.folder.name if len(parents) == 1 else record.name for record in records]
+    return {
+        name if names.count(name) == 1 else f"{name} #{index + 1}": record.curves
+        for index, (name, record) in enumerate(zip(names, records, strict=True))
+    }
+
+
+def new_figure(width: float = 5.2, height: float = 3.4) -> tuple[Figure, Axes]:
+    """A figure of one axes on a transparent ground; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.subplots()
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut a long name, saying so."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _has(curves: Curves, panel: Any) -> bool:
+    return any(len(_curve(curves, name)[0]) for name, _ in panel[3])
+
+
+def _curve(curves: Curves, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if name == "lr":  # groups share one schedule; with rates that fall by layer, the highest
+        rates = [curve for key, curve in curves.items() if key.startswith("lr-")]
+        if not rates:
+            return np.array([]), np.array([])
+        steps, values = max(rates, key=lambda curve: np.nanmax(curve[1]))
+    else:
+        steps, values = curves.get(name, (np.array([]), np.array([])))
+    every = max(1, -(-len(steps) // MAX_POINTS))
+    keep = np.unique(np.r_[0 : len(steps) : every, len(steps) - 1]) if len(steps) else slice(0)
+    return steps[keep], np.where(np.isinf(values), np.nan, values)[keep]
+
+
+def _use_ink(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, which="both")
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    for spine in axes.spines.values():
+        spine.set_color(INK)
+    legend = axes.get_legend()
+    for text in legend.get_texts() if legend else ():
+        text.set_color(INK)

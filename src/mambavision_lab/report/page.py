@@ -1,0 +1,176 @@
+"""The HTML pages: everything they show is inside the one file."""
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mambavision_lab.report.figures import INK, curve_figures, named_curves, quality_figures
+from mambavision_lab.report.quality import measure_quality
+from mambavision_lab.report.run_record import RunRecord, shown
+
+GROUPS = {"mistakes": "Most confident mistakes", "random": "Predictions drawn at random"}
+
+
+def render_report(record: RunRecord) -> str:
+    """One run as a page."""
+    quality = measure_quality(record.predictions)
+    return _template("report.html.j2").render(
+        record=record,
+        title=record.name,
+        facts=_facts(record),
+        results=[(name, figure_text(name, value)) for name, value in record.metrics.items()],
+        curves=[(t, svg(f)) for t, f in curve_figures({"run": record.curves})],
+        notes=_notes(record),
+        quality=quality,
+        quality_figures=[(t, svg(f)) for t, f in quality_figures(quality)] if quality else [],
+        classes=_classes(quality) if quality else [],
+        groups=[(t, _pictures(record, g, quality.names)) for g, t in GROUPS.items()]
+        if quality
+        else [],
+        config=sorted((key, shown(value)) for key, value in record.config.items()),
+    )
+
+
+def render_comparison(records: Sequence[RunRecord]) -> str:
+    """Several runs as a page: curves over each other, settings and results that differ."""
+    runs = named_curves(records)
+    return _template("comparison.html.j2").render(
+        title=f"{len(records)} runs compared",
+        names=list(runs),
+        curves=[(t, svg(f)) for t, f in curve_figures(runs)],
+        settings=differing_settings(records),
+        results=results_table(records),
+        folders=[str(record.folder) for record in records],
+    )
+
+
+def differing_settings(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """(setting, its value in each run) for the settings that are not the same in all."""
+    keys = dict.fromkeys(key for record in records for key in record.config)
+    rows = [(key, [shown(record.config.get(key, "-")) for record in records]) for key in keys]
+    return [(k, v) for k, v in rows if len(set(v)) > 1 and k.partition(".")[0] != "paths"]
+
+
+def results_table(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """(figure, its value in each run), and how each run ended."""
+    keys = dict.fromkeys(key for record in records for key in record.metrics)
+    rows = [
+        (k, [figure_text(k, r.metrics[k]) if k in r.metrics else "-" for r in records])
+        for k in keys
+    ]
+    return [("ended", [r.outcome.get("status", "unknown") for r in records]), *rows]
+
+
+def figure_text(name: str, value: float) -> str:
+    """A figure as people read it."""
+    if "/acc" in name:
+        return f"{100 * value:.2f} %"
+    return f"{value:.0f}" if name.endswith("_per_s") else f"{value:.4f}"
+
+
+def svg(figure: Figure) -> Markup:
+    """A figure as inline SVG that takes the page's text colour and the width it is given."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    prefix = f"f{abs(hash(text)) % 10**8}-"  # ids are the page's, not the figure's
+    text = re.sub(r'(\bid=")', rf"\1{prefix}", text)
+    text = re.sub(r'(url\(#|href="#)', rf"\1{prefix}", text)
+    return Markup(
+        re.sub(r'^<svg ([^>]*?)width="[^"]*"', r"<svg \1", text, count=1).replace(
+            ' height="', ' data-height="', 1
+        )
+    )
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    return jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    ).get_template(name)
+
+
+def _facts(record: RunRecord) -> list[tuple[str, str]]:
+    known = record.provenance
+    hardware, git = known.get("hardware") or {}, known.get("git") or {}
+    packages = known.get("packages") or {}
+    facts = [
+        ("folder", str(record.folder)),
+        ("started", known.get("time")),
+        ("seed", known.get("seed")),
+        (
+            "commit",
+            git.get("commit") and git["commit"] + (" + changes" if git.get("is_dirty") else ""),
+        ),
+        ("machine", ", ".join(str(v) for k, v in hardware.items() if v and k != "gpus")),
+        ("GPUs", ", ".join(hardware.get("gpus", []))),
+        ("python", known.get("python")),
+        (
+            "packages",
+            ", ".join(f"{name} {version}" for name, version in packages.items() if version),
+        ),
+    ]
+    return [(label, str(fact)) for label, fact in facts if fact not in (None, "", {})]
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """What is missing, and why."""
+    notes = []
+    if not record.curves:
+        notes.append("No curves: metrics.csv is missing or empty (logger=csv writes it).")
+    bad = [n for n, (_, v) in record.curves.items() if not np.isfinite(v).all()]
+    if bad:
+        notes.append(f"Not finite at some steps, left out of the curves: {', '.join(bad)}.")
+    if not record.predictions:
+        notes.append(
+            "No test predictions: the run has not come to its test, or did not record them."
+        )
+    elif len(record.predictions.get("class_names", [])) == 0:
+        notes.append("The run knew no class names; classes are numbers.")
+    return notes
+
+
+def _classes(quality: Any) -> list[tuple[str, int, str, str]]:
+    """(name, test images, precision, recall), worst recall first."""
+    images = quality.confusion.sum(axis=1)
+    order = np.argsort(np.nan_to_num(quality.recall, nan=2.0), kind="stable")
+    percent = ["-" if np.isnan(v) else f"{100 * v:.1f}" for v in quality.precision]
+    recall = ["-" if np.isnan(v) else f"{100 * v:.1f}" for v in quality.recall]
+    return [(quality.names[i], int(images[i]), percent[i], recall[i]) for i in order]
+
+
+def _pictures(record: RunRecord, group: str, names: list[str]) -> list[dict[str, Any]]:
+    stored = record.predictions
+    if f"{group}_images" not in stored:
+        return []
+    columns = [stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence")]
+    return [
+        {
+            "source": data_url(image),
+            "true": names[label],
+            "predicted": names[predicted],
+            "is_right": label == predicted,
+            "confidence": "-" if np.isnan(confidence) else f"{100 * confidence:.1f} %",
+        }
+        for image, label, predicted, confidence in zip(*columns, strict=True)
+    ]
+
+
+def data_url(pixels: np.ndarray) -> str:
+    """An image (H, W, C) uint8 as a PNG inside a URL."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,104 @@
+"""Give a report's pictures and tables to TensorBoard and Weights & Biases."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from matplotlib.figure import Figure
+
+from mambavision_lab.report.figures import curve_figures, quality_figures
+from mambavision_lab.report.page import GROUPS
+from mambavision_lab.report.quality import Quality, measure_quality
+from mambavision_lab.report.run_record import RunRecord
+
+Table = tuple[list[str], list[list[str | int | float]]]
+
+
+def publish(record: RunRecord, loggers: Iterable[Logger], step: int) -> None:
+    """Log figures, tables and example images under `report/` to the loggers that show them."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            _to_tensorboard(record, logger, step)
+        elif isinstance(logger, WandbLogger):
+            _to_wandb(record, logger)
+
+
+def figures(record: RunRecord) -> dict[str, Figure]:
+    """Figures by tag, on white."""
+    quality = measure_quality(record.predictions)
+    drawn = curve_figures({"run": record.curves}) + (quality_figures(quality) if quality else [])
+    for _, figure in drawn:
+        figure.patch.set(facecolor="white", alpha=1)
+    return {_tag(title): figure for title, figure in drawn}
+
+
+def tables(record: RunRecord, quality: Quality | None) -> dict[str, Table]:
+    """(headings, rows) by tag."""
+    found: dict[str, Table] = {
+        "settings": (["setting", "default", "here"], [list(row) for row in record.differences])
+    }
+    if quality is not None:
+        rows: list[list[str | int | float]] = [
+            [name, int(images), float(precision), float(recall)]
+            for name, images, precision, recall in zip(
+                quality.names,
+                quality.confusion.sum(axis=1),
+                quality.precision,
+                quality.recall,
+                strict=True,
+            )
+        ]
+        found["classes"] = (["class", "images", "precision", "recall"], rows)
+    return found
+
+
+def _to_tensorboard(record: RunRecord, logger: TensorBoardLogger, step: int) -> None:
+    writer = logger.experiment
+    for tag, figure in figures(record).items():
+        writer.add_image(f"report/{tag}", _pixels(figure), step, dataformats="HWC")
+    for group in GROUPS:
+        if (images := record.predictions.get(f"{group}_images")) is not None:
+            writer.add_images(f"report/{group}", images, step, dataformats="NHWC")
+    for tag, (headings, rows) in tables(record, measure_quality(record.predictions)).items():
+        lines = [headings, ["---"] * len(headings), *rows]
+        text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+        writer.add_text(f"report/{tag}", text, step)
+    writer.flush()
+
+
+def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
+    import wandb
+
+    quality = measure_quality(record.predictions)
+    content: dict[str, object] = {
+        f"report/{tag}": wandb.Image(_pixels(figure)) for tag, figure in figures(record).items()
+    }
+    for tag, (headings, rows) in tables(record, quality).items():
+        content[f"report/{tag}"] = wandb.Table(columns=headings, data=rows)
+    for group in GROUPS:
+        stored = record.predictions
+        if quality is None or f"{group}_images" not in stored:
+            continue
+        content[f"report/{group}"] = [
+            wandb.Image(
+                np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image,
+                caption=f"{quality.names[predicted]} {confidence:.1%}, true: {quality.names[label]}",
+            )
+            for image, label, predicted, confidence in zip(
+                *(stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence")),
+                strict=True,
+            )
+        ]
+    logger.experiment.log(content)
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _tag(title: str) -> str:
+    return title.partition(" (")[0].partition(",")[0].lower().replace(" ", "_").replace("-", "")
