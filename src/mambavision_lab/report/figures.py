@@ -21,7 +21,7 @@ DASHES = ("-", "--", ":", "-.")
 MAX_POINTS = 400  # of one line
 MAX_NAMED = 24  # classes that fit an axis by name
 
-# Title, axis label with unit, logarithmic, and the lines: (figure, its name).
+# Title, axis label with unit, logarithmic where it spans decades, and the lines: (figure, its name).
 PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
     ("Loss", "cross-entropy (nats)", False, (("train/loss", "train"), ("val/loss", "val"))),
     ("Top-1 accuracy", "images right (%)", False, (("train/acc1", "train"), ("val/acc1", "val"))),
@@ -78,7 +78,9 @@ def draw_panel(axes: Axes, panel: Any, runs: Mapping[str, Curves]) -> None:
             axes.plot(
                 steps, scale * values, dash, color=color, label=text, marker=marker, markersize=3
             )
-    if is_log and any(np.any(_curve(c, lines[0][0])[1] > 0) for c in runs.values()):
+    drawn = np.concatenate([_curve(curves, lines[0][0])[1] for curves in runs.values()])
+    drawn = drawn[drawn > 0]
+    if is_log and len(drawn) and drawn.max() > 20 * drawn.min():
         axes.set_yscale("log")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(label)
@@ -94,7 +96,6 @@ def confusion_figure(quality: Quality) -> Figure:
     count = len(quality.names)
     totals = quality.confusion.sum(axis=1, keepdims=True)
     shares = 100 * quality.confusion / np.maximum(totals, 1)
-    # Many classes: blocks of neighbours, so that a lone pixel is not lost in the scaling.
     size = 3.2 + 0.24 * min(count, MAX_NAMED)
     figure, axes = new_figure(size + 0.9, size)
     picture = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")

@@ -28,7 +28,7 @@ class Quality:
     ece: float
     bins: np.ndarray
 
-    def confused_pairs(self, count: int = 15) -> list[tuple[str, str, int, float]]:
+    def confused_pairs(self, count: int = 10) -> list[tuple[str, str, int, float]]:
         """The most frequent mistakes: true class, predicted class, images, share of the true class."""
         mistakes = self.confusion.copy()
         np.fill_diagonal(mistakes, 0)

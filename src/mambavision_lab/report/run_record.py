@@ -138,11 +138,15 @@ def _differences(folder: Path) -> list[tuple[str, str, str]]:
         actual |= flatten(OmegaConf.to_container(OmegaConf.load(path)), path.parent.name)
     scalars = flatten(OmegaConf.to_container(OmegaConf.load(folder / "snapshot" / "snapshot.yaml")))
     actual |= {key: value for key, value in scalars.items() if key != "defaults"}
+    overrides = folder / "overrides.yaml"
+    given = overrides.read_text() if overrides.is_file() else ""
     changed = []
     for key in sorted(default.keys() | actual.keys()):
         if key.partition(".")[0] in NOT_SETTINGS:
             continue
         before, now = default.get(key, "-"), actual.get(key, "-")
+        if str(before).startswith("${") and key not in given:
+            continue  # follows another setting
         if before != now and not (before in ("-", {}, None) and now in ("-", {}, None)):
             changed.append((key, shown(before), shown(now)))
     return changed

@@ -1,0 +1,169 @@
+"""Reports from small run folders written here."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+
+import mambavision_lab
+from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
+from mambavision_lab.report.__main__ import main
+from mambavision_lab.report.publish import publish
+from mambavision_lab.report.quality import measure_quality
+from mambavision_lab.report.run_record import read_run
+from mambavision_lab.report.write import reported, write_comparison, write_report
+
+
+def predictions_of(num_classes, num_images=200, with_names=True):
+    draws = np.random.default_rng(0)
+    labels = draws.integers(num_classes, size=num_images).astype(np.int32)
+    predicted = np.where(draws.random(num_images) < 0.7, labels, 0).astype(np.int32)
+    confidence = draws.random(num_images).astype(np.float32)
+    arrays = {"labels": labels, "predicted": predicted, "confidence": confidence}
+    arrays["class_names"] = np.array(
+        [f"kind {i}" for i in range(num_classes)] if with_names else []
+    )
+    for group in ("mistakes", "random"):
+        arrays[f"{group}_images"] = draws.integers(255, size=(3, 8, 8, 3)).astype(np.uint8)
+        arrays |= {
+            f"{group}_{key}": arrays[key][:3] for key in ("labels", "predicted", "confidence")
+        }
+    return arrays
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Write a run folder as a training leaves it."""
+
+    def make(name="run", rows=((1, 2.0), (2, 1.5)), num_classes=4, lr=0.1, with_names=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.yaml").write_text(f"name: toy\noptimizer:\n  lr: {lr}\n  kind: <b>\n")
+        (folder / "metrics.json").write_text(json.dumps({"test/acc1": 0.5}))
+        with (folder / "metrics.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", "step", "train/loss", "val/acc1", "lr-SGD"])
+            writer.writerows([0, step, loss, 0.5, lr] for step, loss in rows)
+            if rows:
+                writer.writerow([9, 99, "", 0.75, ""])
+        if num_classes:
+            arrays = predictions_of(num_classes, with_names=with_names)
+            np.savez_compressed(folder / "predictions.npz", **arrays)
+        return folder
+
+    return make
+
+
+def test_report_is_one_offline_file_with_all_its_parts(make_run):
+    page = write_report(make_run()).read_text()
+    for part in ("Loss", "Confusion matrix", "ECE", "Most confident mistakes", "kind 3", "50.00 %"):
+        assert part in page
+    assert "<b>" not in page.split("The whole config")[1]
+    for reference in ('src="http', 'href="http', "<script", "@import", "url(http"):
+        assert reference not in page
+
+
+def test_report_of_a_thousand_classes_stays_small(make_run):
+    assert write_report(make_run(num_classes=1000)).stat().st_size < 5 * 2**20
+
+
+@pytest.mark.parametrize("rows", [(), ((1, 2.0),), ((1, 2.0), (2, float("nan")))])
+def test_report_of_few_or_broken_figures_is_written(make_run, rows):
+    page = write_report(make_run(rows=rows, num_classes=0)).read_text()
+    assert ("No curves" in page) == (len(rows) == 0)
+    assert ("Not finite at some steps" in page) == (len(rows) == 2)
+    assert "No test predictions" in page
+
+
+def test_report_without_class_names_numbers_them(make_run):
+    page = write_report(make_run(with_names=False)).read_text()
+    assert "knew no class names" in page
+
+
+def test_curves_leave_out_the_final_validation(make_run):
+    steps, values = read_run(make_run()).curves["val/acc1"]
+    assert steps.tolist() == [1, 2]
+    assert values.tolist() == [0.5, 0.5]
+
+
+def test_quality_counts_by_hand():
+    quality = measure_quality(
+        {
+            "labels": np.array([0, 0, 1, 1]),
+            "predicted": np.array([0, 1, 1, 1]),
+            "confidence": np.array([0.9, 0.9, 0.9, 0.9], dtype=np.float32),
+        }
+    )
+    assert quality.confusion.tolist() == [[1, 1], [0, 2]]
+    assert quality.precision == pytest.approx([1, 2 / 3])
+    assert quality.recall == pytest.approx([0.5, 1])
+    assert quality.ece == pytest.approx(0.15)
+    assert quality.confused_pairs() == [("0", "1", 1, 0.5)]
+
+
+def test_training_curves_are_drawn_from_the_package_root(make_run, refusal):
+    assert mambavision_lab.plot_training_curves(make_run()).read_bytes()[:4] == b"\x89PNG"
+    empty = make_run("empty", rows=())
+    assert "has no curves" in refusal(lambda: mambavision_lab.plot_training_curves(empty))
+
+
+def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys):
+    assert "holds no config.yaml" in refusal(lambda: read_run(tmp_path))
+    assert "is no folder" in refusal(lambda: read_run(tmp_path / "absent"))
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_comparison_shows_what_differs(make_run, tmp_path):
+    runs = [make_run("a"), make_run("b", lr=0.2)]
+    page = write_comparison(runs, tmp_path / "c.html").read_text()
+    assert "optimizer.lr" in page
+    assert "optimizer.kind" not in page
+
+
+def test_failed_run_is_reported_and_a_failed_report_only_warns(make_run, make_trainer, caplog):
+    folder = make_run()
+    trainer = make_trainer(callbacks=[RecordPredictions(str(folder))])
+    with pytest.raises(RuntimeError, match="broke"), reported(trainer, folder):
+        raise RuntimeError("it broke")
+    assert "RuntimeError: it broke" in (folder / "report.html").read_text()
+    (folder / "predictions.npz").write_bytes(b"damaged")
+    with reported(trainer, folder):
+        pass
+    assert "the report was not written" in caplog.text
+
+
+def test_recorded_predictions_are_those_of_the_network(tmp_path, make_net, make_trainer):
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from mambavision_lab.lit.image_classifier import ImageClassifier
+
+    images, labels = torch.randn(10, 2, 16, 16), torch.arange(10) % 3
+    classifier = ImageClassifier(make_net(), num_classes=3)
+    trainer = make_trainer(callbacks=[RecordPredictions(str(tmp_path), num_images=4)])
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    trainer.test(classifier, loader, verbose=False)
+    with torch.no_grad():
+        confidence, predicted = classifier.eval()(images).softmax(1).max(1)
+    with np.load(tmp_path / "predictions.npz") as stored:
+        assert stored["labels"].tolist() == labels.tolist()
+        assert stored["predicted"].tolist() == predicted.tolist()
+        assert stored["confidence"] == pytest.approx(confidence.numpy(), abs=1e-5)
+        wrong = confidence[predicted != labels].sort(descending=True).values[:4]
+        assert stored["mistakes_confidence"] == pytest.approx(wrong.numpy(), abs=1e-5)
+
+
+def test_tensorboard_gets_pictures_and_tables(make_run, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="tb", version="")
+    publish(read_run(make_run()), [logger], step=3)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert "report/confusion_matrix" in events.Tags()["images"]
+    assert "report/classes/text_summary" in events.Tags()["tensors"]
