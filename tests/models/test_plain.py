@@ -295,7 +295,7 @@ def test_exported_net_gives_equal_outputs(make_net):
     exported = torch.export.export(net, (x,))
     assert_close(exported.module()(x), net(x), torch.float32)
     targets = {str(node.target) for node in exported.graph.nodes}
-    assert "mambavision_lab.scan_forward.default" in targets
+    assert "mambavision_lab.selective_scan_train.default" in targets
 
 
 def test_exported_net_takes_any_batch(make_net):

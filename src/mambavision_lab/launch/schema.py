@@ -24,6 +24,7 @@ class TrainConfig:
     callbacks: Any = None
     logger: Any = None
     paths: Any = "???"
+    ops: Any = "???"
 
 
 @dataclass
@@ -40,6 +41,7 @@ class EvalConfig:
     callbacks: Any = None
     logger: Any = None
     paths: Any = "???"
+    ops: Any = "???"
 
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig}

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambavision_lab.layers.depthwise import DepthwiseConv1d
-from mambavision_lab.ops.selective_scan import selective_scan
+from mambavision_lab.ops.selective_scan import check_backend_name, selective_scan
 
 
 class MambaVisionMixer(nn.Module):
@@ -41,6 +41,7 @@ class MambaVisionMixer(nn.Module):
         scan_backend: str = "auto",
     ) -> None:
         super().__init__()
+        check_backend_name(scan_backend)
         half = int(expand * dim) // 2
         self.d_state = d_state
         self.dt_rank = math.ceil(dim / 16)

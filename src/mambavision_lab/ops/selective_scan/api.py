@@ -1,55 +1,70 @@
 """The public selective scan: checks the call and hands it to a backend.
 
-A backend is a module with `is_available()`, `why_not(u, A)` and `scan(...)`. To add one, write its
-file beside this one and name it in `_ORDER`; the shared tests pick it up.
+To choose a backend, name it: `selective_scan(..., backend="torch")`, `scan_backend="torch"` when a
+network is made, `ops.selective_scan.backend=torch` on the command line.
 """
 
-import logging
-from typing import Protocol
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from mambavision_lab.ops.selective_scan import pytorch, reference
-
-log = logging.getLogger(__name__)
-
-
-class BackendUnavailableError(RuntimeError):
-    """The backend that was named cannot take this call."""
-
-
-class Backend(Protocol):
-    """What `_ORDER` holds: a module that can run the scan."""
-
-    def is_available(self) -> bool:
-        """Say whether the backend's own requirements are installed."""
-
-    def why_not(self, u: Tensor, A: Tensor) -> str | None:
-        """Say why this call cannot be taken, or None if it can."""
-
-    def scan(
-        self,
-        u: Tensor,
-        delta: Tensor,
-        A: Tensor,
-        B: Tensor,
-        C: Tensor,
-        D: Tensor | None,
-        delta_bias: Tensor | None,
-        delta_softplus: bool,
-    ) -> Tensor:
-        """Run the scan on checked arguments; differentiable in every tensor."""
-
-
-# "auto" takes the first that is available and has no reason to refuse.
-_ORDER: dict[str, Backend] = {"torch": pytorch, "reference": reference}
-_logged: set[str] = set()
+from mambavision_lab.ops.selective_scan import reference
+from mambavision_lab.ops.selective_scan.backends import BACKENDS
+from mambavision_lab.ops.selective_scan.operators import scan_inference, scan_train
 
 
 def available_backends() -> list[str]:
     """Names that `selective_scan(backend=...)` accepts on this machine, in the order of "auto"."""
-    return [name for name, backend in _ORDER.items() if backend.is_available()]
+    return [name for name, backend in BACKENDS.items() if backend.is_available()] + ["reference"]
+
+
+def check_backend_name(backend: str) -> None:
+    """Refuse a backend that does not exist.
+
+    Raises:
+        ValueError: The name is unknown; the message lists those known.
+    """
+    known = [*BACKENDS, "reference"]
+    if backend != "auto" and backend not in known:
+        raise ValueError(f"backend {backend!r} is unknown; choose auto or one of {known}")
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = ...,
+    *,
+    delta_bias: Tensor | None = ...,
+    delta_softplus: bool = ...,
+    initial_state: Tensor | None = ...,
+    return_last_state: Literal[False] = ...,
+    reverse: bool = ...,
+    backend: str = ...,
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = ...,
+    *,
+    delta_bias: Tensor | None = ...,
+    delta_softplus: bool = ...,
+    initial_state: Tensor | None = ...,
+    return_last_state: Literal[True],
+    reverse: bool = ...,
+    backend: str = ...,
+) -> tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(
@@ -62,11 +77,14 @@ def selective_scan(
     *,
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
+    initial_state: Tensor | None = None,
+    return_last_state: bool = False,
+    reverse: bool = False,
     backend: str = "auto",
-) -> Tensor:
+) -> Tensor | tuple[Tensor, Tensor]:
     """Run the input-dependent linear recurrence along the length axis.
 
-    h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] u[t];  y[t] = C[t] h[t] + D u[t];  h[-1] = 0
+    h[t] = exp(delta[t] A) h[t-1] + delta[t] B[t] u[t];  y[t] = C[t] h[t] + D u[t]
 
     Args:
         u: Sequence, (batch, length, dim), float64, float32, bfloat16 or float16.
@@ -77,20 +95,38 @@ def selective_scan(
         D: Skip weight, (dim,), or None for no skip.
         delta_bias: Added to delta before the softplus, (dim,), or None.
         delta_softplus: Whether delta passes through softplus.
+        initial_state: h before the first step, (batch, dim, d_state), or None for zeros.
+        return_last_state: Whether to return h after the last step as well; given to the next call as
+            its initial_state, a long sequence can be scanned in pieces.
+        reverse: Whether to run from the last token to the first: flipping u, delta, B and C along the
+            length and y back gives the same. The last state is then the one after token 0.
         backend: "auto" or a name from `available_backends()`.
 
     Returns:
-        y, shape and dtype of u; the state h is summed in float32 (float64 for a float64 u).
+        y, shape and dtype of u; with return_last_state also the last state, shaped like
+        initial_state. States are float32 (float64 for a float64 u), also in lower precision.
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or the backend's name is unknown.
         BackendUnavailableError: The named backend cannot take this call; the message says why.
+        NotImplementedError: A second or a forward-mode derivative is asked of a backend other than
+            "reference".
 
     Source: Gu and Dao 2023, arXiv:2312.00752, Algorithm 2, with B discretised as delta * B.
     """
-    _check(u, delta, A, B, C, D, delta_bias)
-    name = _choose(backend, u, A)
-    return _ORDER[name].scan(u, delta, A, B, C, D, delta_bias, delta_softplus)
+    inputs = (u, delta, A, B, C, D, delta_bias, initial_state)
+    check_backend_name(backend)
+    _check(*inputs)
+    if backend == "reference":
+        y, last_state = reference.scan(*inputs, delta_softplus, reverse)
+    else:
+        tensors = [x for x in inputs if x is not None]
+        _refuse_forward_mode(tensors)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+            y, last_state, _ = scan_train(*inputs, delta_softplus, reverse, backend)
+        else:
+            y, last_state = scan_inference(*inputs, delta_softplus, reverse, backend)
+    return (y, last_state) if return_last_state else y
 
 
 def _check(
@@ -101,8 +137,10 @@ def _check(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    initial_state: Tensor | None,
 ) -> None:
-    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias}
+    given: dict[str, Tensor | None] = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
+    given |= {"D": D, "delta_bias": delta_bias, "initial_state": initial_state}
     tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError(
@@ -117,6 +155,7 @@ def _check(
         "C": (batch, length, d_state),
         "D": (dim,),
         "delta_bias": (dim,),
+        "initial_state": (batch, dim, d_state),
     }
     if wrong := [n for n in wanted if n in tensors and tuple(tensors[n].shape) != wanted[n]]:
         expected = ", ".join(f"{name} {wanted[name]}" for name in wrong)
@@ -133,23 +172,11 @@ def _shapes(tensors: dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
 
 
-def _choose(backend: str, u: Tensor, A: Tensor) -> str:
-    if backend != "auto":
-        if backend not in _ORDER:
-            raise ValueError(
-                f"backend {backend!r} is unknown; choose auto or one of {list(_ORDER)}"
-            )
-        if reason := _why_not(_ORDER[backend], u, A):
-            raise BackendUnavailableError(f"backend {backend!r} cannot take this call: {reason}")
-        return backend
-    name = next(name for name, candidate in _ORDER.items() if not _why_not(candidate, u, A))
-    if not torch.compiler.is_compiling() and name not in _logged:
-        _logged.add(name)
-        log.info("selective_scan runs on backend %r", name)
-    return name
-
-
-def _why_not(backend: Backend, u: Tensor, A: Tensor) -> str | None:
-    if not backend.is_available():
-        return "it is not installed"
-    return backend.why_not(u, A)
+def _refuse_forward_mode(tensors: list[Tensor]) -> None:
+    """Raise if a tensor carries a tangent, which the operators would drop without a word."""
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise NotImplementedError(
+            "selective_scan has no forward-mode derivative; use reverse mode, or backend='reference'"
+        )

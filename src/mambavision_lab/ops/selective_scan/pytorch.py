@@ -5,17 +5,18 @@ at once, laid out (steps, batch, d_state, dim) so that each step is one contiguo
 widest axis is innermost. Forward keeps the inputs and the state at each chunk's start; backward
 recomputes one chunk's states and sweeps it in reverse, so memory beyond the inputs is one chunk.
 
-The operators `mambavision_lab::scan_forward` and `scan_backward`, and `scan_inference` where no
-gradient is wanted, hold the recurrence alone, so that compile and export see one node; step bias,
-softplus and the D skip are ordinary autograd.
+Chunks are counted in the order of the scan. Reversed, the first chunk is the end of the sequence,
+and within a chunk steps are visited from high to low index; nothing is flipped.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A chunk's decay factors and its states stay in a core's cache: 2**18 float32 are 1 MiB each.
+# A chunk's decay factors and its states, for this many samples, stay in a core's cache: the number
+# of steps must not depend on the batch, which compiled and exported graphs leave open.
 _CHUNK_ELEMENTS = 2**18
+_NOMINAL_BATCH = 16
 _MIN_STEPS, _MAX_STEPS = 4, 128
 
 
@@ -29,7 +30,13 @@ def why_not(u: Tensor, A: Tensor) -> str | None:
     return None
 
 
-def scan(
+def saved_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
+    """(chunks, batch, d_state, dim)."""
+    steps = _chunk_steps(A)
+    return (u.shape[1] + steps - 1) // steps, u.shape[0], A.shape[1], A.shape[0]
+
+
+def forward(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -37,147 +44,156 @@ def scan(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    initial_state: Tensor | None,
     delta_softplus: bool,
-) -> Tensor:
-    """Run the scan; arguments as in `selective_scan`."""
-    dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
-    u_wide, delta = u.to(dtype), delta.to(dtype)
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(dtype)
-    if delta_softplus:
-        delta = F.softplus(delta)
-    inputs = (u_wide, delta, A.to(dtype), B.to(dtype), C.to(dtype))
-    if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
-        y, _ = scan_forward(*inputs)
-    else:
-        y = scan_inference(*inputs)
-    if D is not None:
-        y = torch.addcmul(y, u_wide, D.to(dtype))
-    return y.to(u.dtype)
-
-
-@torch.library.custom_op("mambavision_lab::scan_forward", mutates_args=())
-def scan_forward(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return y (batch, length, dim) and the chunks' first states (chunks, batch, d_state, dim)."""
-    batch, length, dim = u.shape
-    chunks = -(-length // _chunk_steps(u, A))
-    starts = u.new_empty(chunks, batch, A.shape[1], dim)
-    return _run(u, delta, A, B, C, starts), starts
-
-
-@torch.library.custom_op("mambavision_lab::scan_inference", mutates_args=())
-def scan_inference(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """Return y alone: the number of chunks, which depends on the batch, stays inside."""
-    return _run(u, delta, A, B, C, starts=None)
-
-
-def _run(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor | None
-) -> Tensor:
-    """Return y and, where wanted, fill in the chunks' first states."""
-    batch, length, dim = u.shape
-    steps = _chunk_steps(u, A)
-    rates = A.t().contiguous()
-    u, delta, B, C = _time_first(u, delta, B, C)
-    y = u.new_empty(length, batch, dim)
-    state = u.new_zeros(batch, A.shape[1], dim)
-    for chunk, start in enumerate(range(0, length, steps)):
-        part = slice(start, start + steps)
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return y, the last state and, if `save`, the chunks' first states."""
+    dtype = _wide(u)
+    rates = A.t().to(dtype).contiguous()
+    starts = u.new_empty(saved_shape(u, A), dtype=dtype) if save else None
+    y = torch.empty_like(u, memory_format=torch.contiguous_format)
+    y_steps, u, delta, B, C = _time_first(y, u, delta, B, C)
+    state = _first_state(u, rates, initial_state)
+    for chunk, part in enumerate(_chunks(u.shape[0], _chunk_steps(A), reverse)):
         if starts is not None:
             starts[chunk] = state
-        _, states = _chunk_states(u[part], delta[part], rates, B[part], state)
-        torch.matmul(C[part].unsqueeze(2), states, out=y[part].unsqueeze(2))
-        state = states[-1]
-    return y.transpose(0, 1).contiguous()
+        u_k, B_k, C_k = u[part].to(dtype), B[part].to(dtype), C[part].to(dtype)
+        delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
+        _, states = _chunk_states(u_k, delta_k, rates, B_k, state, reverse)
+        y_k = torch.matmul(C_k.unsqueeze(2), states).squeeze(2)
+        if D is not None:
+            y_k.addcmul_(u_k, D.to(dtype))
+        y_steps[part] = y_k
+        state = states[0 if reverse else -1]
+    return y, state.transpose(1, 2).contiguous(), starts
 
 
-@torch.library.custom_op("mambavision_lab::scan_backward", mutates_args=())
-def scan_backward(
-    grad_y: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of u, delta, A, B and C."""
-    steps = _chunk_steps(u, A)
-    rates = A.t().contiguous()
+def backward(
+    grad_y: Tensor,
+    grad_last_state: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    saved: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the eight tensors from u to initial_state."""
+    dtype = _wide(u)
+    rates = A.t().to(dtype).contiguous()
     grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (u, delta, B, C)]
     grad_rates = torch.zeros_like(rates)
+    grad_D, grad_bias = (x if x is None else rates.new_zeros(x.shape) for x in (D, delta_bias))
     du, ddelta, dB, dC = _time_first(*grads)
     grad_y, u, delta, B, C = _time_first(grad_y, u, delta, B, C)
-    carry = starts.new_zeros(starts.shape[1:])
-    for chunk in reversed(range(starts.shape[0])):
-        part = slice(chunk * steps, (chunk + 1) * steps)
-        u_k, delta_k, B_k, C_k, grad_k = u[part], delta[part], B[part], C[part], grad_y[part]
-        decay, states = _chunk_states(u_k, delta_k, rates, B_k, starts[chunk])
+    carry = _first_state(u, rates, grad_last_state)
+    parts = [*_chunks(u.shape[0], _chunk_steps(A), reverse)]
+    for part, start in zip(reversed(parts), reversed(saved.unbind(0)), strict=True):
+        u_k, B_k, C_k, grad_k = (x[part].to(dtype) for x in (u, B, C, grad_y))
+        delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
+        decay, states = _chunk_states(u_k, delta_k, rates, B_k, start, reverse)
         dC[part] = torch.matmul(states, grad_k.unsqueeze(3)).squeeze(3)
-        # grad of the state: g[t] = grad_y[t] C[t] + decay[t+1] g[t+1]
-        g = grad_k.unsqueeze(2) * C_k.unsqueeze(3)
-        g_steps, decay_steps = g.unbind(0), decay.unbind(0)
-        g_steps[-1].add_(carry)
-        for t in reversed(range(len(g_steps) - 1)):
-            g_steps[t].addcmul_(decay_steps[t + 1], g_steps[t + 1])
-        carry = g_steps[0] * decay_steps[0]
+        g, carry = _state_gradients(grad_k, C_k, decay, carry, reverse)
         grad_drive = torch.matmul(B_k.unsqueeze(2), g).squeeze(2)  # of delta * u
-        torch.mul(grad_drive, delta_k, out=du[part])
+        grad_u = grad_drive * delta_k
+        if D is not None and grad_D is not None:
+            grad_u.addcmul_(grad_k, D.to(dtype))
+            grad_D += (grad_k * u_k).sum((0, 1))
+        du[part] = grad_u
         dB[part] = torch.matmul(g, (delta_k * u_k).unsqueeze(3)).squeeze(3)
         # grad of delta * A, in place: g decay h[t-1]
         g.mul_(decay)
-        g[0].mul_(starts[chunk])
-        g[1:].mul_(states[:-1])
+        g[-1 if reverse else 0].mul_(start)
+        if reverse:
+            g[:-1].mul_(states[1:])
+        else:
+            g[1:].mul_(states[:-1])
         grad_rates += torch.mul(g, delta_k.unsqueeze(2), out=states).sum((0, 1))
-        ddelta[part] = grad_drive.mul_(u_k).add_(g.mul_(rates).sum(2))
+        grad_delta = grad_drive.mul_(u_k).add_(g.mul_(rates).sum(2))
+        if delta_softplus:
+            grad_delta.mul_(-torch.expm1(-delta_k))  # the sigmoid, from the softplus
+        if grad_bias is not None:
+            grad_bias += grad_delta.sum((0, 1))
+        ddelta[part] = grad_delta
     du, ddelta, dB, dC = grads
-    return du, ddelta, grad_rates.t().contiguous(), dB, dC
+    grad_A = grad_rates.t().contiguous()
+    grad_state = carry.transpose(1, 2).contiguous()
+    results = (du, ddelta, grad_A, dB, dC, grad_D, grad_bias, grad_state)
+    inputs = (u, delta, A, B, C, D, delta_bias, initial_state)
+    pairs = zip(inputs, results, strict=True)
+    return tuple(None if x is None or grad is None else grad.to(x.dtype) for x, grad in pairs)
 
 
-def _chunk_steps(u: Tensor, A: Tensor) -> int:
-    per_step = max(1, u.shape[0] * u.shape[2] * A.shape[1])
+def _wide(u: Tensor) -> torch.dtype:
+    return torch.float64 if u.dtype == torch.float64 else torch.float32
+
+
+def _chunk_steps(A: Tensor) -> int:
+    per_step = max(1, _NOMINAL_BATCH * A.shape[0] * A.shape[1])
     return min(_MAX_STEPS, max(_MIN_STEPS, _CHUNK_ELEMENTS // per_step))
+
+
+def _chunks(length: int, steps: int, reverse: bool) -> list[slice]:
+    """Slices of the time axis in the order of the scan."""
+    starts = range(0, length, steps)
+    if reverse:
+        return [slice(max(0, length - start - steps), length - start) for start in starts]
+    return [slice(start, start + steps) for start in starts]
 
 
 def _time_first(*tensors: Tensor) -> list[Tensor]:
     return [tensor.transpose(0, 1) for tensor in tensors]
 
 
+def _first_state(u: Tensor, rates: Tensor, given: Tensor | None) -> Tensor:
+    """A state (batch, d_state, dim), zero or as given in the layout of the public call."""
+    if given is None:
+        return rates.new_zeros(u.shape[1], *rates.shape)
+    return given.transpose(1, 2).to(rates.dtype)
+
+
+def _step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool, dtype: torch.dtype) -> Tensor:
+    delta = delta.to(dtype)
+    if bias is not None:
+        delta = delta + bias.to(dtype)
+    return F.softplus(delta) if softplus else delta
+
+
 def _chunk_states(
-    u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, state: Tensor
+    u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, state: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Return decay factors and states of one chunk, both (steps, batch, d_state, dim)."""
     decay = (delta.unsqueeze(2) * rates).exp_()
     states = (delta * u).unsqueeze(2) * B.unsqueeze(3)
-    for state_t, decay_t in zip(states.unbind(0), decay.unbind(0), strict=True):
+    steps = [*zip(states.unbind(0), decay.unbind(0), strict=True)]
+    for state_t, decay_t in reversed(steps) if reverse else steps:
         state = state_t.addcmul_(decay_t, state)
     return decay, states
 
 
-@scan_forward.register_fake
-def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    batch, length, dim = u.shape
-    chunks = -(-length // _chunk_steps(u, A))
-    return u.new_empty(batch, length, dim), u.new_empty(chunks, batch, A.shape[1], dim)
+def _state_gradients(
+    grad_y: Tensor, C: Tensor, decay: Tensor, carry: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of one chunk's states, and of the state before it.
 
-
-@scan_inference.register_fake
-def _(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    return u.new_empty(u.shape)
-
-
-@scan_backward.register_fake
-def _(
-    grad_y: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, starts: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    du, ddelta, dA, dB, dC = (x.new_empty(x.shape) for x in (u, delta, A, B, C))
-    return du, ddelta, dA, dB, dC
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs, output[1])
-
-
-def _backward(ctx, grad_y, _grad_starts):
-    # Autocast would run the matrix products of a backward pass called inside it in half precision.
-    with torch.autocast(grad_y.device.type, enabled=False):
-        return scan_backward(grad_y, *ctx.saved_tensors)
-
-
-scan_forward.register_autograd(_backward, setup_context=_setup_context)
+    g[t] = grad_y[t] C[t] + decay[t+1] g[t+1], from the chunk's last step to its first; carry is the
+    gradient of its last state that comes from later steps.
+    """
+    g = grad_y.unsqueeze(2) * C.unsqueeze(3)
+    steps = [*zip(g.unbind(0), decay.unbind(0), strict=True)]
+    previous: tuple[Tensor, Tensor] | None = None
+    for g_t, decay_t in steps if reverse else reversed(steps):
+        if previous is None:
+            g_t.add_(carry)
+        else:
+            g_t.addcmul_(*previous)
+        previous = g_t, decay_t
+    assert previous is not None
+    return g, previous[0] * previous[1]

@@ -11,16 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def is_available() -> bool:
-    """Plain PyTorch: always."""
-    return True
-
-
-def why_not(u: Tensor, A: Tensor) -> str | None:
-    """Nothing is refused."""
-    return None
-
-
 def scan(
     u: Tensor,
     delta: Tensor,
@@ -29,9 +19,11 @@ def scan(
     C: Tensor,
     D: Tensor | None,
     delta_bias: Tensor | None,
+    initial_state: Tensor | None,
     delta_softplus: bool,
-) -> Tensor:
-    """Run the scan step by step; arguments as in `selective_scan`."""
+    reverse: bool,
+) -> tuple[Tensor, Tensor]:
+    """Run the scan step by step; arguments as in `selective_scan`. Returns y and the last state."""
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
     u_in, u = u, u.to(dtype)
     delta, A, B, C = delta.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype)
@@ -40,11 +32,13 @@ def scan(
     if delta_softplus:
         delta = F.softplus(delta)
     h = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
+    if initial_state is not None:
+        h = h + initial_state.to(dtype)
     y = torch.zeros_like(u)
-    for t in range(u.shape[1]):
+    for t in reversed(range(u.shape[1])) if reverse else range(u.shape[1]):
         decay = torch.exp(delta[:, t, :, None] * A)
         h = decay * h + (delta[:, t] * u[:, t])[:, :, None] * B[:, t, None, :]
         y[:, t] = (h * C[:, t, None, :]).sum(-1)
     if D is not None:
         y = y + D.to(dtype) * u
-    return y.to(u_in.dtype)
+    return y.to(u_in.dtype), h

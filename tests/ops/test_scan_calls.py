@@ -1,0 +1,103 @@
+"""What the selective scan's public call refuses, and how it chooses a backend."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scan_cases import make_args
+
+from mambavision_lab.ops.selective_scan import (
+    BackendUnavailableError,
+    available_backends,
+    backends,
+    selective_scan,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"u": (7, 6)}, r"wants u \(batch, length, dim\) and A \(dim, d_state\), got u \(7, 6\), "),
+        ({"A": (6,)}, r"wants u \(batch, length, dim\) and A .*, A \(6,\), B \(2, 7, 4\)"),
+        ({"delta": (2, 7, 5)}, r"wants delta \(2, 7, 6\), got u \(2, 7, 6\), delta \(2, 7, 5\)"),
+        ({"A": (5, 4)}, r"wants A \(6, 4\), got .* A \(5, 4\)"),
+        ({"B": (2, 8, 4)}, r"wants B \(2, 7, 4\), got .* B \(2, 8, 4\)"),
+        ({"C": (2, 7, 3)}, r"wants C \(2, 7, 4\), got .* C \(2, 7, 3\)"),
+        ({"D": (1,)}, r"wants D \(6,\), got .* D \(1,\)"),
+        ({"initial_state": (2, 4, 6)}, r"wants initial_state \(2, 6, 4\), got "),
+        ({"delta_bias": (6, 1)}, r"wants delta_bias \(6,\), got .* delta_bias \(6, 1\)"),
+        (
+            {"B": (1, 7, 4), "D": (5,)},
+            r"wants B \(2, 7, 4\), D \(6,\), got .* B \(1, 7, 4\).* D \(5,\)",
+        ),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_scan_names_wrong_shapes(changes, message):
+    args = make_args(7) | {name: torch.zeros(shape) for name, shape in changes.items()}
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**args)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64], ids=str)
+def test_scan_names_wrong_dtypes(dtype):
+    args = make_args(7)
+    args["C"] = args["C"].to(dtype)
+    with pytest.raises(
+        ValueError, match=f"real floating-point tensors, got u torch.float32.*C {dtype}"
+    ):
+        selective_scan(**args)
+
+
+def test_scan_names_differing_devices():
+    args = make_args(7)
+    args["B"] = args["B"].to("meta")
+    with pytest.raises(ValueError, match=r"all tensors on one device, got u cpu, .*B meta, C cpu"):
+        selective_scan(**args)
+
+
+def test_scan_names_known_backends_when_asked_for_another():
+    with pytest.raises(
+        ValueError, match=r"backend 'fast' is unknown; choose auto or one of \['torch'"
+    ):
+        selective_scan(**make_args(7), backend="fast")
+
+
+@pytest.fixture
+def stub_backends(monkeypatch):
+    """Backends of which the first is missing, the second refuses and the third wants to be named."""
+
+    def stub(is_available, reason):
+        return SimpleNamespace(is_available=lambda: is_available, why_not=lambda u, A: reason)
+
+    order = {"missing": stub(False, None), "fussy": stub(True, "length 7 is odd")}
+    torch_backend = backends.BACKENDS["torch"]
+    order |= {"shy": torch_backend, "torch": torch_backend}
+    monkeypatch.setattr(backends, "NAMED_ONLY", {"shy"})
+    monkeypatch.setattr(backends, "_logged", set())
+    backends_before = dict(backends.BACKENDS)
+    backends.BACKENDS.clear()
+    backends.BACKENDS.update(order)
+    yield
+    backends.BACKENDS.clear()
+    backends.BACKENDS.update(backends_before)
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"), [("missing", "it is not installed"), ("fussy", "length 7 is odd")]
+)
+def test_named_backend_never_falls_back(stub_backends, backend, reason):
+    message = f"backend '{backend}' cannot take this call: {reason}"
+    with pytest.raises(BackendUnavailableError, match=message):
+        selective_scan(**make_args(7), backend=backend)
+
+
+def test_auto_takes_first_backend_without_objection_and_logs_it_once(stub_backends, caplog):
+    args = make_args(7)
+    with caplog.at_level(logging.INFO, logger=backends.__name__):
+        selective_scan(**args)
+        y = selective_scan(**args)
+    assert torch.equal(y, selective_scan(**args, backend="shy"))
+    assert caplog.messages == ["selective_scan runs on backend 'torch'"]
+    assert available_backends() == ["fussy", "shy", "torch", "reference"]
