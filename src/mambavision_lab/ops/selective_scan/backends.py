@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.ops.selective_scan import pytorch
+from mambavision_lab.ops.selective_scan import numba, pytorch
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Backend(Protocol):
 
 # "auto" takes the first that is available and has no reason to refuse. (`reference`, plain autograd
 # and no operator, is known to `api.py` alone.)
-BACKENDS: dict[str, Backend] = {"torch": pytorch}
+BACKENDS: dict[str, Backend] = {"numba": numba, "torch": pytorch}
 # Never taken by "auto".
 NAMED_ONLY: set[str] = set()
 _logged: set[str] = set()

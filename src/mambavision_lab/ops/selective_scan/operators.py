@@ -100,14 +100,14 @@ def _forward(
     inputs: tuple[Any, ...], delta_softplus: bool, reverse: bool, backend: str, save: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     u, A, initial_state = inputs[0], inputs[2], inputs[-1]
-    chosen = resolve(backend, u, A)
+    run: Any = resolve(backend, u, A).forward
     if u.numel() == 0:  # nothing to scan: no backend needs to know
         last_state = u.new_zeros(_state_shape(u, A), dtype=state_dtype(u))
         if initial_state is not None:
             last_state.copy_(initial_state)
         return u.new_empty(u.shape), last_state, u.new_empty(0, dtype=state_dtype(u))
     with torch.autocast(u.device.type, enabled=False):
-        return chosen.forward(*inputs, delta_softplus=delta_softplus, reverse=reverse, save=save)
+        return run(*inputs, delta_softplus, reverse, save)
 
 
 def _state_shape(u: Tensor, A: Tensor) -> tuple[int, int, int]:

@@ -1,0 +1,200 @@
+"""The selective scan compiled by numba, for CPUs; the kernels are in `numba_kernels.py`.
+
+float32 and bfloat16 are read and written as they are, float16 is widened first; states are float32.
+Compiled once on a machine and kept in numba's cache: beside the kernels where that can be written, in
+the user's cache folder otherwise, or where NUMBA_CACHE_DIR says.
+"""
+
+import functools
+import importlib.util
+import logging
+import math
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mambavision_lab.ops.selective_scan import openmp
+
+log = logging.getLogger(__name__)
+# As in the kernels, which are imported when they are first needed.
+_LANES, _CHUNK_STATES = 16, 128
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether numba is installed and can be imported (it may not know the numpy at hand)."""
+    if importlib.util.find_spec("numba") is None:
+        return False
+    try:
+        import numba  # noqa: F401
+    except Exception as error:
+        log.warning("numba is installed but cannot be imported: %s", error)
+        return False
+    return True
+
+
+def why_not(u: Tensor, A: Tensor) -> str | None:
+    """Only CPUs, and no float64."""
+    if u.device.type != "cpu":
+        return f"it runs on the CPU alone, and u is on {u.device}"
+    if u.dtype == torch.float64:
+        return "it computes in float32, and u is float64"
+    return None
+
+
+def saved_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
+    """The state before each chunk: (batch, chunks, blocks, d_state, lanes)."""
+    steps = max(1, _CHUNK_STATES // A.shape[1])
+    chunks, blocks = (u.shape[1] + steps - 1) // steps, -(-A.shape[0] // _LANES)
+    return u.shape[0], chunks, blocks, A.shape[1], _LANES
+
+
+def forward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return y, the last state and, if `save`, the states before each chunk."""
+    call = _Call(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse)
+    y = call.sequence("y", torch.empty(u.shape, dtype=call.u.dtype))
+    last_state = torch.empty(u.shape[0], *A.shape)
+    call.address(first_state=_dense(initial_state), last_state=last_state)
+    saved = torch.empty(saved_shape(u, A)) if save else None
+    call.address(saved=saved)
+    call.run("forward")
+    return y.to(u.dtype), last_state, saved
+
+
+def backward(
+    grad_y: Tensor,
+    grad_last_state: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    initial_state: Tensor | None,
+    delta_softplus: bool,
+    reverse: bool,
+    saved: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the eight tensors from u to initial_state."""
+    call = _Call(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse)
+    call.sequence("grad_y", grad_y)
+    grad_u = call.sequence("grad_u", torch.empty(u.shape, dtype=call.u.dtype))
+    grad_delta = call.sequence("grad_delta", torch.empty(u.shape, dtype=call.delta.dtype))
+    tasks = u.shape[0] * call.groups
+    grad_B = call.sequence("grad_B", torch.empty(tasks, *B.shape[1:]))
+    grad_C = call.sequence("grad_C", torch.empty(tasks, *B.shape[1:]))
+    grad_state = torch.empty(u.shape[0], *A.shape)
+    call.address(first_state=_dense(grad_last_state), last_state=grad_state, saved=saved)
+    batch, _, blocks, d_state, lanes = saved.shape
+    grad_A = torch.empty(batch, blocks, d_state, lanes)
+    grad_D, grad_bias = torch.empty(2, batch, blocks, lanes).unbind(0)
+    call.address(grad_A=grad_A, grad_D=grad_D, grad_bias=grad_bias)
+    call.run("backward")
+    if call.groups > 1:
+        grad_B, grad_C = (x.view(batch, call.groups, *B.shape[1:]).sum(1) for x in (grad_B, grad_C))
+    dim = A.shape[0]
+    grad_A = grad_A.sum(0).transpose(1, 2).reshape(-1, d_state)[:dim]
+    grad_D, grad_bias = (x.sum(0).flatten()[:dim] for x in (grad_D, grad_bias))
+    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, grad_state)
+    inputs = (u, delta, A, B, C, D, delta_bias, initial_state)
+    pairs = zip(inputs, results, strict=True)
+    return tuple(None if x is None else grad.to(x.dtype).contiguous() for x, grad in pairs)
+
+
+class _Call:
+    """The record that the kernels read, and the tensors that must live as long as it."""
+
+    def __init__(
+        self,
+        u: Tensor,
+        delta: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        delta_bias: Tensor | None,
+        delta_softplus: bool,
+        reverse: bool,
+    ) -> None:
+        self.kernels = _kernels()
+        self.reverse = reverse
+        self.fields: dict[str, int] = {}
+        self.tensors: list[Tensor] = []
+        self.u, self.delta = self.sequence("u", u), self.sequence("delta", delta)
+        self.sequence("B", B)
+        self.sequence("C", C)
+        batch, length, dim = u.shape
+        blocks, missing = -(-dim // _LANES), -dim % _LANES
+        # Finite, so that no infinity times zero can arise; a product of 1e30 decays to zero anyway.
+        rates = (A.float() * math.log2(math.e)).clamp(-1e30, 1e30)
+        rates = F.pad(rates, (0, 0, 0, missing)).view(blocks, _LANES, -1).transpose(1, 2).contiguous()
+        padded = torch.zeros(2, blocks * _LANES)
+        for row, x in zip(padded, (D, delta_bias), strict=True):
+            if x is not None:
+                row[:dim] = x
+        self.address(rates=rates, D=padded[0], delta_bias=padded[1])
+        # One task a sample; where those are too few for the cores, several share its blocks.
+        threads = openmp.num_workers(batch * blocks)
+        self.groups = 1 if batch % threads == 0 else min(blocks, -(-4 * threads // batch))
+        self.fields |= {"batch": batch, "length": length, "dim": dim, "d_state": A.shape[1]}
+        self.fields |= {"groups": self.groups, "softplus": delta_softplus}
+
+    def sequence(self, name: str, x: Tensor) -> Tensor:
+        """Name a tensor (batch, length, ...); returns it, or a copy that the kernels can read."""
+        if x.dtype not in (torch.float32, torch.bfloat16):
+            x = x.float()
+        if x.stride(2) != 1 and x.shape[2] > 1:
+            x = x.contiguous()
+        self.tensors.append(x)
+        item = x.element_size()
+        start, step = x.data_ptr(), item * x.stride(1)
+        if self.reverse:
+            start, step = start + (x.shape[1] - 1) * step, -step
+        values = (start, item * x.stride(0), step, x.dtype == torch.bfloat16)
+        for part, value in zip(("", "_b", "_t", "_kind"), values, strict=True):
+            self.fields[name + part] = value
+        return x
+
+    def address(self, **tensors: Tensor | None) -> None:
+        """Name contiguous float32 tensors; None is the address 0."""
+        for name, x in tensors.items():
+            self.fields[name] = 0 if x is None else x.data_ptr()
+            self.tensors += [] if x is None else [x]
+
+    def run(self, kernel: str) -> None:
+        """Run a kernel on all cores."""
+        size = self.kernels.scratch_bytes(self.fields["dim"], self.fields["d_state"])
+        workers = openmp.num_workers(self.fields["batch"] * self.groups)
+        scratch = torch.empty(workers * size, dtype=torch.uint8)
+        counters = torch.zeros(2, 8, dtype=torch.int64)  # each on a cache line of its own
+        self.address(scratch=scratch, next_task=counters[0], next_worker=counters[1])
+        self.fields["scratch_bytes"] = size
+        record = self.kernels.make_record(self.fields)
+        openmp.run(getattr(self.kernels, kernel).address, record.ctypes.data, workers)
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.float().contiguous()
+
+
+@functools.cache
+def _kernels() -> Any:
+    from mambavision_lab.ops.selective_scan import numba_kernels
+
+    return numba_kernels

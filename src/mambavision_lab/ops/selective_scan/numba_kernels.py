@@ -1,0 +1,518 @@
+"""The kernels of the numba backend: one worker function for each direction.
+
+Data are (batch, length, dim); 16 neighbouring channels, a block, are one vector. A task is one sample
+(or, where samples are few, one sample's share of the blocks); workers take tasks off a shared counter.
+Within a task the length is cut into chunks whose factors and states stay in the first-level cache:
+chunk -> block -> step -> d_state. Backward recomputes one chunk from its first state and sweeps it in
+reverse. A task's sums have a place of their own, so results do not depend on which worker took it.
+
+Vectors are LLVM's <16 x float>, which LLVM fits to what the machine has; the loops are numba's. What a
+call needs is in one record, `CALL`: addresses, strides in bytes (negative for a scan in reverse) and
+sizes. All of the compiled code is in this file, for numba's cache looks at one file's date and size.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.extending import intrinsic, register_model
+
+LANES = 16
+BLOCK = 4 * LANES  # bytes
+CHUNK_STATES = 128  # steps of a chunk times d_state
+FLOAT32, BFLOAT16 = 0, 1
+
+# Tensors over (batch, length, ...) bring an address, two strides and the kind of their elements.
+# Those of grad_B and grad_C, always float32, are (task, length, d_state).
+_SEQUENCES = ("u", "delta", "B", "C", "y", "grad_y", "grad_u", "grad_delta", "grad_B", "grad_C")
+_ADDRESSES = (
+    ("rates", "D", "delta_bias", "first_state", "last_state", "saved")  # 0 where there is none
+    + ("grad_A", "grad_D", "grad_bias", "scratch", "next_task", "next_worker")
+)
+_SIZES = ("batch", "length", "dim", "d_state", "groups", "softplus", "scratch_bytes")
+CALL = np.dtype(
+    [(name + part, np.int64) for name in _SEQUENCES for part in ("", "_b", "_t", "_kind")]
+    + [(name, np.int64) for name in _ADDRESSES + _SIZES]
+)
+
+# 2**x on [-0.5, 0.5], relative error 2e-9; log1p(z) / z on [0, 1], 5e-9. Both exact at 0.
+_EXP2 = (1.53533620e-4, 1.33988750e-3, 9.61843692e-3, 5.55033237e-2, 0.240226477, 0.693147182, 1.0)
+_LOG1P = (-0.00331847253, 0.0202045846, -0.0576644465, 0.106805556, -0.153553963)
+_LOG1P += (0.196954012, -0.249585882, 0.33330512, -0.499999315, 1.0)
+_MAGIC = float(1.5 * 2**23 + 127)  # adding it rounds, and leaves a float's exponent in the low bits
+_MAGIC_BITS = int(np.float32(_MAGIC).view(np.int32))
+_LOG2E = float(np.float32(np.log2(np.e)))
+_LOG2E_REST = float(np.float32(np.log2(np.e) - _LOG2E))
+LN2 = float(np.float32(np.log(2)))
+
+# ---- vectors ---------------------------------------------------------------------------------------
+
+_F32, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_VEC, _IVEC, _HALVES = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I16))
+
+
+class _Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+_lanes = _Lanes()
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
+        super().__init__(manager, fe_type, _VEC)
+
+
+def _instruction(result: types.Type, *parameters: types.Type) -> Any:
+    """Make emit(builder, *values) -> value a function that compiled code can call."""
+
+    def wrap(emit: Any) -> Any:
+        typed = result(*parameters), lambda context, builder, _, values: emit(builder, *values)
+        by_arity = (  # numba wants to see the number of arguments
+            lambda typingctx: typed,
+            lambda typingctx, a: typed,
+            lambda typingctx, a, b: typed,
+            lambda typingctx, a, b, c: typed,
+        )
+        return intrinsic(by_arity[len(parameters)])
+
+    return wrap
+
+
+def _splat(value: float, vector: ir.VectorType = _VEC) -> ir.Constant:
+    return ir.Constant(vector, [value] * LANES)
+
+
+def _call(builder: Any, name: str, *values: Any) -> Any:
+    kind = ir.FunctionType(values[-1].type, [v.type for v in values])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+
+
+def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    return _call(builder, "llvm.fmuladd.v16f32", a, b, c)
+
+
+def _pointer(builder: Any, address: Any, kind: ir.Type) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _polynomial(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
+    p = _splat(coefficients[0])
+    for c in coefficients[1:]:
+        p = _fma(builder, p, x, _splat(c))
+    return p
+
+
+def _exp2_of_product(builder: Any, a: Any, b: Any, b_rest: Any = None) -> Any:
+    """2**(a b) as 2**k 2**f, k an integer and |f| <= 1/2; 0 and infinity beyond float32, NaN for NaN."""
+    t = _fma(builder, a, b, _splat(_MAGIC))
+    f = _fma(builder, a, b, builder.fneg(builder.fsub(t, _splat(_MAGIC))))
+    if b_rest is not None:
+        f = _fma(builder, a, b_rest, f)
+    bits = builder.bitcast(t, _IVEC)
+    for order, limit in (("<", _MAGIC_BITS - 127), (">", _MAGIC_BITS + 128)):
+        bound = _splat(limit, _IVEC)
+        bits = builder.select(builder.icmp_signed(order, bits, bound), bound, bits)
+    scale = builder.bitcast(builder.shl(bits, _splat(23, _IVEC)), _VEC)
+    return builder.fmul(_polynomial(builder, f, _EXP2), scale)
+
+
+def _exp_of_minus_abs(builder: Any, x: Any) -> Any:
+    size = _call(builder, "llvm.fabs.v16f32", x)
+    limit = _splat(87.0)  # beyond, 2**k leaves float32's range
+    size = builder.select(builder.fcmp_ordered(">", size, limit), limit, size)
+    minus = builder.fneg(size)
+    return _exp2_of_product(builder, minus, _splat(_LOG2E), _splat(_LOG2E_REST))
+
+
+zero = _instruction(_lanes)(lambda builder: _splat(0.0))
+add = _instruction(_lanes, _lanes, _lanes)(lambda builder, a, b: builder.fadd(a, b))
+mul = _instruction(_lanes, _lanes, _lanes)(lambda builder, a, b: builder.fmul(a, b))
+fma = _instruction(_lanes, _lanes, _lanes, _lanes)(_fma)
+exp2_of_product = _instruction(_lanes, _lanes, _lanes)(_exp2_of_product)
+
+
+@_instruction(_lanes, types.float32)
+def splat(builder, x):
+    """All lanes x."""
+    vector = builder.insert_element(ir.Constant(_VEC, ir.Undefined), x, _I32(0))
+    zeros = ir.Constant(_IVEC, [0] * LANES)
+    return builder.shuffle_vector(vector, ir.Constant(_VEC, ir.Undefined), zeros)
+
+
+@_instruction(_lanes, _lanes)
+def softplus(builder, x):
+    """log(1 + exp(x))."""
+    positive = builder.select(builder.fcmp_ordered(">", x, _splat(0.0)), x, _splat(0.0))
+    z = _exp_of_minus_abs(builder, x)
+    return _fma(builder, z, _polynomial(builder, z, _LOG1P), positive)
+
+
+@_instruction(_lanes, _lanes)
+def sigmoid(builder, x):
+    """1 / (1 + exp(-x)), the derivative of softplus."""
+    z = _exp_of_minus_abs(builder, x)
+    upper = builder.select(builder.fcmp_ordered("<", x, _splat(0.0)), z, _splat(1.0))
+    return builder.fdiv(upper, builder.fadd(z, _splat(1.0)))
+
+
+@_instruction(types.float32, _lanes)
+def total(builder, x):
+    """Sum of the lanes."""
+    kind = ir.FunctionType(_F32, [_F32, _VEC])
+    name = "llvm.vector.reduce.fadd.v16f32"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, (_F32(0.0), x), fastmath=("reassoc",))
+
+
+@_instruction(_lanes, types.int64)
+def load(builder, address):
+    """16 neighbouring float32."""
+    return builder.load(_pointer(builder, address, _VEC), align=4)
+
+
+@_instruction(types.void, types.int64, _lanes)
+def store(builder, address, x):
+    """16 neighbouring float32."""
+    builder.store(x, _pointer(builder, address, _VEC), align=4)
+
+
+@_instruction(_lanes, types.int64)
+def load_bfloat16(builder, address):
+    """16 neighbouring bfloat16, widened."""
+    halves = builder.load(_pointer(builder, address, _HALVES), align=2)
+    return builder.bitcast(builder.shl(builder.zext(halves, _IVEC), _splat(16, _IVEC)), _VEC)
+
+
+@_instruction(types.void, types.int64, _lanes)
+def store_bfloat16(builder, address, x):
+    """16 neighbouring bfloat16, rounded to the nearest, ties to even; NaN stays NaN."""
+    bits = builder.bitcast(x, _IVEC)
+    odd = builder.and_(builder.lshr(bits, _splat(16, _IVEC)), _splat(1, _IVEC))
+    rounded = builder.add(builder.add(bits, odd), _splat(0x7FFF, _IVEC))
+    is_nan = builder.fcmp_unordered("uno", x, x)
+    rounded = builder.select(is_nan, _splat(0x7FC00000, _IVEC), rounded)
+    halves = builder.trunc(builder.lshr(rounded, _splat(16, _IVEC)), _HALVES)
+    builder.store(halves, _pointer(builder, address, _HALVES), align=2)
+
+
+@_instruction(types.float32, types.int64)
+def load_scalar(builder, address):
+    """One float32."""
+    return builder.load(_pointer(builder, address, _F32), align=4)
+
+
+@_instruction(types.void, types.int64, types.float32)
+def store_scalar(builder, address, x):
+    """One float32."""
+    builder.store(x, _pointer(builder, address, _F32), align=4)
+
+
+@_instruction(types.uint16, types.int64)
+def load_bits(builder, address):
+    """One bfloat16 as it is stored."""
+    return builder.load(_pointer(builder, address, _I16), align=2)
+
+
+@_instruction(types.void, types.int64, types.uint16)
+def store_bits(builder, address, x):
+    """One bfloat16 as it is stored."""
+    builder.store(x, _pointer(builder, address, _I16), align=2)
+
+
+@_instruction(types.float32, types.uint16)
+def widen_bits(builder, x):
+    """A bfloat16's bits as a float32."""
+    return builder.bitcast(builder.shl(builder.zext(x, _I32), _I32(16)), _F32)
+
+
+@_instruction(types.int64, types.int64)
+def take_number(builder, address):
+    """Count up by one and return the number before, safe among workers."""
+    pointer = _pointer(builder, address, _I64)
+    return builder.atomic_rmw("add", pointer, _I64(1), "monotonic")
+
+
+# ---- pieces ----------------------------------------------------------------------------------------
+
+piece = functools.partial(njit, error_model="numpy")
+
+
+@piece
+def read(source, stride, kind, lanes, steps, target):
+    """A block's steps as float32, zeros beyond the last channel."""
+    for t in range(steps):
+        at, to = source + t * stride, target + t * BLOCK
+        if lanes == LANES:
+            store(to, load(at) if kind == FLOAT32 else load_bfloat16(at))
+        else:
+            store(to, zero())
+            for i in range(lanes):
+                if kind == FLOAT32:
+                    store_scalar(to + 4 * i, load_scalar(at + 4 * i))
+                else:
+                    store_scalar(to + 4 * i, widen_bits(load_bits(at + 2 * i)))
+
+
+@piece
+def write(source, steps, target, stride, kind, lanes):
+    """The way back of `read`; source is spoiled where there are few lanes."""
+    for t in range(steps):
+        at, to = source + t * BLOCK, target + t * stride
+        if lanes == LANES:
+            if kind == FLOAT32:
+                store(to, load(at))
+            else:
+                store_bfloat16(to, load(at))
+        elif kind == FLOAT32:
+            for i in range(lanes):
+                store_scalar(to + 4 * i, load_scalar(at + 4 * i))
+        else:
+            store_bfloat16(at, load(at))
+            for i in range(lanes):
+                store_bits(to + 2 * i, load_bits(at + 2 * i))
+
+
+@piece
+def read_maps(source, stride, kind, steps, d_state, target):
+    """B or C of one chunk as float32, one step after the other."""
+    for t in range(steps):
+        for n in range(d_state):
+            if kind == FLOAT32:
+                value = load_scalar(source + t * stride + 4 * n)
+            else:
+                value = widen_bits(load_bits(source + t * stride + 2 * n))
+            store_scalar(target + 4 * (t * d_state + n), value)
+
+
+@piece
+def copy(source, target, count):
+    """Copy count vectors, or write zeros where there is no source."""
+    for i in range(count):
+        store(target + i * BLOCK, load(source + i * BLOCK) if source else zero())
+
+
+@piece
+def read_states(source, dim, d_state, target):
+    """A state (dim, d_state) as blocks of d_state vectors, or zeros where there is no source."""
+    copy(0, target, (dim + LANES - 1) // LANES * d_state)
+    if source:
+        for i in range(dim):
+            to = target + i // LANES * d_state * BLOCK + 4 * (i % LANES)
+            for n in range(d_state):
+                store_scalar(to + n * BLOCK, load_scalar(source + 4 * (i * d_state + n)))
+
+
+@piece
+def write_states(source, dim, d_state, target):
+    """The way back of `read_states`."""
+    for i in range(dim):
+        at = source + i // LANES * d_state * BLOCK + 4 * (i % LANES)
+        for n in range(d_state):
+            store_scalar(target + 4 * (i * d_state + n), load_scalar(at + n * BLOCK))
+
+
+# ---- workers ---------------------------------------------------------------------------------------
+
+options = {"error_model": "numpy", "cache": True}
+worker = types.void(types.voidptr)
+
+
+@cfunc(worker, **options)
+def forward(pointer):
+    """Fill in y, the last state and, where wanted, the states saved for `backward`."""
+    call = carray(pointer, (1,), CALL)[0]
+    d_state, length = call.d_state, call.length
+    blocks = (call.dim + LANES - 1) // LANES
+    chunk_steps = max(1, CHUNK_STATES // d_state)
+    chunks = (length + chunk_steps - 1) // chunk_steps
+    state_bytes = d_state * BLOCK
+    states = call.scratch + take_number(call.next_worker) * call.scratch_bytes
+    B = states + blocks * state_bytes
+    C = B + 4 * chunk_steps * d_state
+    inputs = C + 4 * chunk_steps * d_state
+    steps = inputs + chunk_steps * BLOCK
+    while True:
+        task = take_number(call.next_task)
+        if task >= call.batch * call.groups:
+            break
+        b, group = task // call.groups, task % call.groups
+        first = group * blocks // call.groups * LANES  # channel
+        dim = min(call.dim, (group + 1) * blocks // call.groups * LANES) - first
+        state_b = 4 * (b * call.dim + first) * d_state
+        read_states(call.first_state + state_b if call.first_state else 0, dim, d_state, states)
+        for chunk in range(chunks):
+            t0 = chunk * chunk_steps
+            count = min(chunk_steps, length - t0)
+            at = call.B + b * call.B_b + t0 * call.B_t
+            read_maps(at, call.B_t, call.B_kind, count, d_state, B)
+            at = call.C + b * call.C_b + t0 * call.C_t
+            read_maps(at, call.C_t, call.C_kind, count, d_state, C)
+            for channel in range(first, first + dim, LANES):
+                block, lanes = channel // LANES, min(LANES, call.dim - channel)
+                state = states + (channel - first) // LANES * state_bytes
+                if call.saved:
+                    index = (b * chunks + chunk) * blocks + block
+                    copy(state, call.saved + index * state_bytes, d_state)
+                at = call.u + b * call.u_b + t0 * call.u_t + (4 >> call.u_kind) * channel
+                read(at, call.u_t, call.u_kind, lanes, count, inputs)
+                at = call.delta + b * call.delta_b + t0 * call.delta_t
+                at += (4 >> call.delta_kind) * channel
+                read(at, call.delta_t, call.delta_kind, lanes, count, steps)
+                bias = load(call.delta_bias + 4 * channel)
+                for t in range(count):
+                    step = add(load(steps + t * BLOCK), bias)
+                    store(steps + t * BLOCK, softplus(step) if call.softplus else step)
+                rates = call.rates + block * state_bytes
+                D = load(call.D + 4 * channel)
+                for t in range(count):
+                    u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
+                    drive, y = mul(step, u), mul(D, u)
+                    for n in range(d_state):
+                        i, tn = n * BLOCK, 4 * (t * d_state + n)
+                        decay = exp2_of_product(step, load(rates + i))
+                        h = mul(drive, splat(load_scalar(B + tn)))
+                        h = fma(decay, load(state + i), h)
+                        store(state + i, h)
+                        y = fma(h, splat(load_scalar(C + tn)), y)
+                    store(inputs + t * BLOCK, y)
+                at = call.y + b * call.y_b + t0 * call.y_t + (4 >> call.y_kind) * channel
+                write(inputs, count, at, call.y_t, call.y_kind, lanes)
+        write_states(states, dim, d_state, call.last_state + state_b)
+
+
+@cfunc(worker, **options)
+def backward(pointer):
+    """Fill in the gradients; those of A, D and the bias for each sample, of B and C for each task.
+
+    The gradient of the last state comes as first_state, that of the initial state goes to last_state.
+    """
+    call = carray(pointer, (1,), CALL)[0]
+    d_state, length = call.d_state, call.length
+    blocks = (call.dim + LANES - 1) // LANES
+    chunk_steps = max(1, CHUNK_STATES // d_state)
+    chunks = (length + chunk_steps - 1) // chunk_steps
+    state_bytes = d_state * BLOCK
+    chunk_bytes = chunk_steps * state_bytes
+    carries = call.scratch + take_number(call.next_worker) * call.scratch_bytes  # decay[t+1] g[t+1]
+    B = carries + blocks * state_bytes
+    C = B + 4 * chunk_steps * d_state
+    lanes_B = C + 4 * chunk_steps * d_state  # gradients of B and C before the sum over channels
+    lanes_C = lanes_B + chunk_bytes
+    decays = lanes_C + chunk_bytes
+    states = decays + chunk_bytes  # one more: begins with the chunk's first state
+    inputs = states + chunk_bytes + state_bytes
+    steps = inputs + chunk_steps * BLOCK
+    slopes = steps + chunk_steps * BLOCK
+    grads = slopes + chunk_steps * BLOCK
+    while True:
+        task = take_number(call.next_task)
+        if task >= call.batch * call.groups:
+            break
+        b, group = task // call.groups, task % call.groups
+        first = group * blocks // call.groups * LANES  # channel
+        dim = min(call.dim, (group + 1) * blocks // call.groups * LANES) - first
+        state_b = 4 * (b * call.dim + first) * d_state
+        read_states(call.first_state + state_b if call.first_state else 0, dim, d_state, carries)
+        for chunk in range(chunks - 1, -1, -1):
+            t0 = chunk * chunk_steps
+            count = min(chunk_steps, length - t0)
+            at = call.B + b * call.B_b + t0 * call.B_t
+            read_maps(at, call.B_t, call.B_kind, count, d_state, B)
+            at = call.C + b * call.C_b + t0 * call.C_t
+            read_maps(at, call.C_t, call.C_kind, count, d_state, C)
+            copy(0, lanes_B, 2 * chunk_steps * d_state)
+            for channel in range(first, first + dim, LANES):
+                block, lanes = channel // LANES, min(LANES, call.dim - channel)
+                copy(call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes, states, d_state)
+                at = call.u + b * call.u_b + t0 * call.u_t + (4 >> call.u_kind) * channel
+                read(at, call.u_t, call.u_kind, lanes, count, inputs)
+                at = call.delta + b * call.delta_b + t0 * call.delta_t
+                at += (4 >> call.delta_kind) * channel
+                read(at, call.delta_t, call.delta_kind, lanes, count, steps)
+                at = call.grad_y + b * call.grad_y_b + t0 * call.grad_y_t
+                at += (4 >> call.grad_y_kind) * channel
+                read(at, call.grad_y_t, call.grad_y_kind, lanes, count, grads)
+                bias = load(call.delta_bias + 4 * channel)
+                for t in range(count):
+                    step = add(load(steps + t * BLOCK), bias)
+                    slope = sigmoid(step) if call.softplus else splat(np.float32(1))
+                    store(slopes + t * BLOCK, slope)
+                    store(steps + t * BLOCK, softplus(step) if call.softplus else step)
+                rates = call.rates + block * state_bytes
+                for t in range(count):
+                    step, grad = load(steps + t * BLOCK), load(grads + t * BLOCK)
+                    drive = mul(step, load(inputs + t * BLOCK))
+                    for n in range(d_state):
+                        tn = t * d_state + n
+                        decay = exp2_of_product(step, load(rates + n * BLOCK))
+                        h = mul(drive, splat(load_scalar(B + 4 * tn)))
+                        h = fma(decay, load(states + tn * BLOCK), h)
+                        store(decays + tn * BLOCK, decay)
+                        store(states + (tn + d_state) * BLOCK, h)
+                        store(lanes_C + tn * BLOCK, fma(grad, h, load(lanes_C + tn * BLOCK)))
+                carry = carries + (channel - first) // LANES * state_bytes
+                grad_A = call.grad_A + (b * blocks + block) * state_bytes
+                grad_D = call.grad_D + (b * blocks + block) * BLOCK
+                grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
+                if chunk == chunks - 1:
+                    copy(0, grad_A, d_state)
+                sum_D = zero() if chunk == chunks - 1 else load(grad_D)
+                sum_bias = zero() if chunk == chunks - 1 else load(grad_bias)
+                D = load(call.D + 4 * channel)
+                for t in range(count - 1, -1, -1):
+                    u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
+                    grad = load(grads + t * BLOCK)
+                    drive = mul(step, u)
+                    grad_drive, grad_exponent = zero(), zero()  # of delta u; of delta A2, times A2
+                    for n in range(d_state):
+                        i, tn = n * BLOCK, t * d_state + n
+                        g = fma(grad, splat(load_scalar(C + 4 * tn)), load(carry + i))
+                        store(lanes_B + tn * BLOCK, fma(g, drive, load(lanes_B + tn * BLOCK)))
+                        grad_drive = fma(g, splat(load_scalar(B + 4 * tn)), grad_drive)
+                        g = mul(g, load(decays + tn * BLOCK))
+                        store(carry + i, g)
+                        g = mul(g, load(states + tn * BLOCK))
+                        store(grad_A + i, fma(g, step, load(grad_A + i)))
+                        grad_exponent = fma(g, load(rates + i), grad_exponent)
+                    sum_D = fma(grad, u, sum_D)
+                    store(inputs + t * BLOCK, fma(D, grad, mul(grad_drive, step)))
+                    out = fma(grad_exponent, splat(np.float32(LN2)), mul(grad_drive, u))
+                    out = mul(out, load(slopes + t * BLOCK))
+                    sum_bias = add(out, sum_bias)
+                    store(steps + t * BLOCK, out)
+                store(grad_D, sum_D)
+                store(grad_bias, sum_bias)
+                at = call.grad_u + b * call.grad_u_b + t0 * call.grad_u_t
+                at += (4 >> call.grad_u_kind) * channel
+                write(inputs, count, at, call.grad_u_t, call.grad_u_kind, lanes)
+                at = call.grad_delta + b * call.grad_delta_b + t0 * call.grad_delta_t
+                at += (4 >> call.grad_delta_kind) * channel
+                write(steps, count, at, call.grad_delta_t, call.grad_delta_kind, lanes)
+            for t in range(count):
+                at_B = call.grad_B + task * call.grad_B_b + (t0 + t) * call.grad_B_t
+                at_C = call.grad_C + task * call.grad_C_b + (t0 + t) * call.grad_C_t
+                for n in range(d_state):
+                    i = (t * d_state + n) * BLOCK
+                    store_scalar(at_B + 4 * n, total(load(lanes_B + i)))
+                    store_scalar(at_C + 4 * n, total(load(lanes_C + i)))
+        write_states(carries, dim, d_state, call.last_state + state_b)
+
+
+def scratch_bytes(dim: int, d_state: int) -> int:
+    """What one worker needs."""
+    blocks, chunk_steps = -(-dim // LANES), max(1, CHUNK_STATES // d_state)
+    vectors = blocks * d_state + 4 * chunk_steps * d_state + d_state + 4 * chunk_steps
+    scalars = 2 * chunk_steps * d_state
+    return -(-(vectors * BLOCK + 4 * scalars) // 4096) * 4096 + 4096
+
+
+def make_record(fields: dict[str, int]) -> np.ndarray:
+    """A `CALL` with these fields, zero elsewhere."""
+    return np.array([tuple(fields.get(name, 0) for name in CALL.names)], CALL)
