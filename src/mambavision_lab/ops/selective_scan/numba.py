@@ -1,8 +1,7 @@
 """The selective scan compiled by numba, for CPUs; the kernels are in `numba_kernels.py`.
 
 float32 and bfloat16 are read and written as they are, float16 is widened first; states are float32.
-Compiled once on a machine and kept in numba's cache: beside the kernels where that can be written, in
-the user's cache folder otherwise, or where NUMBA_CACHE_DIR says.
+They are compiled when first needed and kept; see `compiled.py`.
 """
 
 import functools
@@ -10,26 +9,30 @@ import importlib.util
 import logging
 import math
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mambavision_lab.ops.selective_scan import openmp
+from mambavision_lab.ops.selective_scan.compiled import is_compiled, kernel_address
+from mambavision_lab.ops.selective_scan.numba_call import (
+    LANES,
+    chunk_steps,
+    make_record,
+    scratch_bytes,
+)
 
 log = logging.getLogger(__name__)
-# As in the kernels, which are imported when they are first needed.
-_LANES, _CHUNK_STATES = 16, 128
 
 
 @functools.cache
 def is_available() -> bool:
-    """Whether numba is installed and can be imported (it may not know the numpy at hand)."""
+    """Whether numba is installed and, where the kernels are yet to be compiled, can be imported."""
     if importlib.util.find_spec("numba") is None:
         return False
     try:
-        import numba  # noqa: F401
+        if not is_compiled():
+            import numba  # noqa: F401
     except Exception as error:
         log.warning("numba is installed but cannot be imported: %s", error)
         return False
@@ -47,9 +50,9 @@ def why_not(u: Tensor, A: Tensor) -> str | None:
 
 def saved_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
     """The state before each chunk: (batch, chunks, blocks, d_state, lanes)."""
-    steps = max(1, _CHUNK_STATES // A.shape[1])
-    chunks, blocks = (u.shape[1] + steps - 1) // steps, -(-A.shape[0] // _LANES)
-    return u.shape[0], chunks, blocks, A.shape[1], _LANES
+    steps = chunk_steps(A.shape[1])
+    chunks, blocks = (u.shape[1] + steps - 1) // steps, -(-A.shape[0] // LANES)
+    return u.shape[0], chunks, blocks, A.shape[1], LANES
 
 
 def forward(
@@ -132,7 +135,6 @@ class _Call:
         delta_softplus: bool,
         reverse: bool,
     ) -> None:
-        self.kernels = _kernels()
         self.reverse = reverse
         self.fields: dict[str, int] = {}
         self.tensors: list[Tensor] = []
@@ -140,11 +142,13 @@ class _Call:
         self.sequence("B", B)
         self.sequence("C", C)
         batch, length, dim = u.shape
-        blocks, missing = -(-dim // _LANES), -dim % _LANES
+        blocks, missing = -(-dim // LANES), -dim % LANES
         # Finite, so that no infinity times zero can arise; a product of 1e30 decays to zero anyway.
         rates = (A.float() * math.log2(math.e)).clamp(-1e30, 1e30)
-        rates = F.pad(rates, (0, 0, 0, missing)).view(blocks, _LANES, -1).transpose(1, 2).contiguous()
-        padded = torch.zeros(2, blocks * _LANES)
+        rates = (
+            F.pad(rates, (0, 0, 0, missing)).view(blocks, LANES, -1).transpose(1, 2).contiguous()
+        )
+        padded = torch.zeros(2, blocks * LANES)
         for row, x in zip(padded, (D, delta_bias), strict=True):
             if x is not None:
                 row[:dim] = x
@@ -179,22 +183,15 @@ class _Call:
 
     def run(self, kernel: str) -> None:
         """Run a kernel on all cores."""
-        size = self.kernels.scratch_bytes(self.fields["dim"], self.fields["d_state"])
+        size = scratch_bytes(self.fields["dim"], self.fields["d_state"])
         workers = openmp.num_workers(self.fields["batch"] * self.groups)
         scratch = torch.empty(workers * size, dtype=torch.uint8)
         counters = torch.zeros(2, 8, dtype=torch.int64)  # each on a cache line of its own
         self.address(scratch=scratch, next_task=counters[0], next_worker=counters[1])
         self.fields["scratch_bytes"] = size
-        record = self.kernels.make_record(self.fields)
-        openmp.run(getattr(self.kernels, kernel).address, record.ctypes.data, workers)
+        record = make_record(self.fields)
+        openmp.run(kernel_address(kernel), record.ctypes.data, workers)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:
     return None if x is None else x.float().contiguous()
-
-
-@functools.cache
-def _kernels() -> Any:
-    from mambavision_lab.ops.selective_scan import numba_kernels
-
-    return numba_kernels

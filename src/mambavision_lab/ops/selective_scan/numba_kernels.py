@@ -8,7 +8,7 @@ reverse. A task's sums have a place of their own, so results do not depend on wh
 
 Vectors are LLVM's <16 x float>, which LLVM fits to what the machine has; the loops are numba's. What a
 call needs is in one record, `CALL`: addresses, strides in bytes (negative for a scan in reverse) and
-sizes. All of the compiled code is in this file, for numba's cache looks at one file's date and size.
+sizes. All of the compiled code is in this file, whose hash names what `compiled.py` keeps.
 """
 
 import functools
@@ -16,28 +16,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import cfunc, from_dtype, njit, types
 from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-LANES = 16
-BLOCK = 4 * LANES  # bytes
-CHUNK_STATES = 128  # steps of a chunk times d_state
-FLOAT32, BFLOAT16 = 0, 1
+from mambavision_lab.ops.selective_scan.numba_call import CALL, CHUNK_STATES, LANES
 
-# Tensors over (batch, length, ...) bring an address, two strides and the kind of their elements.
-# Those of grad_B and grad_C, always float32, are (task, length, d_state).
-_SEQUENCES = ("u", "delta", "B", "C", "y", "grad_y", "grad_u", "grad_delta", "grad_B", "grad_C")
-_ADDRESSES = (
-    ("rates", "D", "delta_bias", "first_state", "last_state", "saved")  # 0 where there is none
-    + ("grad_A", "grad_D", "grad_bias", "scratch", "next_task", "next_worker")
-)
-_SIZES = ("batch", "length", "dim", "d_state", "groups", "softplus", "scratch_bytes")
-CALL = np.dtype(
-    [(name + part, np.int64) for name in _SEQUENCES for part in ("", "_b", "_t", "_kind")]
-    + [(name, np.int64) for name in _ADDRESSES + _SIZES]
-)
+BLOCK = 4 * LANES  # bytes
+FLOAT32 = 0  # and 1 is bfloat16
 
 # 2**x on [-0.5, 0.5], relative error 2e-9; log1p(z) / z on [0, 1], 5e-9. Both exact at 0.
 _EXP2 = (1.53533620e-4, 1.33988750e-3, 9.61843692e-3, 5.55033237e-2, 0.240226477, 0.693147182, 1.0)
@@ -232,6 +219,18 @@ def widen_bits(builder, x):
     return builder.bitcast(builder.shl(builder.zext(x, _I32), _I32(16)), _F32)
 
 
+@_instruction(from_dtype(CALL), types.voidptr)
+def as_call(builder, pointer):
+    """The record behind a pointer."""
+    return builder.bitcast(pointer, ir.ArrayType(ir.IntType(8), CALL.itemsize).as_pointer())
+
+
+@_instruction(types.int64, types.int64, types.int64)
+def smaller(builder, a, b):
+    """The smaller of two numbers."""
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
 @_instruction(types.int64, types.int64)
 def take_number(builder, address):
     """Count up by one and return the number before, safe among workers."""
@@ -320,17 +319,13 @@ def write_states(source, dim, d_state, target):
 
 # ---- workers ---------------------------------------------------------------------------------------
 
-options = {"error_model": "numpy", "cache": True}
-worker = types.void(types.voidptr)
 
-
-@cfunc(worker, **options)
 def forward(pointer):
     """Fill in y, the last state and, where wanted, the states saved for `backward`."""
-    call = carray(pointer, (1,), CALL)[0]
+    call = as_call(pointer)
     d_state, length = call.d_state, call.length
     blocks = (call.dim + LANES - 1) // LANES
-    chunk_steps = max(1, CHUNK_STATES // d_state)
+    chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
     state_bytes = d_state * BLOCK
     states = call.scratch + take_number(call.next_worker) * call.scratch_bytes
@@ -344,18 +339,18 @@ def forward(pointer):
             break
         b, group = task // call.groups, task % call.groups
         first = group * blocks // call.groups * LANES  # channel
-        dim = min(call.dim, (group + 1) * blocks // call.groups * LANES) - first
+        dim = smaller(call.dim, (group + 1) * blocks // call.groups * LANES) - first
         state_b = 4 * (b * call.dim + first) * d_state
         read_states(call.first_state + state_b if call.first_state else 0, dim, d_state, states)
         for chunk in range(chunks):
             t0 = chunk * chunk_steps
-            count = min(chunk_steps, length - t0)
+            count = smaller(chunk_steps, length - t0)
             at = call.B + b * call.B_b + t0 * call.B_t
             read_maps(at, call.B_t, call.B_kind, count, d_state, B)
             at = call.C + b * call.C_b + t0 * call.C_t
             read_maps(at, call.C_t, call.C_kind, count, d_state, C)
             for channel in range(first, first + dim, LANES):
-                block, lanes = channel // LANES, min(LANES, call.dim - channel)
+                block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
                 state = states + (channel - first) // LANES * state_bytes
                 if call.saved:
                     index = (b * chunks + chunk) * blocks + block
@@ -387,16 +382,15 @@ def forward(pointer):
         write_states(states, dim, d_state, call.last_state + state_b)
 
 
-@cfunc(worker, **options)
 def backward(pointer):
     """Fill in the gradients; those of A, D and the bias for each sample, of B and C for each task.
 
     The gradient of the last state comes as first_state, that of the initial state goes to last_state.
     """
-    call = carray(pointer, (1,), CALL)[0]
+    call = as_call(pointer)
     d_state, length = call.d_state, call.length
     blocks = (call.dim + LANES - 1) // LANES
-    chunk_steps = max(1, CHUNK_STATES // d_state)
+    chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
     state_bytes = d_state * BLOCK
     chunk_bytes = chunk_steps * state_bytes
@@ -417,20 +411,24 @@ def backward(pointer):
             break
         b, group = task // call.groups, task % call.groups
         first = group * blocks // call.groups * LANES  # channel
-        dim = min(call.dim, (group + 1) * blocks // call.groups * LANES) - first
+        dim = smaller(call.dim, (group + 1) * blocks // call.groups * LANES) - first
         state_b = 4 * (b * call.dim + first) * d_state
         read_states(call.first_state + state_b if call.first_state else 0, dim, d_state, carries)
         for chunk in range(chunks - 1, -1, -1):
             t0 = chunk * chunk_steps
-            count = min(chunk_steps, length - t0)
+            count = smaller(chunk_steps, length - t0)
             at = call.B + b * call.B_b + t0 * call.B_t
             read_maps(at, call.B_t, call.B_kind, count, d_state, B)
             at = call.C + b * call.C_b + t0 * call.C_t
             read_maps(at, call.C_t, call.C_kind, count, d_state, C)
             copy(0, lanes_B, 2 * chunk_steps * d_state)
             for channel in range(first, first + dim, LANES):
-                block, lanes = channel // LANES, min(LANES, call.dim - channel)
-                copy(call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes, states, d_state)
+                block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
+                copy(
+                    call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes,
+                    states,
+                    d_state,
+                )
                 at = call.u + b * call.u_b + t0 * call.u_t + (4 >> call.u_kind) * channel
                 read(at, call.u_t, call.u_kind, lanes, count, inputs)
                 at = call.delta + b * call.delta_b + t0 * call.delta_t
@@ -505,14 +503,7 @@ def backward(pointer):
         write_states(carries, dim, d_state, call.last_state + state_b)
 
 
-def scratch_bytes(dim: int, d_state: int) -> int:
-    """What one worker needs."""
-    blocks, chunk_steps = -(-dim // LANES), max(1, CHUNK_STATES // d_state)
-    vectors = blocks * d_state + 4 * chunk_steps * d_state + d_state + 4 * chunk_steps
-    scalars = 2 * chunk_steps * d_state
-    return -(-(vectors * BLOCK + 4 * scalars) // 4096) * 4096 + 4096
-
-
-def make_record(fields: dict[str, int]) -> np.ndarray:
-    """A `CALL` with these fields, zero elsewhere."""
-    return np.array([tuple(fields.get(name, 0) for name in CALL.names)], CALL)
+def compile_kernel(name: str) -> tuple[Any, str]:
+    """Compile "forward" or "backward"; returns numba's code library and the kernel's name in it."""
+    kernel = cfunc(types.void(types.voidptr), error_model="numpy")(globals()[name])
+    return kernel._library, kernel._wrapper_name

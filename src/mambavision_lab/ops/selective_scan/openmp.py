@@ -8,6 +8,7 @@ import ctypes
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,10 +38,10 @@ def run(address: int, argument: int, workers: int) -> None:
 def _gomp_parallel() -> Any:
     """`GOMP_parallel` of the libgomp in this process, or None."""
     try:
-        with open("/proc/self/maps") as maps:
-            paths = {line.split()[-1] for line in maps if "libgomp" in line}
+        maps = Path("/proc/self/maps").read_text()
     except OSError:
         return None
+    paths = {line.split()[-1] for line in maps.splitlines() if "libgomp" in line}
     for path in sorted(paths, key=lambda path: "torch" not in path):
         try:
             parallel = ctypes.CDLL(path).GOMP_parallel
