@@ -1,109 +1,121 @@
-"""Time the selective scan's backends against loops under autograd: python benchmarks/selective_scan.py.
+"""Time the selective scan's backends: python benchmarks/selective_scan.py (about five minutes).
 
-`loop` is what implementations without a compiled kernel do, in Mamba's own layout: decay factors
-(batch, dim, length, d_state) for all steps first, then one slice a step, whose gradient is a tensor
-of full size each time. `reference` is our own readable loop, which slices the smaller inputs.
+    loop     what implementations without a kernel do, in Mamba's own layout: decay factors
+             (batch, dim, length, d_state) for all steps first, then one slice a step under autograd,
+             whose gradient is a tensor of full size each time (so not tried backward on long sequences)
+    mambapy  the parallel scan of mambapy, on the same factors; pip install 'mambavision-lab[bench]'
+    c++      the numba kernels' algorithm, built with g++ on the spot where there is one
 
-Forward, and forward with backward, interleaved in one process; a table is printed only after every
-backend has agreed with the reference on the shape at hand.
+Forward, and forward with backward, interleaved in one process, one core and two, float32 and bfloat16;
+a row is printed only after all have agreed with `torch` in float64. Extra peak memory is that of the
+process over what it held before the call (Linux).
 """
 
 import argparse
+import ctypes
+import gc
 import platform
+import shutil
 import statistics
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from mambavision_lab.ops.selective_scan import available_backends, selective_scan
+from mambavision_lab.ops.selective_scan import available_backends, numba, selective_scan
 
-# (batch, dim, length, d_state): the two token stages of the published T at 224 px with batch 32.
-SHAPES = [(32, 160, 196, 8), (32, 320, 49, 8)]
+# (batch, dim, length, d_state): the two token stages of the published T at 224 px with batch 32, and
+# long sequences.
+SHAPES = [(32, 160, 196, 8), (32, 320, 49, 8), (2, 192, 4096, 8), (2, 192, 4096, 16)]
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
+Scan = Callable[..., Tensor]
 
 
-def make_inputs(batch: int, dim: int, length: int, d_state: int) -> list[torch.Tensor]:
+def make_inputs(batch: int, dim: int, length: int, d_state: int, dtype: torch.dtype) -> list[Tensor]:
     """Random arguments u, delta, A, B, C as the mixer gives them."""
     torch.manual_seed(0)
-    u, delta = torch.randn(2, batch, length, dim).unbind(0)
+    u, delta = torch.randn(2, batch, length, dim).to(dtype).unbind(0)
     A = -torch.arange(1.0, d_state + 1).repeat(dim, 1)
-    B, C = torch.randn(2, batch, length, d_state).unbind(0)
+    B, C = torch.randn(2, batch, length, d_state).to(dtype).unbind(0)
     return [x.contiguous().requires_grad_() for x in (u, delta - 3, A, B, C)]
 
 
-def loop(
-    u: torch.Tensor, delta: torch.Tensor, A: torch.Tensor, B: torch.Tensor, C: torch.Tensor
-) -> torch.Tensor:
+def factors(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Decay and drive of all steps, (batch, length, dim, d_state)."""
+    delta = F.softplus(delta.float())
+    decay = torch.exp(delta.unsqueeze(3) * A)
+    return decay, (delta * u.float()).unsqueeze(3) * B.float().unsqueeze(2)
+
+
+def loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """The recurrence step by step on precomputed factors (batch, dim, length, d_state)."""
-    u, delta = u.transpose(1, 2), torch.nn.functional.softplus(delta).transpose(1, 2)
-    decay = torch.exp(torch.einsum("bdl,dn->bdln", delta, A))
-    drive = torch.einsum("bdl,bln,bdl->bdln", delta, B, u)
+    decay, drive = (x.transpose(1, 2).contiguous() for x in factors(u, delta, A, B))
     h = torch.zeros_like(drive[:, :, 0])
     outputs = []
-    for t in range(u.shape[2]):
+    for t in range(u.shape[1]):
         h = decay[:, :, t] * h + drive[:, :, t]
-        outputs.append(torch.einsum("bdn,bn->bd", h, C[:, t]))
-    return torch.stack(outputs, dim=1)
+        outputs.append(torch.einsum("bdn,bn->bd", h, C[:, t].float()))
+    return torch.stack(outputs, dim=1).to(u.dtype)
 
 
-def scan(name: str, inputs: list[torch.Tensor]) -> torch.Tensor:
-    """One forward pass of the loop or of a backend."""
-    if name == "loop":
-        return loop(*inputs)
-    return selective_scan(*inputs, delta_softplus=True, backend=name)
+def mambapy_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """As in mambapy's own MambaBlock."""
+    from mambapy.pscan import pscan
+
+    states = pscan(*factors(u, delta, A, B))
+    return (states @ C.float().unsqueeze(3)).squeeze(3).to(u.dtype)
 
 
-def run(backend: str, inputs: list[torch.Tensor], with_backward: bool) -> list[torch.Tensor]:
-    """One call; returns the output, and the gradients if wanted."""
-    if not with_backward:
-        with torch.no_grad():
-            return [scan(backend, inputs)]
-    y = scan(backend, inputs)
-    return [y.detach(), *torch.autograd.grad(y.sum(), inputs)]
+def ours(backend: str) -> Scan:
+    """A backend of the package."""
+    return lambda *inputs: selective_scan(*inputs, delta_softplus=True, backend=backend)
 
 
-def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+def build_cpp() -> Scan | None:
+    """The backend `numba` with its kernels replaced by those of C++, or None without a compiler."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        return None
+    source = Path(__file__).with_suffix(".cpp")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "scan.so")
+        subprocess.run([compiler, *FLAGS, "-o", str(target), str(source)], check=True)
+        library = ctypes.CDLL(str(target))
 
-    table = Table(title=f"selective scan, float32, {arguments.threads} thread(s), ms (x loop)")
-    table.add_column("shape (batch, dim, length, d_state)")
-    table.add_column("pass")
-    backends = ["loop", *available_backends()]
-    for name in backends:
-        table.add_column(name, justify="right")
-    for shape in SHAPES:
-        inputs = make_inputs(*shape)
-        expected = run("reference", inputs, with_backward=True)
-        for name in backends:
-            for got, want in zip(run(name, inputs, with_backward=True), expected, strict=True):
-                torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-3)
-        for with_backward in (False, True):
-            times: dict[str, list[float]] = {name: [] for name in backends}
-            for _ in range(arguments.repeats):
-                for name in backends:
-                    start = time.perf_counter()
-                    run(name, inputs, with_backward)
-                    times[name].append(1e3 * (time.perf_counter() - start))
-            medians = {name: statistics.median(values) for name, values in times.items()}
-            table.add_row(
-                str(shape),
-                "forward + backward" if with_backward else "forward",
-                *(
-                    f"{medians[n]:.1f} [{min(times[n]):.1f}-{max(times[n]):.1f}]"
-                    f" ({medians['loop'] / medians[n]:.1f}x)"
-                    for n in backends
-                ),
-            )
-    console = Console(width=120)
-    console.print(table)
-    console.print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
+    def address(name: str) -> int | None:
+        return ctypes.cast(getattr(library, name), ctypes.c_void_p).value
+
+    def scan(*inputs: Tensor) -> Tensor:
+        with mock.patch.object(numba, "kernel_address", address):
+            y = ours("numba")(*inputs)
+        if y.requires_grad:  # its backward runs later, and must find the same kernels
+            y.register_hook(lambda grad: patched.start() and None)
+            inputs[0].register_hook(lambda grad: None)
+        return y
+
+    patched = mock.patch.object(numba, "kernel_address", address)
+    scan.patched = patched  # type: ignore[attr-defined]
+    return scan
 
 
-if __name__ == "__main__":
-    main()
+def contenders(dtype: torch.dtype) -> dict[str, Scan]:
+    """Everything that can run here, by name."""
+    found: dict[str, Scan] = {"loop": loop}
+    try:
+        import mambapy.pscan  # noqa: F401
+
+        found["mambapy"] = mambapy_scan
+    except ImportError:
+        print("mambapy is not installed; pip install 'mambavision-lab[bench]'")
+    if dtype == torch.float32 and (cpp := build_cpp()):
+        found["c++"] = cpp
+    names = [name for name in available_backends() if name in ("numba", "torch")]
+    return found | {name: ours(name) for name in names}

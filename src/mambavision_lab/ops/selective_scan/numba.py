@@ -105,8 +105,8 @@ def backward(
     grad_state = torch.empty(u.shape[0], *A.shape)
     call.address(first_state=_dense(grad_last_state), last_state=grad_state, saved=saved)
     batch, _, blocks, d_state, lanes = saved.shape
-    grad_A = torch.empty(batch, blocks, d_state, lanes)
-    grad_D, grad_bias = torch.empty(2, batch, blocks, lanes).unbind(0)
+    grad_A = torch.zeros(batch, blocks, d_state, lanes)
+    grad_D, grad_bias = torch.zeros(2, batch, blocks, lanes).unbind(0)
     call.address(grad_A=grad_A, grad_D=grad_D, grad_bias=grad_bias)
     call.run("backward")
     if call.groups > 1:

@@ -405,6 +405,7 @@ def backward(pointer):
     steps = inputs + chunk_steps * BLOCK
     slopes = steps + chunk_steps * BLOCK
     grads = slopes + chunk_steps * BLOCK
+    chunk_A = grads + chunk_steps * BLOCK
     while True:
         task = take_number(call.next_task)
         if task >= call.batch * call.groups:
@@ -459,10 +460,8 @@ def backward(pointer):
                 grad_A = call.grad_A + (b * blocks + block) * state_bytes
                 grad_D = call.grad_D + (b * blocks + block) * BLOCK
                 grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
-                if chunk == chunks - 1:
-                    copy(0, grad_A, d_state)
-                sum_D = zero() if chunk == chunks - 1 else load(grad_D)
-                sum_bias = zero() if chunk == chunks - 1 else load(grad_bias)
+                sum_D, sum_bias = zero(), zero()  # of this chunk: sums of sums round less
+                copy(0, chunk_A, d_state)
                 D = load(call.D + 4 * channel)
                 for t in range(count - 1, -1, -1):
                     u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
@@ -477,7 +476,7 @@ def backward(pointer):
                         g = mul(g, load(decays + tn * BLOCK))
                         store(carry + i, g)
                         g = mul(g, load(states + tn * BLOCK))
-                        store(grad_A + i, fma(g, step, load(grad_A + i)))
+                        store(chunk_A + i, fma(g, step, load(chunk_A + i)))
                         grad_exponent = fma(g, load(rates + i), grad_exponent)
                     sum_D = fma(grad, u, sum_D)
                     store(inputs + t * BLOCK, fma(D, grad, mul(grad_drive, step)))
@@ -485,8 +484,10 @@ def backward(pointer):
                     out = mul(out, load(slopes + t * BLOCK))
                     sum_bias = add(out, sum_bias)
                     store(steps + t * BLOCK, out)
-                store(grad_D, sum_D)
-                store(grad_bias, sum_bias)
+                store(grad_D, add(sum_D, load(grad_D)))
+                store(grad_bias, add(sum_bias, load(grad_bias)))
+                for i in range(0, state_bytes, BLOCK):
+                    store(grad_A + i, add(load(chunk_A + i), load(grad_A + i)))
                 at = call.grad_u + b * call.grad_u_b + t0 * call.grad_u_t
                 at += (4 >> call.grad_u_kind) * channel
                 write(inputs, count, at, call.grad_u_t, call.grad_u_kind, lanes)
