@@ -16,7 +16,8 @@ CREATORS = ("create_mambavision_tiny", "create_mambavision_small", "create_mamba
 def build_from_config(variant, **options):
     """Build a variant on the meta device from its YAML, for 224 px and 1000 classes."""
     config = OmegaConf.load(configs_folder() / "model" / f"{variant}.yaml")
-    config.update({"num_classes": 1000, "in_chans": 3, "image_size": 224, **options})
+    config.update({"num_classes": 1000, "in_chans": 3, "image_size": 224})
+    config.update({"scan_backend": "auto", **options})
     with torch.device("meta"):
         return instantiate(config)
 

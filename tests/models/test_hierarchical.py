@@ -25,7 +25,7 @@ def make_toy(**options):
 
 def make_variant(name, **options):
     config = OmegaConf.load(configs_folder() / "model" / "nvidia" / f"mambavision_{name}.yaml")
-    config.update({"num_classes": 1000, "in_chans": 3})
+    config.update({"num_classes": 1000, "in_chans": 3, "scan_backend": "auto"})
     with torch.device("meta"):
         return instantiate(config, **options)
 

@@ -79,11 +79,12 @@ class MambaVisionMixer(nn.Module):
         dt = self.dt_proj(dt)
         y = self._scan(x, dt, B, C, self.D)
         if self.bidirectional:
-            x, dt, B, C = (t.flip(1) for t in (x, dt, B, C))
-            y = y + self._scan(x, dt, B, C, None).flip(1)
+            y = y + self._scan(x, dt, B, C, None, reverse=True)
         return self.out_proj(torch.cat([y, z], dim=-1))
 
-    def _scan(self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None) -> Tensor:
+    def _scan(
+        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None, reverse: bool = False
+    ) -> Tensor:
         return selective_scan(
             x,
             dt,
@@ -93,5 +94,6 @@ class MambaVisionMixer(nn.Module):
             D,
             delta_bias=self.dt_proj.bias,
             delta_softplus=True,
+            reverse=reverse,
             backend=self.scan_backend,
         )

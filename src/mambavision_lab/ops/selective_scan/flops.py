@@ -12,8 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from mambavision_lab.ops.selective_scan import api  # noqa: F401  (registers the operators)
 
-FORWARD = ("selective_scan", "selective_scan_train", "scan_forward", "scan_inference")
-BACKWARD = ("selective_scan_backward", "scan_backward")
+ops = torch.ops.mambavision_lab
 
 
 def scan_flops(u_shape: Any, A_shape: Any) -> int:
@@ -22,18 +21,14 @@ def scan_flops(u_shape: Any, A_shape: Any) -> int:
     return batch * length * dim * (7 * A_shape[1] + 1)
 
 
+@register_flop_formula([ops.selective_scan, ops.selective_scan_train])
 def _forward(u_shape: Any, delta_shape: Any, A_shape: Any, *args: Any, **kwargs: Any) -> int:
     return scan_flops(u_shape, A_shape)
 
 
-def _backward(grad_shape: Any, *args: Any, **kwargs: Any) -> int:
+@register_flop_formula(ops.selective_scan_backward)
+def _backward(
+    grad_y: Any, grad_state: Any, u_shape: Any, delta: Any, A_shape: Any, *args: Any, **kwargs: Any
+) -> int:
     """The states once more and the two products of each in reverse: three times the forward."""
-    shapes = [shape for shape in args if isinstance(shape, torch.Size | tuple | list)]
-    A_shape = next(shape for shape in shapes if len(shape) == 2 and shape[0] == grad_shape[-1])
-    return 3 * scan_flops(grad_shape, A_shape)
-
-
-for _names, _formula in ((FORWARD, _forward), (BACKWARD, _backward)):
-    for _name in _names:
-        if hasattr(torch.ops.mambavision_lab, _name):
-            register_flop_formula(getattr(torch.ops.mambavision_lab, _name))(_formula)
+    return 3 * scan_flops(u_shape, A_shape)
