@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,32 @@ def check_config(cfg: DictConfig) -> None:
         raise ConfigError(
             f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "
             "logs/latest/checkpoints/best.ckpt"
+        )
+
+
+# Choice -> the package it needs and our extra that brings it.
+_NEEDS = {
+    "sweep=optuna": ("optuna", "optuna"),
+    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+}
+
+
+def check_extra(override: str) -> None:
+    """Refuse a choice whose package is not installed.
+
+    Raises:
+        ConfigError: It is not; the message names the extra that brings it.
+    """
+    if override not in _NEEDS:
+        return
+    package, extra = _NEEDS[override]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{override} needs a package that is not installed; "
+            f"install it with: pip install 'mambavision-lab[{extra}]'"
         )
 
 

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,11 +26,23 @@ from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch import schema
-from mambavision_lab.launch.check import check_config, suggest
+from mambavision_lab.launch.check import check_config, check_extra, suggest
+from mambavision_lab.launch.help import help_text
 from mambavision_lab.launch.messages import one_line
+from mambavision_lab.launch.provenance import differences
 from mambavision_lab.launch.snapshot import find_snapshot
+from mambavision_lab.launch.sweep import check_resume
+from mambavision_lab.launch.sweep_jobs import is_sweep_job, run_recorded, sweep_group
+from mambavision_lab.launch.sweepers.base import Search
 
 Task = Callable[[DictConfig], Any]
+
+
+class Source(NamedTuple):
+    """Where a command's config comes from: a folder of configs, and the root config in it."""
+
+    folder: Path
+    name: str
 
 
 def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
@@ -65,23 +76,37 @@ def run(task: Task, config_name: str) -> None:
     os.environ.setdefault("MAMBAVISION_ROOT", str(Path(task.__code__.co_filename).resolve().parent))
     prepare()
     sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
+    wants_check = _take("check") in ("true", "True", "1")
+    source = Source(configs_folder(), config_name)
+    from_run = _take("from_run")
+    if from_run is not None:
+        source = _use_run(from_run, config_name)
     arguments = get_args_parser().parse_args()
+    if arguments.help:
+        print(help_text(config_name))
+        return
     wants_run = (
-        not any((arguments.help, arguments.hydra_help, arguments.cfg, arguments.info))
+        not any((arguments.hydra_help, arguments.cfg, arguments.info))
         and not arguments.shell_completion
     )
-    if config_name == "eval":
+    if config_name != "train":
         _use_snapshot(arguments.overrides, wants_run)
     if wants_run:
-        for overrides in _jobs(arguments.overrides, bool(arguments.multirun)):
-            check_job(config_name, overrides)
+        check_command(source, config_name, arguments.overrides, bool(arguments.multirun))
+    if wants_check:
+        show_check(source, arguments.overrides, bool(arguments.multirun))
+        return
 
     @wraps(task)
     def job(cfg: DictConfig) -> Any:
+        prepare()  # a launcher may run this in a fresh process
+        folder = Path(HydraConfig.get().runtime.output_dir)
         try:
+            if is_sweep_job(folder):
+                return run_recorded(task, cfg, folder)
             return task(cfg)
         except ConfigError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if is_sweep_job(folder):
                 raise  # the sweep goes on and reports at its end
             refuse(error)
         finally:
@@ -92,7 +117,7 @@ def run(task: Task, config_name: str) -> None:
     # Let exceptions through; Hydra would otherwise shorten tracebacks and choose the exit status.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=config_name)(
+        hydra.main(version_base="1.3", config_path=str(source.folder), config_name=source.name)(
             job
         )()
     except (HydraException, OmegaConfBaseException) as error:
@@ -111,6 +136,7 @@ def prepare() -> None:
     OmegaConf.register_new_resolver(
         "leaf", lambda choice: str(choice).rpartition("/")[2], replace=True
     )
+    OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
 
 
 def _without_links(argument: str) -> str:
@@ -120,20 +146,39 @@ def _without_links(argument: str) -> str:
     return f"{key}={Path(value).resolve()}" if is_file else argument
 
 
-def check_job(config_name: str, overrides: list[str]) -> None:
+def check_command(
+    source: Source, config_name: str, overrides: list[str], is_multirun: bool
+) -> None:
+    """Check every job that a command stands for, before the first starts.
+
+    Raises:
+        ConfigError: One of them cannot be run; the message is one line.
+    """
+    resume = [o.partition("=")[2].strip("'\"") for o in overrides if _key(o) == "sweep.resume"]
+    if resume and not is_multirun:
+        raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
+    for job in _jobs(overrides, is_multirun, source):
+        check_job(config_name, job, source)
+    if resume and resume[-1] != "null":
+        check_resume(resume[-1], overrides, config_name)
+
+
+def check_job(config_name: str, overrides: list[str], source: Source | None = None) -> None:
     """Compose one job's config and check it.
 
     Raises:
         ConfigError: It cannot be composed or does not fit; the message is one line.
     """
+    source = source or Source(configs_folder(), config_name)
     for override in overrides:
         group, _, choice = override.partition("=")
         if choice == "null" and group != "experiment" and (configs_folder() / group).is_dir():
             choices = [path.stem for path in (configs_folder() / group).glob("*.yaml")]
             raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
+        check_extra(override)
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
         try:
-            cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
+            cfg = hydra.compose(source.name, overrides=overrides, return_hydra_config=True)
             with open_dict(cfg):
                 cfg.hydra.runtime.output_dir = "checked-before-it-exists"
             HydraConfig.instance().set_config(cfg)
@@ -144,12 +189,31 @@ def check_job(config_name: str, overrides: list[str]) -> None:
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             check_config(cfg)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(one_line(error, _without_values(config_name, overrides))) from error
+            raise ConfigError(one_line(error, _without_values(source, overrides))) from error
 
 
-def _jobs(overrides: list[str], is_multirun: bool) -> Iterator[list[str]]:
+def show_check(source: Source, overrides: list[str], is_multirun: bool) -> None:
+    """Print that a command was found to be right, its jobs, and the first one's config."""
+    jobs = [*_jobs(overrides, is_multirun, source)]
+    print(f"check: {len(jobs)} job{'s' * (len(jobs) > 1)} checked, nothing wrong, nothing started")
+    if is_multirun:
+        print("\n".join(f"  {' '.join(job)}" for job in jobs))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
+        cfg = hydra.compose(source.name, overrides=jobs[0], return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = "DRAWN-AT-THE-START"
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    print(OmegaConf.to_yaml(cfg, resolve=True), end="")
+
+
+def _jobs(
+    overrides: list[str], is_multirun: bool, source: Source | None = None
+) -> Iterator[list[str]]:
     """The overrides of each job that the command stands for."""
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
+    source = source or Source(configs_folder(), "train")
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
         loader = GlobalHydra.instance().config_loader()  # knows the choices of glob(*)
     try:
         parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
@@ -161,12 +225,56 @@ def _jobs(overrides: list[str], is_multirun: bool) -> Iterator[list[str]]:
             raise ConfigError(f"{sweeps[0]}: several values need a sweep; add -m")
         yield overrides
         return
+    for own in sweeps:
+        if own and _key(own).partition(".")[0] in ("sweep", "hydra"):
+            raise ConfigError(f"{own}: how a sweep is run cannot itself be swept; give one value")
     try:
-        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        yield from search_class(source, overrides).probes(parsed)
     except HydraException as error:
         raise ConfigError(one_line(error, None)) from error
-    for batch in batches:
-        yield from ([*job] for job in batch)
+
+
+def search_class(source: Source, overrides: list[str]) -> type[Search]:
+    """The class of the search that the command's `sweep` group names."""
+    chosen = [o for o in overrides if _key(o) == "sweep" or o.startswith("hydra.searchpath")]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
+        try:
+            given = next((o.partition("=")[2] for o in reversed(chosen) if _key(o) == "sweep"), None)
+            if given is None:
+                given = "snapshot" if source.name == "snapshot" else "grid"
+            group = source.folder / "sweep" / f"{given}.yaml"
+            path = group if group.is_file() else configs_folder() / "sweep" / f"{given}.yaml"
+            if not path.is_file():
+                choices = [path.stem for path in (configs_folder() / "sweep").glob("*.yaml")]
+                raise ConfigError(f"sweep={given}: no such choice; {suggest(given, choices)}")
+            return get_class(OmegaConf.load(path)._target_)
+        except HydraException as error:
+            raise ConfigError(one_line(error, None)) from error
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _take(key: str) -> str | None:
+    """Remove key=... from the command line; returns its value."""
+    given = [argument for argument in sys.argv[1:] if argument.startswith(f"{key}=")]
+    if not given:
+        return None
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in given]
+    return given[-1].partition("=")[2].strip("'\"")
+
+
+def _use_run(run: str, config_name: str) -> Source:
+    """Let Hydra compose from a run's snapshot, with our groups beside it; say what differs."""
+    snapshot = find_snapshot(run, "from_run").resolve()
+    if config_name != "train":  # these start from the run's checkpoint
+        sys.argv.append(f"ckpt_path={snapshot.parent / 'checkpoints' / 'best.ckpt'}")
+        return Source(configs_folder(), config_name)
+    sys.argv.append(f"hydra.searchpath=['file://{configs_folder()}']")
+    for line in differences(snapshot):
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+    return Source(snapshot, "snapshot")
 
 
 def _use_snapshot(overrides: list[str], wants_run: bool) -> None:
@@ -183,11 +291,11 @@ def _use_snapshot(overrides: list[str], wants_run: bool) -> None:
     sys.argv.insert(sys.argv.index(f"ckpt_path={given[-1]}"), search)
 
 
-def _without_values(config_name: str, overrides: list[str]) -> DictConfig | None:
+def _without_values(source: Source, overrides: list[str]) -> DictConfig | None:
     """The config with the user's choices of groups but none of the single values, for suggestions."""
     groups = {path.name for path in configs_folder().iterdir() if path.is_dir()}
-    chosen = [o for o in overrides if o.lstrip("+~").partition("=")[0] in groups]
+    chosen = [o for o in overrides if _key(o) in {*groups, "hydra.searchpath"}]
     try:
-        return hydra.compose(config_name, overrides=chosen)
+        return hydra.compose(source.name, overrides=chosen)
     except HydraException:
         return None

@@ -1,5 +1,6 @@
 """Where a run came from: code, versions, machine, command."""
 
+import json
 import os
 import platform
 import shlex
@@ -27,6 +28,39 @@ def collect(seed: int | None) -> dict[str, Any]:
     }
 
 
+def differences(snapshot: Path) -> list[str]:
+    """What differs between the run of a snapshot and here, one line each.
+
+    Args:
+        snapshot: A snapshot folder; `provenance.json` lies beside it or in it.
+    """
+    for path in (snapshot.parent / "provenance.json", snapshot / "provenance.json"):
+        if path.is_file():
+            then = json.loads(path.read_text())
+            break
+    else:
+        return ["the run has no provenance.json; what has changed since is not known"]
+    now = collect(then.get("seed"))
+    lines = []
+    for name in ("python", *(f"packages.{p}" for p in PACKAGES)):
+        lines.append((name.removeprefix("packages."), _at(then, name), _at(now, name)))
+    for name in ("host", "system", "processor", "num_cores", "gpus"):
+        lines.append((name, _at(then, f"hardware.{name}"), _at(now, f"hardware.{name}")))
+    lines.append(("commit", _at(then, "git.commit"), _at(now, "git.commit")))
+    said = [f"{name}: was {old}, is {new}" for name, old, new in lines if old != new]
+    for when, facts in (("then", then), ("now", now)):
+        if _at(facts, "git.is_dirty"):
+            said.append(f"uncommitted changes {when}: the commit does not tell the code")
+    return said
+
+
+def _at(facts: dict[str, Any], path: str) -> Any:
+    found: Any = facts
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit and whether files differ from it, or None outside a repository."""
     commit = _git(folder, "rev-parse", "HEAD")
@@ -47,7 +81,16 @@ def hardware() -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    elif torch is None and (gpus := _gpus_of_driver()):
+        facts["gpus"] = gpus
     return facts
+
+
+def _gpus_of_driver() -> list[str]:
+    """Names of the GPUs as the NVIDIA driver on Linux tells them, without torch."""
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = [line for card in cards for line in card.read_text().splitlines()]
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
 
 
 def _processor() -> str:

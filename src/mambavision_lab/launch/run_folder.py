@@ -16,12 +16,16 @@ from mambavision_lab.launch.snapshot import write_snapshot
 def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     """Write config, overrides, provenance and snapshot into the run's folder; returns the folder.
 
+    A run that goes on from a checkpoint of its own folder keeps what it wrote there at first.
+
     Args:
         cfg: The composed config.
         is_latest: Whether `latest` in the log folder should point at this run.
     """
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    if goes_on(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
+        return folder
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     overrides = list(HydraConfig.get().overrides.task)
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
@@ -30,6 +34,12 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     if is_latest:
         _point_latest(Path(cfg.paths.log_dir), folder)
     return folder
+
+
+def goes_on(cfg: DictConfig) -> bool:
+    """Whether a run starts from a checkpoint of its own folder: it was broken off before."""
+    checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
+    return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
 
 
 def write_json(content: Any, path: Path) -> None:

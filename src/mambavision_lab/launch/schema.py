@@ -25,6 +25,7 @@ class TrainConfig:
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
+    sweep: Any = None
 
 
 @dataclass
@@ -42,6 +43,7 @@ class EvalConfig:
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
+    sweep: Any = None
 
 
 SCHEMAS = {"train": TrainConfig, "eval": EvalConfig}

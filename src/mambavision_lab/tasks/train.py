@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.processes import num_local_processes, run_in_processes
-from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.launch.run_folder import goes_on, open_run_folder, write_json
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
+from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.report.write import reported
 from mambavision_lab.tasks.build import (
@@ -75,13 +76,15 @@ def _train(cfg: DictConfig) -> float | None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
         load_weights(classifier, checkpoint, cfg.ckpt_path)
         epochs_done = checkpoint["epoch"] + 1
-        if 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
+        if not goes_on(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
             raise ConfigError(
                 f"ckpt_path={cfg.ckpt_path}: has {epochs_done} epochs, and "
                 f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
             )
-    trainer = build_trainer(cfg, EpochSeed(cfg.seed))
     folder = Path(cfg.paths.output_dir)
+    trial = folder / "trial.json"  # written by an Optuna sweep
+    pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
+    trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         _print_start(cfg, trainer, classifier, data, folder)
