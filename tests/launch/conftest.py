@@ -1,5 +1,7 @@
 """Shared by the tests of launch: composed configs without a run, refusals, modules made for a test."""
 
+import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import prepare
+from mambavision_lab.launch.entry import hydra_app, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +56,22 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
         (folder / path).write_text(source)
 
     return write
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Run a task as an entry point does; returns the exit status."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the entry points, undone by this
+
+    def call(task, *arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            hydra_app("train")(task)()
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield call
+    logging.root.handlers[:] = handlers  # Hydra has put its own, on streams of this test
+    logging.root.setLevel(level)

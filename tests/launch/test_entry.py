@@ -1,30 +1,8 @@
-import logging
-import sys
-
 import pytest
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import _jobs, hydra_app
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Run a task as an entry point does; returns the exit status."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the entry points, undone by this
-
-    def call(task, *arguments):
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        try:
-            hydra_app("train")(task)()
-        except SystemExit as stop:
-            return stop.code
-        return 0
-
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield call
-    logging.root.handlers[:] = handlers  # Hydra has put its own, on streams of this test
-    logging.root.setLevel(level)
+from mambavision_lab.launch.entry import _jobs
 
 
 @pytest.mark.parametrize(
@@ -108,18 +86,21 @@ def test_task_that_refuses_ends_in_one_line_and_status_2(command, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: data.root=x: too bad"]
 
 
-def test_sweep_goes_on_after_a_job_that_refuses_and_ends_in_status_2(command, capsys):
+def test_sweep_goes_on_after_jobs_that_fail_and_ends_in_status_1(command, capsys):
     seen = []
 
     def task(cfg):
         seen.append(cfg.seed)
         if cfg.seed == 1:
             raise ConfigError("data.root=x: too bad")
+        if cfg.seed == 2:
+            raise SystemExit(2)  # as the workers of a job that failed end it
 
-    assert command(task, "-m", "seed=0,1,2") == 2
-    assert seen == [0, 1, 2]
+    assert command(task, "-m", "seed=0,1,2,3") == 1
+    assert seen == [0, 1, 2, 3]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "error: data.root=x: too bad"
+    assert lines[0] == "error: job 1: data.root=x: too bad"
+    assert lines[-1].startswith("error: 2 of 4 jobs failed; see ")
     assert not any("Traceback" in line for line in lines)
 
 

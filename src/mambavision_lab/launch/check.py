@@ -32,8 +32,7 @@ def check_config(cfg: DictConfig) -> None:
     """
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    for path, node in _target_nodes(resolved, ""):
-        _check_node(path, node)
+    check_nodes(resolved)
     for key, seed in (("seed", resolved.get("seed")), ("data.seed", resolved["data"].get("seed"))):
         if seed is not None and not 0 <= seed < 2**32:
             raise ConfigError(f"{key}={seed}: wanted a whole number from 0 to {2**32 - 1}")
@@ -49,6 +48,16 @@ def check_config(cfg: DictConfig) -> None:
             f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "
             "logs/latest/checkpoints/best.ckpt"
         )
+
+
+def check_nodes(node: Any, path: str = "") -> None:
+    """Check every `_target_` node in plain values against the signature of its target.
+
+    Raises:
+        ConfigError: The first thing found wrong, with a suggestion.
+    """
+    for where, found in _target_nodes(node, path):
+        _check_node(where, found)
 
 
 # Choice -> the package it needs and our extra that brings it.

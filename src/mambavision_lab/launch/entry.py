@@ -26,7 +26,7 @@ from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch import schema
-from mambavision_lab.launch.check import check_config, check_extra, suggest
+from mambavision_lab.launch.check import check_config, check_extra, check_nodes, suggest
 from mambavision_lab.launch.help import help_text
 from mambavision_lab.launch.messages import one_line
 from mambavision_lab.launch.provenance import differences
@@ -182,6 +182,7 @@ def check_job(config_name: str, overrides: list[str], source: Source | None = No
             with open_dict(cfg):
                 cfg.hydra.runtime.output_dir = "checked-before-it-exists"
             HydraConfig.instance().set_config(cfg)
+            check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
             with open_dict(cfg):
                 del cfg["hydra"]
             known = [field.name for field in fields(schema.SCHEMAS[config_name])]
@@ -239,7 +240,9 @@ def search_class(source: Source, overrides: list[str]) -> type[Search]:
     chosen = [o for o in overrides if _key(o) == "sweep" or o.startswith("hydra.searchpath")]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
         try:
-            given = next((o.partition("=")[2] for o in reversed(chosen) if _key(o) == "sweep"), None)
+            given = next(
+                (o.partition("=")[2] for o in reversed(chosen) if _key(o) == "sweep"), None
+            )
             if given is None:
                 given = "snapshot" if source.name == "snapshot" else "grid"
             group = source.folder / "sweep" / f"{given}.yaml"

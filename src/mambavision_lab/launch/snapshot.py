@@ -42,7 +42,7 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     schema = [f"{name}_schema" for name, node in SCHEMAS.items() if OmegaConf.get_type(cfg) is node]
     choices = [{key: "snapshot"} for key in [*nodes, *absent]]
     later = [{"experiment": None}] if "experiment" in _groups() else []
-    defaults = [*schema, {"hydra": "default"}, *choices, "_self_", *later]
+    defaults = [*schema, {"optional hydra": "default"}, *choices, "_self_", *later]
     _save({"defaults": defaults, **scalars}, folder / _PRIMARY)
     if "run" not in nodes:  # a training run's own name, for the tasks that follow it
         (folder / "run").mkdir(exist_ok=True)

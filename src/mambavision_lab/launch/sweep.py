@@ -95,7 +95,7 @@ def from_run_of(config: DictConfig) -> str:
 def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
     """Run all jobs that are not done, then show the table; a failed job ends in exit status 1."""
     records = read_records(sweep.folder)
-    results = []
+    results: list[Any] = []
     for batch in sweep.search.batches(sweep.parsed, sweep.folder, records):
         overrides = [_prepared(job, sweep, records.get(job.number)) for job in batch]
         write_table(sweep.folder)
@@ -144,6 +144,10 @@ def _prepared(job: Job, sweep: Sweep, record: dict[str, Any] | None) -> list[str
     ]
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
+        # Lightning's logger starts a file of its own.
+        if (figures := folder / "metrics.csv").is_file():
+            num_before = len(list(folder.glob("metrics-*.csv")))
+            figures.rename(folder / f"metrics-{num_before}.csv")
         given.append(f"ckpt_path={_quoted(last)}")
     return given
 

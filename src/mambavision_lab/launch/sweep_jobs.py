@@ -21,7 +21,7 @@ RECORD = "job.json"
 TABLE = "sweep.csv"
 
 
-class JobFailed(RuntimeError):
+class JobFailedError(RuntimeError):
     """A job of a sweep has failed and said why; the sweep goes on."""
 
 
@@ -62,7 +62,7 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
             keep("interrupted")
             raise
         keep("failed", reason=f"a worker ended with status {stop.code}")
-        raise JobFailed(f"job {record['job']} failed") from stop
+        raise JobFailedError(f"job {record['job']} failed") from stop
     except Exception as error:
         print(f"job {record['job']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         keep("failed", reason=f"{type(error).__name__}: {error}".split("\n")[0])

@@ -56,7 +56,7 @@ def report(folder: Path, metric: str | None, *, is_minimized: bool) -> int:
 def varied_values(records: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Value of each job for every key that is not the same in all jobs."""
     jobs = [dict(o.lstrip("+").partition("=")[::2] for o in r["overrides"]) for r in records]
-    keys = dict.fromkeys(key for job in jobs for key in job)
+    keys = dict.fromkeys(key for job in jobs for key in job if not key.startswith("sweep."))
     columns = {key: [_rounded(job.get(key, "")) for job in jobs] for key in keys}
     return {key: values for key, values in columns.items() if len(set(values)) > 1}
 
@@ -107,7 +107,8 @@ def draw(
                 if y is not None and record["status"] == status
             ]
             if points:
-                axes.scatter(*zip(*points, strict=True), marker=marker, s=36, label=status)
+                across, up = zip(*points, strict=True)
+                axes.scatter(across, up, marker=marker, label=status)
         axes.set_xlabel(key)
         axes.grid(alpha=0.3)
         if i == 0:

@@ -76,7 +76,9 @@ class OptunaSearch:
                     fixed(override)
                     if ends is None
                     else f"{key}={option if i == varied else ends[0]}"
-                    for i, (key, ends, override) in enumerate(zip(keys, values, parsed, strict=True))
+                    for i, (key, ends, override) in enumerate(
+                        zip(keys, values, parsed, strict=True)
+                    )
                 ]
 
     def batches(
@@ -92,9 +94,11 @@ class OptunaSearch:
             study_name=STUDY,
             load_if_exists=True,
             direction="minimize" if self.is_minimized else "maximize",
-            sampler=optuna.samplers.TPESampler(
-                seed=self.seed, n_startup_trials=self.num_random, constant_liar=True
-            ),
+        )
+        # A resumed sweep must not draw its first values again.
+        seed = None if self.seed is None else self.seed + len(study.trials)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=self.num_random, constant_liar=True
         )
         space = {
             o.get_key_element(): _distribution(o, optuna) for o in parsed if o.is_sweep_override()

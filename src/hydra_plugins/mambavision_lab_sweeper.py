@@ -14,6 +14,11 @@ from mambavision_lab.launch.sweep import open_sweep, run_sweep
 class LabSweeper(Sweeper):
     """Runs the jobs that the `sweep` group of the config asks for; see `launch/sweep.py`."""
 
+    def __init__(self) -> None:
+        self.context: HydraContext
+        self.task: TaskFunction
+        self.config: DictConfig
+
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:

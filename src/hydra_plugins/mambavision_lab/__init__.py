@@ -1,1 +1,0 @@
-"""Where Hydra looks for plugins; what they do is in mambavision_lab.launch."""
