@@ -27,7 +27,7 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     if goes_on(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
         return folder
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task)  # interpolations kept
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
     write_json(collect(cfg.get("seed")), folder / "provenance.json")
     write_snapshot(cfg, folder)

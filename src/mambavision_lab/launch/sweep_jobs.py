@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.run_folder import write_json
@@ -47,6 +47,9 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
         write_json(record | facts | {"status": status, "seconds": seconds}, folder / RECORD)
         write_table(folder.parent)
 
+    # Plain values can be sent to worker processes; the classes of launcher plugins cannot.
+    hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)
+    HydraConfig.instance().cfg = OmegaConf.create(hydra_config)  # type: ignore[assignment]
     record.pop("reason", None)
     keep("running")
     try:
