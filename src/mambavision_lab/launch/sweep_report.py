@@ -109,6 +109,8 @@ def draw(
             if points:
                 across, up = zip(*points, strict=True)
                 axes.scatter(across, up, marker=marker, label=status)
+        if axes.get_xscale() == "linear" and all(number is not None for number in numbers):
+            axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(key)
         axes.grid(alpha=0.3)
         if i == 0:
