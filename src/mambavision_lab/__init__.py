@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
+    from mambavision_lab.inference import MambaVisionInference
     from mambavision_lab.models.create import (
         create_mambavision,
         create_mambavision_base,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "create_mambavision": "mambavision_lab.models.create",
+    "MambaVisionInference": "mambavision_lab.inference",
     "create_mambavision_tiny": "mambavision_lab.models.create",
     "create_mambavision_small": "mambavision_lab.models.create",
     "create_mambavision_base": "mambavision_lab.models.create",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "MambaVisionInference",
     "analyze_model",
     "create_mambavision",
     "create_mambavision_base",

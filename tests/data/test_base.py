@@ -281,6 +281,7 @@ def test_base_facts_are_plain_values():
         "mean": [0.5],
         "std": [0.25],
         "class_names": ["ant", "bee", "cat"],
+        "keeps_aspect": False,
     }
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.decode import squash
 from mambavision_lab.errors import ConfigError
 
 MAX_AUTO_WORKERS = 8
@@ -77,6 +78,8 @@ class ImageDataModule(LightningDataModule):
 
     # Photographs can be made grey or colour; a subclass that draws its own images has more choice.
     draws_any_in_chans: ClassVar[bool] = False
+    # Whether images of other sizes are resized and cropped (files), or squashed to the square.
+    keeps_aspect: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -162,7 +165,15 @@ class ImageDataModule(LightningDataModule):
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint must remember of the data, as plain values."""
-        names = ("image_size", "in_chans", "num_classes", "mean", "std", "class_names")
+        names = (
+            "image_size",
+            "in_chans",
+            "num_classes",
+            "mean",
+            "std",
+            "class_names",
+            "keeps_aspect",
+        )
         return {name: getattr(self, name) for name in names}
 
     def setup(self, stage: str) -> None:
@@ -204,9 +215,7 @@ class ImageDataModule(LightningDataModule):
         """Make a data set of uint8 images (N, C, H, W), resized to image_size and in_chans."""
         if isinstance(images, np.ndarray):
             images = np.require(images, requirements="W")  # torch warns of read-only memory
-        fitted = torch.as_tensor(images)
-        if fitted.shape[-2:] != (self.image_size, self.image_size):
-            fitted = TF.resize(fitted, [self.image_size, self.image_size], antialias=True)
+        fitted = squash(torch.as_tensor(images), self.image_size)
         if fitted.shape[1] != self.in_chans:
             to_channels = TF.rgb_to_grayscale if self.in_chans == 1 else TF.grayscale_to_rgb
             fitted = to_channels(fitted)

@@ -8,15 +8,13 @@ training class, drawn by seed.
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
 from mambavision_lab.data.class_folders import list_classes, list_images, training_folder
+from mambavision_lab.data.decode import decode, evaluation_transform
 from mambavision_lab.errors import ConfigError
 
 Items = list[tuple[str, int]]
@@ -39,20 +37,13 @@ class ImageFiles(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
-        try:
-            with Image.open(path) as image:
-                pixels = np.array(_eight_bit(image).convert("L" if self.in_chans == 1 else "RGB"))
-        # Pillow's readers raise all of these on files that are not what they seem.
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ConfigError(f"{path}: cannot be read as an image ({error}); remove it") from error
-        if pixels.ndim == 2:
-            pixels = pixels[:, :, None]
-        return self.transform(torch.from_numpy(pixels).permute(2, 0, 1)), label
+        return self.transform(decode(path, self.in_chans)), label
 
 
 class ImageFolderDataModule(ImageDataModule):
     """Images from class folders; the classes are the training folder's; settings as in `ImageDataModule`."""
 
+    keeps_aspect: ClassVar[bool] = True
     # Split -> folder under root that holds it, where it exists.
     folders: ClassVar[dict[str, str]] = {"val": "val", "test": "test"}
 
@@ -92,17 +83,3 @@ class ImageFolderDataModule(ImageDataModule):
         if scale is None:
             return None
         return v2.RandomResizedCrop(self.image_size, scale=tuple(scale), antialias=True)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """A 16-bit grey image scaled to 8 bits, which Pillow's own conversion would clip."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-
-
-def evaluation_transform(image_size: int) -> v2.Transform:
-    """Resize the shorter side to 8/7 of image_size (256 at 224) and take the centre."""
-    return v2.Compose(
-        [v2.Resize(round(image_size * 8 / 7), antialias=True), v2.CenterCrop(image_size)]
-    )

@@ -33,10 +33,15 @@ def check_config(cfg: DictConfig) -> None:
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
     check_nodes(resolved)
-    for key, seed in (("seed", resolved.get("seed")), ("data.seed", resolved["data"].get("seed"))):
+    for key, seed in (
+        ("seed", resolved.get("seed")),
+        ("data.seed", (resolved.get("data") or {}).get("seed")),
+    ):
         if seed is not None and not 0 <= seed < 2**32:
             raise ConfigError(f"{key}={seed}: wanted a whole number from 0 to {2**32 - 1}")
-    outputs, num_classes = (resolved[key].get("num_classes") for key in ("model", "data"))
+    outputs, num_classes = (
+        (resolved.get(key) or {}).get("num_classes") for key in ("model", "data")
+    )
     if outputs is not None and num_classes is not None and outputs < num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}, but the data have {num_classes} classes; "

@@ -89,7 +89,7 @@ def run(task: Task, config_name: str) -> None:
         not any((arguments.hydra_help, arguments.cfg, arguments.info))
         and not arguments.shell_completion
     )
-    if config_name != "train":
+    if schema.SCHEMAS[config_name].uses_snapshot:
         _use_snapshot(arguments.overrides, wants_run)
     if wants_run:
         check_command(source, config_name, arguments.overrides, bool(arguments.multirun))

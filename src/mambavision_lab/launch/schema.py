@@ -1,7 +1,7 @@
 """The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
 
@@ -9,6 +9,8 @@ from hydra.core.config_store import ConfigStore
 @dataclass
 class TrainConfig:
     """Keys of `configs/train.yaml`; groups are checked against the signatures of their targets."""
+
+    uses_snapshot: ClassVar[bool] = False
 
     name: str = "???"
     seed: int | None = None
@@ -32,6 +34,8 @@ class TrainConfig:
 class EvalConfig:
     """Keys of `configs/eval.yaml`."""
 
+    uses_snapshot: ClassVar[bool] = True  # composed on the snapshot of the checkpoint's run
+
     ckpt_path: str = "???"
     run: Any = None
     model: Any = "???"
@@ -46,7 +50,24 @@ class EvalConfig:
     sweep: Any = None
 
 
-SCHEMAS = {"train": TrainConfig, "eval": EvalConfig}
+@dataclass
+class PredictConfig:
+    """Keys of `configs/predict.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = True
+    ckpt_path: str = "???"
+    images: str = "???"
+    run: Any = None
+    top_k: int = 5
+    batch_size: int = 64
+    num_workers: int | None = None
+    device: str | None = None
+    format: str = "csv"
+    num_pictures: int = 48
+    paths: Any = "???"
+
+
+SCHEMAS: dict[str, Any] = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
 
 
 def register() -> None:

@@ -1,0 +1,196 @@
+"""Classify many image files: decoded in threads, in batches, with results as they come."""
+
+import csv
+import glob
+import json
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import torch
+from omegaconf import DictConfig
+from PIL import Image, ImageDraw
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
+from mambavision_lab.data.class_folders import IMAGE_SUFFIXES
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.inference import MambaVisionInference, Ranking, rank
+from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.tasks.console import console, short_path
+
+_NUM_SHOWN = 20  # rows of the printed table
+_TILE = 144  # pixels a side of a picture on the contact sheet
+
+
+def predict(cfg: DictConfig) -> None:
+    """Write the classes of all images, a contact sheet and counts into the run's folder.
+
+    Args:
+        cfg: The composed config, as in `configs/predict.yaml`.
+
+    Raises:
+        ConfigError: There are no images, none can be read, or a setting is impossible.
+    """
+    for name, least in (("top_k", 1), ("batch_size", 1), ("num_pictures", 0)):
+        if cfg[name] < least:
+            raise ConfigError(f"{name}={cfg[name]} must be at least {least}")
+    if cfg.num_workers is not None and cfg.num_workers < 1:
+        raise ConfigError(f"num_workers={cfg.num_workers} must be at least 1")
+    if cfg.format not in ("csv", "jsonl"):
+        raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
+    files = find_images(cfg.images)
+    inference = MambaVisionInference(cfg.ckpt_path, device=cfg.device)
+    class_names = inference.require_class_names()
+    if inference.in_chans not in (1, 3):
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
+            "image file has; use MambaVisionInference on arrays"
+        )
+    workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)
+    folder = open_run_folder(cfg, is_latest=False)
+    top_k = min(cfg.top_k, len(class_names))
+    shown: list[tuple[str, Tensor, Ranking]] = []
+    skipped: dict[str, str] = {}
+    num_done = 0
+    with (folder / f"predictions.{cfg.format}").open("w", newline="") as file:
+        write = _writer(file, cfg.format, top_k)
+        names: list[str] = []
+        pixels: list[Tensor] = []
+
+        def flush() -> None:
+            nonlocal num_done
+            rankings = rank(inference.logits(torch.stack(pixels)), class_names, top_k)
+            for name, image, ranking in zip(names, pixels, rankings, strict=True):
+                write(name, ranking)
+                if len(shown) < max(cfg.num_pictures, _NUM_SHOWN):
+                    shown.append((name, image, ranking))
+            num_done += len(names)
+            names.clear()
+            pixels.clear()
+
+        ahead = 2 * cfg.batch_size
+        decoded = stream(inference, files, workers, ahead)
+        for name, image in track(decoded, "predict", total=len(files), console=console):
+            if isinstance(image, ConfigError):
+                skipped[name] = str(image)
+                console.print(f"skipped: {image}", soft_wrap=True, markup=False)
+                continue
+            names.append(name)
+            pixels.append(image)
+            if len(names) == cfg.batch_size:
+                flush()
+        if names:
+            flush()
+    write_json({"images": num_done, "skipped": skipped}, folder / "summary.json")
+    if not num_done:
+        raise ConfigError(f"images={cfg.images}: none of {len(files)} files can be read; see above")
+    if cfg.num_pictures:
+        contact_sheet(shown[: cfg.num_pictures]).save(folder / "contact_sheet.png")
+    _print_table(shown[:_NUM_SHOWN], num_done)
+    console.print(f"{num_done} images classified, {len(skipped)} skipped")
+    console.print(f"run folder: {short_path(folder)}", soft_wrap=True, markup=False)
+
+
+def find_images(images: str) -> list[str]:
+    """The image files that a file, a folder (and all below it) or a glob names, sorted.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    if Path(images).is_file():
+        return [images]
+    if Path(images).is_dir():
+        found = [
+            os.path.join(parent, name)
+            for parent, _, names in os.walk(images, followlinks=True)
+            for name in names
+        ]
+    else:
+        found = [name for name in glob.glob(images, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute too)
+    files = sorted(
+        name
+        for name in found
+        if name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")
+    )
+    if not files:
+        raise ConfigError(
+            f"images={images}: no images there (looked for {' '.join(IMAGE_SUFFIXES)}); "
+            "give a file, a folder or a glob"
+        )
+    return files
+
+
+def stream(
+    inference: MambaVisionInference, files: list[str], num_workers: int, ahead: int
+) -> Iterator[tuple[str, Tensor | ConfigError]]:
+    """Yield each file's prepared pixels, or why it cannot be read, in order; `ahead` are under way."""
+
+    def load(name: str) -> Tensor | ConfigError:
+        try:
+            return inference.prepare(name)
+        except ConfigError as error:
+            return error
+
+    rest = iter(files)
+    with ThreadPoolExecutor(num_workers) as pool:
+        queue: deque[tuple[str, Future[Tensor | ConfigError]]] = deque(
+            (name, pool.submit(load, name)) for name in islice(rest, ahead)
+        )
+        while queue:
+            name, future = queue.popleft()
+            result = future.result()
+            queue.extend((more, pool.submit(load, more)) for more in islice(rest, 1))
+            yield name, result
+
+
+def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
+    """Draw images, as the network saw them, in a grid with their best class below each."""
+    columns = min(8, len(shown))
+    rows = -(-len(shown) // columns)
+    width, height = _TILE + 8, _TILE + 40
+    sheet = Image.new("RGB", (columns * width, rows * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (name, pixels, ranking) in enumerate(shown):
+        left, top = i % columns * width + 4, i // columns * height + 4
+        picture = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
+        sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
+        best, probability = ranking[0]
+        pen.text((left, top + _TILE + 2), f"{probability:.0%} {best[:18]}", fill="black")
+        pen.text((left, top + _TILE + 16), Path(name).name[:22], fill="gray")
+    return sheet
+
+
+def _writer(file: TextIO, kind: str, top_k: int):
+    """Return a function that writes one image's ranking."""
+    if kind == "jsonl":
+
+        def write_json_line(name: str, ranking: Ranking) -> None:
+            classes = [{"class": c, "probability": p} for c, p in ranking]
+            file.write(json.dumps({"image": name, "classes": classes}) + "\n")
+
+        return write_json_line
+    table = csv.writer(file)
+    numbered = [f"{n}_{k + 1}" for k in range(top_k) for n in ("class", "probability")]
+    table.writerow(["image", *numbered])
+
+    def write_row(name: str, ranking: Ranking) -> None:
+        table.writerow([name, *(value for c, p in ranking for value in (c, f"{p:.6f}"))])
+
+    return write_row
+
+
+def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> None:
+    rest = f" (first {len(shown)} of {num_done})" if num_done > len(shown) else ""
+    table = Table("image", "class", "probability", "next", title=f"predictions{rest}")
+    for name, _, ranking in shown:
+        (best, probability), *others = ranking
+        following = ", ".join(f"{c} {p:.1%}" for c, p in others[:2])
+        table.add_row(short_path(Path(name)), best, f"{probability:.1%}", following)
+    console.print(table)

@@ -1,0 +1,108 @@
+"""Images in every form give the pixels that were drawn, or are refused."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mambavision_lab.data.decode import decode, squash
+
+# Two pixels high, three wide, no two alike: a turned or mirrored image shows.
+PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def assert_pixels(actual: torch.Tensor, expected_hwc: np.ndarray) -> None:
+    assert actual.dtype == torch.uint8
+    assert actual.permute(1, 2, 0).tolist() == expected_hwc.tolist()
+
+
+def test_decode_gives_the_same_pixels_from_every_source(tmp_path):
+    image = Image.fromarray(PIXELS)
+    image.save(tmp_path / "a.png")
+    chw = torch.from_numpy(PIXELS).permute(2, 0, 1)
+    path = tmp_path / "a.png"
+    for source in (path, str(path), path.read_bytes(), image, PIXELS, PIXELS / 255, chw, chw / 255):
+        assert_pixels(decode(source, 3), PIXELS)
+
+
+def test_decode_turns_a_photograph_as_exif_says():
+    image = Image.fromarray(PIXELS)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    assert_pixels(decode(encoded(image, exif=exif), 3), np.rot90(PIXELS, -1))
+
+
+def test_decode_scales_16_bits():
+    grey = np.array([[0, 256, 65535]], dtype=np.uint16)
+    data = encoded(Image.fromarray(grey))
+    assert decode(data, 1).tolist() == [[[0, 1, 255]]]
+    assert decode(data, 3).tolist() == [[[0, 1, 255]]] * 3
+
+
+def test_decode_keeps_the_colours_of_palette_and_rgba():
+    image = Image.fromarray(PIXELS)
+    assert_pixels(
+        decode(encoded(image.quantize(6)), 3), np.asarray(image.quantize(6).convert("RGB"))
+    )
+    assert len(np.unique(decode(encoded(image.quantize(6)), 3).reshape(3, -1).T, axis=0)) == 6
+    rgba = np.dstack([PIXELS, np.full((2, 3), 77, np.uint8)])
+    assert_pixels(decode(encoded(Image.fromarray(rgba)), 3), PIXELS)
+    assert_pixels(decode(rgba, 3), PIXELS)
+
+
+def test_decode_turns_cmyk_into_colours():
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    red, green, blue = decode(encoded(cyan, "JPEG", quality=100), 3)[:, 4, 4].tolist()
+    assert (red < 5, green > 250, blue > 250) == (True, True, True)
+
+
+def test_decode_makes_grey_and_colour():
+    grey = np.array([[7, 200]], dtype=np.uint8)
+    assert decode(grey, 3).tolist() == [[[7, 200]]] * 3
+    red = np.array([[[255, 0, 0]]], dtype=np.uint8)
+    assert decode(Image.fromarray(red), 1).tolist() == [[[76]]]  # 0.299 x 255
+    assert decode(red, 1).tolist() == [[[76]]]
+
+
+def test_decode_reports_truncated_and_false_files(tmp_path, refusal):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG")
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.jpg").write_text("no image")
+    for name in ("cut.jpg", "text.jpg", "missing.jpg"):
+        path = tmp_path / name
+        message = refusal(lambda path=path: decode(path, 3))
+        assert message.startswith(f"{path}: cannot be read as an image")
+    floats = encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
+    assert "floats of unknown range" in refusal(lambda: decode(floats, 3))
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        (np.full((2, 2, 3), 1.5), "floats must lie in [0, 1]"),
+        (np.full((2, 2, 3), np.nan), "floats must lie in [0, 1]"),
+        (np.zeros((2, 2, 3), np.int64), "wanted uint8"),
+        (np.zeros((2, 2, 2), np.uint8), "has 2 channels, the network takes 3"),
+        (torch.zeros(1, 3, 2, 2), "wanted one image"),
+        (torch.zeros(3, 0, 2), "wanted one image"),
+    ],
+)
+def test_decode_refuses_arrays_that_are_no_image(source, named):
+    with pytest.raises(ValueError, match="image of shape") as caught:
+        decode(source, 3)
+    assert named in str(caught.value)
+
+
+def test_squash_leaves_the_right_size_alone():
+    pixels = torch.arange(16, dtype=torch.uint8).reshape(1, 4, 4)
+    assert squash(pixels, 4) is pixels
+    assert squash(torch.full((1, 2, 8), 9, dtype=torch.uint8), 4).tolist() == [[[9] * 4] * 4]

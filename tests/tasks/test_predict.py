@@ -1,0 +1,107 @@
+"""predict.py as a user runs it, on a folder with good and broken files."""
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mambavision_lab import MambaVisionInference
+
+ROOT = Path(__file__).parents[2]
+TRAIN = (
+    "trainer=cpu trainer.max_epochs=1 scheduler.warmup_epochs=0 data.num_train=32 data.num_val=10 "
+    "data.num_test=10 model.stem_dim=8 model.embed_dim=16 model.depth=2 model.num_heads=2"
+).split()
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Call a script in this process; returns exit status, stdout and stderr."""
+    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
+
+    def run(script: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Seven pictures, one of them in a folder below, and two files that are none."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    drawn = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    for i, image in enumerate(drawn):
+        Image.fromarray(image).save(folder / ("below" if i == 6 else "") / f"{i}.png")
+    data = (folder / "0.png").read_bytes()
+    (folder / "cut.png").write_bytes(data[: len(data) // 2])
+    (folder / "text.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_path):
+    assert call("train", *TRAIN)[0] == 0
+    run = tmp_path / "logs" / "latest"
+    checkpoint = f"ckpt_path={run}/checkpoints/best.ckpt"
+
+    options = ("device=cpu", "batch_size=3", "top_k=2")
+    status, out, err = call("predict", checkpoint, f"images={photos}", *options)
+    assert (status, err) == (0, "")
+    assert "7 images classified, 2 skipped" in out
+    (folder,) = (tmp_path / "logs" / "predict" / "mambavision_nano-synthetic").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["images"] == 7
+    assert [*summary["skipped"]] == [str(photos / "cut.png"), str(photos / "text.jpg")]
+    with (folder / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    names = [f"{i}.png" for i in range(6)] + ["below/6.png"]
+    assert {row["image"] for row in rows} == {str(photos / name) for name in names}
+    inference = MambaVisionInference(run, device="cpu")
+    for row in rows:
+        (first, p), (second, _) = inference.predict(row["image"], top_k=2)
+        assert (row["class_1"], row["class_2"]) == (first, second)
+        assert float(row["probability_1"]) == pytest.approx(p, abs=1e-4)
+    with Image.open(folder / "contact_sheet.png") as sheet:
+        assert sheet.size == (7 * 152, 184)
+
+    # A glob, as JSON lines; the images of the test itself would be classified as in the test.
+    arguments = (f"images={photos}/[0-2].png", "format=jsonl", "num_pictures=0", "device=cpu")
+    quoted = [f"images='{photos}/[0-2].png'", *arguments[1:]]
+    assert call("predict", checkpoint, *quoted)[0] == 0
+    folder = max((tmp_path / "logs" / "predict" / "mambavision_nano-synthetic").iterdir())
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    assert [Path(json.loads(line)["image"]).name for line in lines] == ["0.png", "1.png", "2.png"]
+    assert len(json.loads(lines[0])["classes"]) == 5
+    assert not (folder / "contact_sheet.png").exists()
+
+    (tmp_path / "empty").mkdir()
+    nameless = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    del nameless["hyper_parameters"]["data"]["class_names"]
+    torch.save(nameless, run / "checkpoints" / "nameless.ckpt")
+    refused = {
+        (checkpoint, f"images={tmp_path}/empty"): "no images there",
+        (checkpoint, f"images={tmp_path}/none"): "no images there",
+        (checkpoint, f"images={photos}/text.jpg"): "none of 1 files can be read",
+        (checkpoint, f"images={photos}", "top_k=0"): "top_k=0 must be at least 1",
+        (checkpoint, f"images={photos}", "format=xml"): "choose csv or jsonl",
+        (checkpoint, f"images={photos}", "topk=1"): "top_k",
+        (f"ckpt_path={run}/checkpoints/nameless.ckpt", f"images={photos}"): "no class names",
+        (checkpoint,): "images",
+    }
+    for given, named in refused.items():
+        status, _, err = call("predict", *given)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert named in err

@@ -1,0 +1,108 @@
+"""Inference from a checkpoint equals the network itself, with the preprocessing of the test."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tolerances import assert_close
+from torchvision.transforms.v2 import functional as TF
+
+from mambavision_lab import MambaVisionInference
+from mambavision_lab.data.decode import evaluation_transform
+from mambavision_lab.inference import rank
+
+NAMES = ["ant", "bee", "cat"]
+TOY = {"num_classes": 3, "image_size": 16, "patch_size": 4, "stem_dim": 4, "embed_dim": 8}
+TOY |= {"depth": 2, "num_heads": 2, "mlp_ratio": 2, "d_state": 4}
+
+
+@pytest.fixture
+def make_checkpoint(make_net, tmp_path):
+    """Write a run folder with a toy's checkpoint; returns the folder and the network."""
+
+    def make(in_chans=3, target="mambavision_lab.models.plain.PlainMambaVision", **facts):
+        net = make_net(**{**TOY, "in_chans": in_chans}).eval()
+        torch.nn.init.normal_(net.head.weight)
+        data = {"image_size": 16, "in_chans": in_chans, "mean": [0.4], "std": [0.2]}
+        data |= {"num_classes": 3, "class_names": NAMES, "keeps_aspect": True, **facts}
+        model = {"_target_": target, **TOY, "in_chans": in_chans}
+        (tmp_path / "checkpoints").mkdir()
+        torch.save(
+            {
+                "state_dict": {f"net.{key}": value for key, value in net.state_dict().items()},
+                "hyper_parameters": {"name": "toy", "model": model, "data": data},
+            },
+            tmp_path / "checkpoints" / "best.ckpt",
+        )
+        return tmp_path, net
+
+    return make
+
+
+@pytest.fixture
+def images():
+    drawn = np.random.default_rng(0).integers(0, 256, (5, 24, 40, 3), dtype=np.uint8)
+    return [*drawn]
+
+
+def normalized(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels.float() / 255 - 0.4) / 0.2
+
+
+def test_inference_gives_the_networks_own_probabilities(make_checkpoint, images):
+    folder, net = make_checkpoint()
+    inference = MambaVisionInference(folder, device="cpu")
+    tensors = [torch.from_numpy(image).permute(2, 0, 1) for image in images]
+    cropped = torch.stack([evaluation_transform(16)(tensor) for tensor in tensors])
+    with torch.no_grad():
+        expected = net(normalized(cropped)).softmax(dim=1)
+    rankings = inference.predict(images, top_k=9, batch_size=2)
+    assert [len(ranking) for ranking in rankings] == [3] * 5
+    for ranking, row in zip(rankings, expected, strict=True):
+        assert [name for name, _ in ranking] == [NAMES[i] for i in row.argsort(descending=True)]
+        found = torch.tensor([dict(ranking)[name] for name in NAMES])
+        assert_close(found, row, torch.float32)
+    one = inference.predict(Image.fromarray(images[3]), top_k=1)
+    assert one[0][0] == rankings[3][0][0]
+    assert inference.predict([]) == []
+
+
+def test_inference_features_are_what_the_head_reads(make_checkpoint, images):
+    folder, net = make_checkpoint()
+    inference = MambaVisionInference(folder / "checkpoints" / "best.ckpt", device="cpu")
+    features = inference.features(images, batch_size=2)
+    logits = inference.logits(torch.stack([inference.prepare(image) for image in images]))
+    assert features.shape == (5, 8)
+    assert_close(net.head(features), logits, torch.float32)
+    assert inference.features(images[0]).shape == (8,)
+
+
+def test_inference_squashes_where_the_data_were_squashed(make_checkpoint, images):
+    folder, _ = make_checkpoint(in_chans=1, keeps_aspect=False)
+    inference = MambaVisionInference(folder, device="cpu")
+    grey = torch.from_numpy(images[0]).permute(2, 0, 1)
+    expected = TF.resize(TF.rgb_to_grayscale(grey), [16, 16], antialias=True)
+    assert inference.prepare(images[0]).equal(expected)
+
+
+def test_inference_without_class_names_gives_features_only(make_checkpoint, images, refusal):
+    folder, _ = make_checkpoint(class_names=None)
+    inference = MambaVisionInference(folder, device="cpu")
+    assert "has no class names" in refusal(lambda: inference.predict(images))
+    assert inference.features(images).isfinite().all()
+
+
+def test_inference_refuses_what_it_cannot_use(make_checkpoint, tmp_path, refusal):
+    def load(path, device="cpu"):
+        return lambda: MambaVisionInference(path, device=device)
+
+    assert "holds no checkpoints/best.ckpt" in refusal(load(tmp_path))
+    assert "no such file" in refusal(load(tmp_path / "no.ckpt"))
+    folder, _ = make_checkpoint(target="os.system")  # a file may name anything: it is not called
+    assert "its network is os.system" in refusal(load(folder))
+    assert "no such kind of device" in refusal(load(folder, "tpux"))
+
+
+def test_rank_leaves_out_outputs_without_a_class():
+    ranking = rank(torch.tensor([[0.0, 0.0, 99.0]]), ["ant", "bee"], 2)[0]
+    assert dict(ranking) == {"ant": 0.5, "bee": 0.5}
