@@ -191,6 +191,6 @@ def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> Non
     table = Table("image", "class", "probability", "next", title=f"predictions{rest}")
     for name, _, ranking in shown:
         (best, probability), *others = ranking
-        following = ", ".join(f"{c} {p:.1%}" for c, p in others[:2])
-        table.add_row(short_path(Path(name)), best, f"{probability:.1%}", following)
+        following = ", ".join(f"{c} {p:.1%}" for c, p in others[:1])
+        table.add_row(Path(name).name, best, f"{probability:.1%}", following)
     console.print(table)
