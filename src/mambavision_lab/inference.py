@@ -152,6 +152,8 @@ def _build(checkpoint: dict[str, Any], path: str | Path) -> nn.Module:
     if not target.startswith("mambavision_lab.models."):
         raise ConfigError(f"{path}: its network is {target}; wanted one of mambavision_lab.models")
     settings.pop("pretrained", None)  # weights to start from; the trained ones follow
+    if "scan_backend" in settings:
+        settings["scan_backend"] = "auto"  # this machine's, not that of the one it was trained on
     net: nn.Module = instantiate(settings, _convert_="all")
     prefix = "net."
     weights = {

@@ -26,12 +26,13 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
     composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    resolved = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    resolved = cast(dict[str, Any], OmegaConf.to_container(_keeping_ops(cfg), resolve=True))
     nodes = [key for key, value in composed.items() if isinstance(value, dict)]
     for node in nodes:
         (folder / node).mkdir(exist_ok=True)
         _save(composed[node], folder / node / "snapshot.yaml")
-        _save(resolved[node], folder / node / "as_trained.yaml")
+        if node != "ops":  # what runs the network is each command's own choice
+            _save(resolved[node], folder / node / "as_trained.yaml")
     # Groups that are switched off: another choice can still be made on top.
     absent = [key for key in _groups() if key in resolved and resolved[key] is None]
     for group in absent:
@@ -49,6 +50,15 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
         _save({"name": resolved["name"]}, folder / "run" / "as_trained.yaml")
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files_in(folder)]
     (folder / CHECKSUMS).write_text("".join(lines))
+
+
+def _keeping_ops(cfg: DictConfig) -> DictConfig:
+    """A copy in which references to `ops` survive: a network may later run on another backend."""
+    kept = cfg.copy()
+    for name, options in (cfg.get("ops") or {}).items():
+        for key in options:
+            OmegaConf.update(kept, f"ops.{name}.{key}", f"\\${{ops.{name}.{key}}}")
+    return kept
 
 
 def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
