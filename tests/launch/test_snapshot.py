@@ -59,8 +59,11 @@ def test_snapshot_as_trained_has_every_value_filled_in(trained):
     run, before = trained
     files = list((run / "snapshot").rglob("as_trained.yaml"))
     assert {file.parent.name for file in files} >= {"model", "data", "classifier", "trainer", "run"}
+    model = OmegaConf.to_container(OmegaConf.load(run / "snapshot" / "model" / "as_trained.yaml"))
+    # This alone is left open: another machine has another backend.
+    assert model == before["model"] | {"scan_backend": "${ops.selective_scan.backend}"}
+    files.remove(run / "snapshot" / "model" / "as_trained.yaml")
     assert not [file for file in files if "${" in file.read_text()]
-    assert OmegaConf.load(run / "snapshot" / "model" / "as_trained.yaml") == before["model"]
 
 
 def test_snapshot_keeps_what_is_absent_absent(compose, tmp_path):

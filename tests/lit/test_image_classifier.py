@@ -216,7 +216,7 @@ def test_checkpoint_holds_metadata_as_plain_values(
 
 def test_nano_learns_one_batch_by_heart(make_classifier, make_loader, make_trainer):
     config = OmegaConf.load(configs_folder() / "model" / "mambavision_nano.yaml")
-    config.update({"num_classes": 10, "in_chans": 1, "image_size": 28})
+    config.update({"num_classes": 10, "in_chans": 1, "image_size": 28, "scan_backend": "auto"})
     adamw = functools.partial(torch.optim.AdamW, lr=2e-3)
     classifier = make_classifier(instantiate(config), num_classes=10, optimizer=adamw)
     loader = make_loader(num_images=16, batch_size=16, num_classes=10, shape=(1, 28, 28))

@@ -192,3 +192,19 @@ def test_scan_gradients_match_finite_differences(backend, softplus):
         )
 
     assert torch.autograd.gradcheck(scan, inputs)
+
+
+@each_backend
+def test_scan_does_not_depend_on_the_default_dtype_and_device(backend):
+    args = make_args(23, dtype=torch.bfloat16)
+    options = {"grad_y": pattern(args["u"]), "last_state": False}
+    expected = run(backend, args, **options)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            actual = run(backend, args, **options)
+    finally:
+        torch.set_default_dtype(before)
+    for name in ("y", "u", "A"):
+        assert actual[name].equal(expected[name])

@@ -23,6 +23,9 @@ from mambavision_lab.ops.selective_scan.numba_call import (
 )
 
 log = logging.getLogger(__name__)
+# What the kernels write to, whatever torch's default dtype and device are at the moment.
+_empty = functools.partial(torch.empty, dtype=torch.float32, device="cpu")
+_zeros = functools.partial(torch.zeros, dtype=torch.float32, device="cpu")
 
 
 @functools.cache
@@ -70,10 +73,10 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return y, the last state and, if `save`, the states before each chunk."""
     call = _Call(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse)
-    y = call.sequence("y", torch.empty(u.shape, dtype=call.u.dtype))
-    last_state = torch.empty(u.shape[0], *A.shape)
+    y = call.sequence("y", call.u.new_empty(u.shape))
+    last_state = _empty(u.shape[0], *A.shape)
     call.address(first_state=_dense(initial_state), last_state=last_state)
-    saved = torch.empty(saved_shape(u, A)) if save else None
+    saved = _empty(saved_shape(u, A)) if save else None
     call.address(saved=saved)
     call.run("forward")
     return y.to(u.dtype), last_state, saved
@@ -97,16 +100,16 @@ def backward(
     """Return the gradients of the eight tensors from u to initial_state."""
     call = _Call(u, delta, A, B, C, D, delta_bias, delta_softplus, reverse)
     call.sequence("grad_y", grad_y)
-    grad_u = call.sequence("grad_u", torch.empty(u.shape, dtype=call.u.dtype))
-    grad_delta = call.sequence("grad_delta", torch.empty(u.shape, dtype=call.delta.dtype))
+    grad_u = call.sequence("grad_u", call.u.new_empty(u.shape))
+    grad_delta = call.sequence("grad_delta", call.delta.new_empty(u.shape))
     tasks = u.shape[0] * call.groups
-    grad_B = call.sequence("grad_B", torch.empty(tasks, *B.shape[1:]))
-    grad_C = call.sequence("grad_C", torch.empty(tasks, *B.shape[1:]))
-    grad_state = torch.empty(u.shape[0], *A.shape)
+    grad_B = call.sequence("grad_B", _empty(tasks, *B.shape[1:]))
+    grad_C = call.sequence("grad_C", _empty(tasks, *B.shape[1:]))
+    grad_state = _empty(u.shape[0], *A.shape)
     call.address(first_state=_dense(grad_last_state), last_state=grad_state, saved=saved)
     batch, _, blocks, d_state, lanes = saved.shape
-    grad_A = torch.zeros(batch, blocks, d_state, lanes)
-    grad_D, grad_bias = torch.zeros(2, batch, blocks, lanes).unbind(0)
+    grad_A = _zeros(batch, blocks, d_state, lanes)
+    grad_D, grad_bias = _zeros(2, batch, blocks, lanes).unbind(0)
     call.address(grad_A=grad_A, grad_D=grad_D, grad_bias=grad_bias)
     call.run("backward")
     if call.groups > 1:
@@ -148,7 +151,7 @@ class _Call:
         rates = (
             F.pad(rates, (0, 0, 0, missing)).view(blocks, LANES, -1).transpose(1, 2).contiguous()
         )
-        padded = torch.zeros(2, blocks * LANES)
+        padded = _zeros(2, blocks * LANES)
         for row, x in zip(padded, (D, delta_bias), strict=True):
             if x is not None:
                 row[:dim] = x
@@ -185,8 +188,8 @@ class _Call:
         """Run a kernel on all cores."""
         size = scratch_bytes(self.fields["dim"], self.fields["d_state"])
         workers = openmp.num_workers(self.fields["batch"] * self.groups)
-        scratch = torch.empty(workers * size, dtype=torch.uint8)
-        counters = torch.zeros(2, 8, dtype=torch.int64)  # each on a cache line of its own
+        scratch = _empty(workers * size, dtype=torch.uint8)
+        counters = _zeros(2, 8, dtype=torch.int64)  # each on a cache line of its own
         self.address(scratch=scratch, next_task=counters[0], next_worker=counters[1])
         self.fields["scratch_bytes"] = size
         record = make_record(self.fields)
