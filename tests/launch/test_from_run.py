@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,9 +140,10 @@ def test_help_has_every_group_a_line_per_choice_and_five_commands(command, task,
     out = capsys.readouterr().out
     for group in ("model", "data", "trainer", "sweep", "logger"):
         assert f"\n  {group}=\n" in out
-        for path in (configs_folder() / group).glob("*.yaml"):
-            assert f" {path.stem} " in out
-    assert "* mambavision_nano   0.49 M parameters" in out
+        for path in (configs_folder() / group).rglob("*.yaml"):
+            assert f" {path.relative_to(configs_folder() / group).with_suffix('')} " in out
+    assert re.search(r"\* mambavision_nano +0\.49 M parameters", out)
+    assert re.search(r" nvidia/mambavision_t +31\.79 M parameters", out)
     assert out.partition("Examples:")[2].count("python train.py") == 5
 
 

@@ -1,11 +1,13 @@
 """`--help`: groups and their choices with one line each, out of the first comments of the YAMLs."""
 
+import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder
 
+_LINE = 100  # characters
 _USAGE = """Usage: python {task}.py [group=choice] [key=value] ...
 
 {about}
@@ -20,20 +22,24 @@ def help_text(config_name: str) -> str:
     """The help of the command that is configured by `configs/<config_name>.yaml`."""
     root = configs_folder() / f"{config_name}.yaml"
     loaded = OmegaConf.load(root)
-    lines = [_USAGE.format(task=config_name, about=first_comment(root))]
+    lines = [_USAGE.format(task=config_name, about=about(root))]
     lines.append("Groups and their choices (* is the default):")
     for entry in loaded.defaults:
         if not OmegaConf.is_dict(entry):
             continue
         ((name, default),) = entry.items()
         group = str(name).removeprefix("optional ")
-        files = sorted((configs_folder() / group).glob("*.yaml"))
+        folder = configs_folder() / group
+        files = {
+            f.relative_to(folder).with_suffix("").as_posix(): f for f in folder.rglob("*.yaml")
+        }
         if group in ("paths", "hydra") or not files:
             continue
         lines.append(f"\n  {group}=")
-        for file in files:
-            mark = "*" if file.stem == default else " "
-            lines.append(f"   {mark} {file.stem:<18} {first_comment(file)}")
+        width = max(map(len, files))
+        for choice, file in sorted(files.items()):
+            mark = "*" if choice == default else " "
+            lines.append(f"   {mark} {choice:<{width}}  {about(file)}")
     launchers = "basic, joblib, submitit_local, submitit_slurm, ray"
     lines.append(f"\n  hydra/launcher=  (with -m)\n     {launchers}")
     commands = OmegaConf.select(loaded, "hydra.help.footer")
@@ -42,10 +48,16 @@ def help_text(config_name: str) -> str:
     return "\n".join(lines)
 
 
-def first_comment(path: Path) -> str:
-    """The first comment line of a YAML that is no instruction to Hydra."""
-    comments = [line[1:].strip() for line in path.read_text().splitlines() if line[:1] == "#"]
-    said = [line for line in comments if line and not line.startswith("@package")]
-    about = said[0] if said else ""
-    # An experiment opens with its command; what follows says more.
-    return said[1] if about.startswith("python ") and len(said) > 1 else about
+def about(path: Path) -> str:
+    """The first sentences of a YAML's first comment, as many as fit a line."""
+    said = []
+    for line in path.read_text().splitlines():
+        if line[:1] != "#":
+            break
+        # Not what instructs Hydra, nor the command that an experiment opens with.
+        if not line.startswith(("# @package", "# python ")):
+            said.append(line[1:].strip())
+    first, *others = re.split(r"(?<=\.) +(?=[(A-Z])", " ".join(said))
+    while others and len(first) + len(others[0]) < _LINE:
+        first += f" {others.pop(0)}"
+    return first
