@@ -3,6 +3,7 @@
 Importing the package is cheap: torch and the networks load when a name is first used.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -51,3 +52,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
+
+
+if "timm" in sys.modules:  # whoever has it has torch too; our networks join its registry
+    import_module("mambavision_lab.models.timm_registry")

@@ -132,11 +132,17 @@ def prepare() -> None:
     """Register what the configs refer to: schemas and resolvers."""
     schema.register()
     OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
+    OmegaConf.register_new_resolver("required", _required, replace=True)
     # The last part of a choice such as nvidia/mambavision_t, for names of folders.
     OmegaConf.register_new_resolver(
         "leaf", lambda choice: str(choice).rpartition("/")[2], replace=True
     )
     OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
+
+
+def _required(key: str, what: str) -> None:
+    """Refuse a config in which a value that an experiment needs was not given."""
+    raise ConfigError(f"{key} is missing; give {key}=VALUE, {what}")
 
 
 def _without_links(argument: str) -> str:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -29,10 +29,15 @@ class ImageClassifier(LightningModule):
             decays the groups that may decay. None for evaluation only.
         scheduler: Makes a schedule stepped per step from (optimizer, num_steps, steps_per_epoch);
             None keeps the rate constant.
+        layer_decay: Rate of each layer as a multiple of the next one's, the head's being the optimizer's;
+            layers are those of the network's `group_matcher()`. None gives all the same rate.
         label_smoothing: Share of the target spread over all classes, in training only.
         use_compile: Compile the network in place (checkpoint keys stay).
         channels_last: Keep images and convolutions in channels-last memory.
         metadata: Plain values to keep in checkpoints, so that these can be rebuilt alone.
+
+    Raises:
+        ValueError: layer_decay is not above 0 and at most 1.
     """
 
     def __init__(
@@ -42,12 +47,15 @@ class ImageClassifier(LightningModule):
         num_classes: int,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
+        layer_decay: float | None = None,
         label_smoothing: float = 0.0,
         use_compile: bool = False,
         channels_last: bool = True,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if layer_decay is not None and not 0 < layer_decay <= 1:
+            raise ValueError(f"layer_decay={layer_decay} must be above 0 and at most 1")
         self.save_hyperparameters(
             {
                 "label_smoothing": label_smoothing,
@@ -60,6 +68,7 @@ class ImageClassifier(LightningModule):
         self.net = net.to(memory_format=self.memory_format)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
+        self.layer_decay = layer_decay
         self.label_smoothing = label_smoothing
         self.use_compile = use_compile
         has_top5 = num_classes > 5
@@ -130,7 +139,9 @@ class ImageClassifier(LightningModule):
         """Make the optimizer, and the schedule sized from the steps that this trainer will take."""
         assert self.make_optimizer is not None, "an optimizer is needed to train"
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
-        optimizer = self.make_optimizer(param_groups(self.net, weight_decay))
+        optimizer = self.make_optimizer(param_groups(self.net, weight_decay, self.layer_decay))
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_scale", 1.0)
         if self.make_scheduler is None:
             return optimizer
         num_steps = self.trainer.estimated_stepping_batches
@@ -183,7 +194,16 @@ def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
     return nn.ModuleDict(metrics)
 
 
-def param_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split a network's parameters into those that weight decay spares and those it acts on."""
+def param_groups(
+    net: nn.Module, weight_decay: float, layer_decay: float | None = None
+) -> list[dict[str, Any]]:
+    """Split a network's parameters into those that weight decay spares and those it acts on.
+
+    With layer_decay each layer has groups of its own, whose `lr_scale` is its share of the head's rate.
+    """
     spared: Any = getattr(net, "no_weight_decay", tuple)()
-    return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=spared)
+    if layer_decay is None:
+        return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=spared)
+    return param_groups_layer_decay(
+        net, weight_decay, no_weight_decay_list=spared, layer_decay=layer_decay
+    )

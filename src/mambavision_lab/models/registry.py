@@ -1,0 +1,71 @@
+"""The networks that have a name: native image size, published weights and published accuracy.
+
+Their other sizes stand in `configs/model/`. Accuracies: Hatamizadeh and Kautz 2024, arXiv:2407.08083,
+and the cards of the published weights.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One network.
+
+    Attributes:
+        config: Its choice of `model=` on the command line.
+        image_size: Pixels per side that it was designed for.
+        num_classes: Classes that it is counted with.
+        weights: Id of its published weights on the Hugging Face hub.
+        top1: Published ImageNet-1K accuracy in percent, trained on ImageNet-1K alone.
+        top1_21k: The same after pre-training on ImageNet-21K.
+    """
+
+    config: str
+    image_size: int = 224
+    num_classes: int = 1000
+    weights: str | None = None
+    top1: float | None = None
+    top1_21k: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its config's name; timm knows it by that."""
+        return self.config.rpartition("/")[2]
+
+    def size_options(self) -> dict[str, Any]:
+        """What its constructor must know of the image size; the hierarchical family takes any."""
+        return {} if self.config.startswith("nvidia/") else {"image_size": self.image_size}
+
+
+VARIANTS = (
+    Variant("mambavision_nano", image_size=32, num_classes=10),
+    Variant("mambavision_tiny"),
+    Variant("mambavision_small"),
+    Variant("mambavision_base"),
+    Variant("nvidia/mambavision_t", weights="nvidia/MambaVision-T-1K", top1=82.3),
+    Variant("nvidia/mambavision_t2", weights="nvidia/MambaVision-T2-1K", top1=82.7),
+    Variant("nvidia/mambavision_s", weights="nvidia/MambaVision-S-1K", top1=83.3),
+    Variant("nvidia/mambavision_b", weights="nvidia/MambaVision-B-1K", top1=84.2, top1_21k=84.9),
+    Variant("nvidia/mambavision_l", weights="nvidia/MambaVision-L-1K", top1=85.0, top1_21k=86.1),
+    Variant("nvidia/mambavision_l2", weights="nvidia/MambaVision-L2-1K", top1=85.3),
+    Variant(
+        "nvidia/mambavision_l2_512",
+        image_size=512,
+        weights="nvidia/MambaVision-L2-512-21K",
+        top1_21k=87.3,
+    ),
+    Variant(
+        "nvidia/mambavision_l3",
+        image_size=256,
+        weights="nvidia/MambaVision-L3-256-21K",
+        top1_21k=87.3,
+    ),
+    Variant(
+        "nvidia/mambavision_l3_512",
+        image_size=512,
+        weights="nvidia/MambaVision-L3-512-21K",
+        top1_21k=88.1,
+    ),
+)
+BASELINES = (Variant("vit_small"), Variant("resnet50"))

@@ -1,0 +1,162 @@
+"""Baselines: any image classifier of timm, sized by the data like our own networks.
+
+Source: timm (Wightman 2019, github.com/huggingface/pytorch-image-models). For small images we differ:
+ViTs get a smaller patch, and ResNets the stem without strides of He et al. 2015 (arXiv:1512.03385, 4.2).
+"""
+
+import difflib
+import logging
+import re
+from typing import Any
+
+import timm
+import torch
+from timm.models.resnet import ResNet
+from torch import Tensor, nn
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.models.checkpoint import find_weights
+from mambavision_lab.models.plain import default_patch_size
+
+SMALL_IMAGE = 64  # pixels per side below which a ResNet's stem keeps the resolution
+
+
+def timm_classifier(
+    *,
+    name: str,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    image_size: int = 224,
+    patch_size: int | None = None,
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    pretrained: bool | str | None = None,
+) -> nn.Module:
+    """Make a classifier by its name in timm; it maps images (N, C, H, W) to logits (N, num_classes).
+
+    Args:
+        name: Such as "resnet18"; a tag chooses among pretrained weights ("resnet50.a1_in1k").
+        num_classes: Outputs of the head.
+        in_chans: Channels of the images.
+        image_size: Pixels per side.
+        patch_size: Pixels per token and side; None is that of the name ("patch16") where it leaves at
+            least seven tokens a side, and else follows the image as in the plain family.
+        drop_rate: Dropout before the head.
+        drop_path_rate: Stochastic depth of the last block.
+        pretrained: True for the weights that timm knows, downloaded at the first use; or a file, or a
+            folder that holds one, among them checkpoints of our runs. A head for other classes starts
+            afresh, and a position embedding is interpolated.
+
+    Raises:
+        ConfigError: There is no such model, it cannot take the images, or its weights cannot be had.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(
+            name.partition(".")[0], timm.list_models(), n=3, cutoff=0.5
+        )
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see timm.list_models()"
+        raise ConfigError(f"name={name}: timm has no such model; {hint}")
+    options: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "patch_size": _fitting_patch(name, image_size) if patch_size is None else patch_size,
+        "drop_rate": drop_rate or None,  # not every model has one
+        "drop_path_rate": drop_path_rate or None,
+    }
+    if isinstance(pretrained, str):
+        options["pretrained_cfg_overlay"] = _overlay(name, pretrained)
+    net = _create(name, image_size, {**options, "pretrained": bool(pretrained)})
+    if isinstance(net, ResNet) and image_size < SMALL_IMAGE:
+        _keep_resolution(net)
+    _try(net, name, in_chans, image_size)
+    return net
+
+
+def _fitting_patch(name: str, image_size: int) -> int | None:
+    """A patch for images too small or uneven for that in the name of a ViT; else None."""
+    patch = re.search(r"patch(\d+)", name)
+    own = int(patch[1]) if patch else 0
+    if own < 7 or (image_size % own == 0 and image_size // own >= 7):  # Swin's 4 is for any image
+        return None
+    return default_patch_size(image_size)
+
+
+def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
+    """Make it, with img_size where its constructor takes one."""
+    chatter = logging.getLogger("huggingface_hub")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)  # it tells of every attempt
+    try:
+        try:
+            return timm.create_model(name, img_size=image_size, **options)
+        except TypeError as error:
+            if "'img_size'" not in str(error):
+                raise
+            return timm.create_model(name, **options)
+    except (
+        Exception
+    ) as error:  # of many kinds: options refused, no network, weights that do not fit
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if not options["pretrained"] or isinstance(error, TypeError):
+            what, advice = "cannot be made", "leave out that option, or choose another model"
+        elif "pretrained_cfg_overlay" in options:
+            what, advice = "the weights do not fit", "choose the model that they were made for"
+        else:
+            what = "no pretrained weights"
+            advice = "check the network, or give pretrained=FILE or pretrained=null"
+        raise ConfigError(f"name={name}: {what} ({reason}); {advice}") from error
+    finally:
+        chatter.setLevel(level)
+
+
+def _overlay(name: str, source: str) -> dict[str, Any]:
+    """What timm must know to load a file instead of its own weights: the entries and their classes."""
+    path = find_weights(source)
+    try:
+        state = timm.models.load_state_dict(str(path))
+    except Exception as error:  # of many kinds, from reading and from refusing pickled code
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(
+            f"pretrained={source}: {path.name} is no checkpoint, is damaged, or holds more than weights "
+            f"({reason}); nothing in it was run"
+        ) from error
+    ours = {key.removeprefix("net."): x for key, x in state.items() if key.startswith("net.")}
+    state = {key: x for key, x in (ours or state).items() if isinstance(x, Tensor)}
+    known: Any = timm.models.get_pretrained_cfg(name)
+    heads = known.classifier if isinstance(known.classifier, tuple | list) else [known.classifier]
+    outputs = [len(state[f"{head}.weight"]) for head in heads if f"{head}.weight" in state]
+    if not outputs:
+        raise ConfigError(
+            f"pretrained={source}: these are no weights of {name}: {heads[0]}.weight is not among its "
+            f"{len(state)} entries; choose the model that they were made for"
+        )
+    overlay: dict[str, Any] = {"state_dict": state, "num_classes": outputs[0], "custom_load": False}
+    first = known.first_conv[0] if isinstance(known.first_conv, tuple | list) else known.first_conv
+    if f"{first}.weight" in state:
+        overlay["input_size"] = (state[f"{first}.weight"].shape[1], *known.input_size[1:])
+    return overlay
+
+
+def _keep_resolution(net: Any) -> None:
+    first = net.conv1[0] if isinstance(net.conv1, nn.Sequential) else net.conv1
+    first.stride = (1, 1)
+    net.maxpool = nn.Identity()
+
+
+def _try(net: nn.Module, name: str, in_chans: int, image_size: int) -> None:
+    """Refuse images that the network cannot take, by giving it one."""
+    if getattr(net, "pretrained_cfg", {}).get("input_size") == (in_chans, image_size, image_size):
+        return
+    was_training = net.training
+    like = next(net.parameters())
+    image = torch.zeros(1, in_chans, image_size, image_size, device=like.device)
+    try:
+        with torch.no_grad():
+            net.eval()(image)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ConfigError(
+            f"name={name}: cannot take images of {image_size} x {image_size} pixels ({reason}); "
+            "enlarge them with data.image_size, or choose another model"
+        ) from error
+    net.train(was_training)
