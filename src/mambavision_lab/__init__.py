@@ -3,9 +3,10 @@
 Importing the package is cheap: torch and the networks load when a name is first used.
 """
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mambavision_lab.join_timm import join_timm
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
@@ -54,5 +55,4 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
 
 
-if "timm" in sys.modules:  # whoever has it has torch too; our networks join its registry
-    import_module("mambavision_lab.models.timm_registry")
+join_timm()

@@ -8,8 +8,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mambavision_lab.models import macs  # noqa: F401  (completes the flop counter)
+
 # Sequences whose members are stages of their own; a ModuleList's always are, for nobody calls it.
 CONTAINERS = ("stages", "levels", "layers")
+NOTE = (
+    "MACs: convolutions, linear layers, the scan and the products of attention. Activations: those kept "
+    "for the backward pass."
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Analysis:
     def table(self) -> Table:
         """A rich table."""
         shape = " x ".join(map(str, self.input_shape))
-        table = Table(title=f"input {shape}; activations are those kept for the backward pass")
+        table = Table(title=f"input {shape}", caption=NOTE, caption_justify="left")
         for heading in ("stage", "kind", "output"):
             table.add_column(heading)
         for heading in ("parameters (M)", "MACs (G)", "activations (MiB)"):
@@ -70,8 +76,6 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     Raises:
         ValueError: The shape is no image's, or the network refuses it.
     """
-    from mambavision_lab.ops.selective_scan import flops  # noqa: F401  (registers the scan's formula)
-
     shape = (1, *input_shape) if len(input_shape) == 3 else tuple(input_shape)
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(
@@ -104,8 +108,8 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         )
         for name, module in stages.items()
     ]
-    macs = counter.get_total_flops() // 2
-    rows.append(Stage("total", root, shapes.get(""), num_params(model), macs, kept[""]))
+    total = counter.get_total_flops() // 2
+    rows.append(Stage("total", root, shapes.get(""), num_params(model), total, kept[""]))
     return Analysis(shape, rows)
 
 

@@ -43,20 +43,21 @@ def _entry_point(variant: Variant) -> Callable[..., nn.Module]:
     ) -> nn.Module:
         from mambavision_lab.models.create import create_mambavision
 
+        make = partial(create_mambavision, variant.config)
         if pretrained:
             given = (pretrained_cfg_overlay or {}).get("file")
-            options["pretrained"] = pretrained if isinstance(pretrained, str) else given
-            options["pretrained"] = options["pretrained"] or variant.weights
-            if options["pretrained"] is None:
+            weights = (pretrained if isinstance(pretrained, str) else given) or variant.weights
+            if weights is None:
                 raise ValueError(
                     f"pretrained=True: {variant.name} has no published weights; "
                     "give pretrained_cfg_overlay=dict(file=...)"
                 )
+            make = partial(make, pretrained=weights)
         sizes = variant.size_options()
         if img_size is not None and sizes:
             sizes["image_size"] = img_size
         return build_model_with_cfg(
-            partial(create_mambavision, variant.config),
+            make,
             variant.name,
             pretrained=False,  # our constructors load weights themselves
             pretrained_cfg=pretrained_cfg,
