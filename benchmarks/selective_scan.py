@@ -39,7 +39,9 @@ FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
 Scan = Callable[..., Tensor]
 
 
-def make_inputs(batch: int, dim: int, length: int, d_state: int, dtype: torch.dtype) -> list[Tensor]:
+def make_inputs(
+    batch: int, dim: int, length: int, d_state: int, dtype: torch.dtype
+) -> list[Tensor]:
     """Random arguments u, delta, A, B, C as the mixer gives them."""
     torch.manual_seed(0)
     u, delta = torch.randn(2, batch, length, dim).to(dtype).unbind(0)

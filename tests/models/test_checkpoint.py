@@ -4,11 +4,12 @@ import pickle
 import subprocess
 import sys
 from argparse import Namespace
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub import hf_api
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from tolerances import assert_close
@@ -217,19 +218,29 @@ def test_missing_file_is_refused_without_asking_the_hub(source, monkeypatch, ref
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub that holds the files of a folder; calls it was asked for are listed."""
+    """A hub whose every repository holds the files of a folder."""
 
-    def download(repository, name):
-        if not (tmp_path / name).is_file():
-            raise EntryNotFoundError(name)
-        return str(tmp_path / name)
+    def model_info(api, repository, timeout):
+        return SimpleNamespace(
+            siblings=[SimpleNamespace(rfilename=p.name) for p in tmp_path.iterdir()]
+        )
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
     monkeypatch.setattr(
-        huggingface_hub, "list_repo_files", lambda _: [p.name for p in tmp_path.iterdir()]
+        huggingface_hub, "hf_hub_download", lambda repository, name: str(tmp_path / name)
     )
     checkpoint._say_licence.cache_clear()
     return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """A hub that nobody can reach; waiting before another try is an error."""
+    nobody_listens = "http://127.0.0.1:9"
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hf_api.HfApi(endpoint=nobody_listens))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("tried again"))
+    return tmp_path / "cache"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "mambavision_toy_1k.pth.tar"])
@@ -249,15 +260,21 @@ def test_hub_without_weights_is_refused(hub, refusal):
     assert "pretrained=nvidia/nothing: no weights there" in message
 
 
-def test_hub_without_a_network_is_refused_in_one_line(monkeypatch, refusal):
-    def download(repository, name):
-        raise LocalEntryNotFoundError("An error happened\nwhile trying to locate the file")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+def test_hub_without_a_network_is_refused_in_one_line_at_once(no_network, refusal):
     message = refusal(lambda: make_toy(pretrained="nvidia/MambaVision-T-1K"))
-    assert "no such file or folder here, and the Hugging Face hub did not give it" in message
+    assert "no such file or folder here, and the Hugging Face hub did not give it (Conn" in message
     assert "check the name and the network, or give a file" in message
     assert logging.getLogger("huggingface_hub").level != logging.ERROR
+
+
+def test_weights_in_the_hubs_cache_need_no_network(no_network, net):
+    repository = no_network / "models--somebody--toy"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    torch.save(net.state_dict(), snapshot / "toy.pth.tar")
+    assert_same(make_toy(pretrained="somebody/toy"), net)
 
 
 # Rebuilding, and memory.

@@ -82,36 +82,42 @@ def find_weights(source: str) -> Path:
 
 
 def _download(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download, list_repo_files
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    """The weights of a repository on the hub; those in the local cache if the hub cannot be asked."""
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     log.info("looking for %s on the Hugging Face hub", repository)
     chatter = logging.getLogger("huggingface_hub")
     level = chatter.level
     chatter.setLevel(logging.ERROR)  # it tells of every attempt
     try:
-        try:
-            path = hf_hub_download(repository, "model.safetensors")
-        except LocalEntryNotFoundError:
-            raise
-        except EntryNotFoundError:
-            names = [name for name in list_repo_files(repository) if name.endswith(SUFFIXES)]
-            if not names:
-                raise ConfigError(f"pretrained={repository}: no weights there; {WANTED}") from None
-            path = hf_hub_download(repository, names[0])
+        # This asks once; the functions that download try for half a minute where there is no network.
+        siblings = HfApi().model_info(repository, timeout=10).siblings or []
+        name = _weights_among([sibling.rfilename for sibling in siblings], repository)
+        path = Path(hf_hub_download(repository, name))
     except ConfigError:
         raise
     except Exception as error:  # of many kinds: no network, no such id, no permission
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ConfigError(
-            f"pretrained={repository}: no such file or folder here, and the Hugging Face hub did not "
-            f"give it ({type(error).__name__}: {reason}); check the name and the network, or give a file"
-        ) from error
+        try:
+            folder = Path(snapshot_download(repository, local_files_only=True))
+        except Exception:  # nothing there; what the hub said tells more
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise ConfigError(
+                f"pretrained={repository}: no such file or folder here, and the Hugging Face hub did not "
+                f"give it ({type(error).__name__}: {reason}); check the name and the network, or give a file"
+            ) from error
+        path = folder / _weights_among(sorted(p.name for p in folder.iterdir()), repository)
     finally:
         chatter.setLevel(level)
     if repository.startswith("nvidia/"):
         _say_licence(repository)
-    return Path(path)
+    return path
+
+
+def _weights_among(names: list[str], repository: str) -> str:
+    found = [name for name in names if name.endswith(SUFFIXES)]
+    if not found:
+        raise ConfigError(f"pretrained={repository}: no weights there; {WANTED}")
+    return "model.safetensors" if "model.safetensors" in found else found[0]
 
 
 @cache
