@@ -123,8 +123,8 @@ def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys)
 def test_comparison_shows_what_differs(make_run, tmp_path):
     runs = [make_run("a"), make_run("b", lr=0.2)]
     page = write_comparison(runs, tmp_path / "c.html").read_text()
-    assert "optimizer.lr" in page
-    assert "optimizer.kind" not in page
+    assert "optimizer.<wbr>lr" in page
+    assert "optimizer.<wbr>kind" not in page
 
 
 def test_failed_run_is_reported_and_a_failed_report_only_warns(make_run, make_trainer, caplog):
