@@ -3,12 +3,14 @@
 import csv
 
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mambavision_lab
-from mambavision_lab.analysis.__main__ import main
+from mambavision_lab.analysis.__main__ import load_model, main
+from mambavision_lab.analysis.analyze import num_params
 from mambavision_lab.ops.selective_scan import selective_scan
 from mambavision_lab.ops.selective_scan.flops import scan_flops
 
@@ -53,7 +55,17 @@ def test_command_writes_table_csv_and_picture(tmp_path, capsys):
     assert (tmp_path / "mambavision_nano.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("option", ["model=absent", "image_sizes=x", "colour=blue"])
+def test_names_with_folders_and_those_of_timm_are_found():
+    assert num_params(load_model("nvidia/mambavision_t", 224, 1000)) == 31_794_248
+    assert num_params(load_model("resnet10t", 64, 7)) == num_params(
+        timm.create_model("resnet10t", num_classes=7)
+    )
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["model=absent", "model=nvidia/absent", "model=../train", "image_sizes=x", "colour=blue"],
+)
 def test_command_refuses_in_one_line(option, capsys):
     with pytest.raises(SystemExit) as stop:
         main([option])

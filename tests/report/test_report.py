@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 import mambavision_lab
 from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
+from mambavision_lab.lit.loggers import wandb_logger
 from mambavision_lab.report.__main__ import main
 from mambavision_lab.report.publish import publish
 from mambavision_lab.report.quality import measure_quality
@@ -122,8 +123,8 @@ def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys)
 def test_comparison_shows_what_differs(make_run, tmp_path):
     runs = [make_run("a"), make_run("b", lr=0.2)]
     page = write_comparison(runs, tmp_path / "c.html").read_text()
-    assert "optimizer.lr" in page
-    assert "optimizer.kind" not in page
+    assert "optimizer.<wbr>lr" in page
+    assert "optimizer.<wbr>kind" not in page
 
 
 def test_failed_run_is_reported_and_a_failed_report_only_warns(make_run, make_trainer, caplog):
@@ -132,6 +133,9 @@ def test_failed_run_is_reported_and_a_failed_report_only_warns(make_run, make_tr
     with pytest.raises(RuntimeError, match="broke"), reported(trainer, folder):
         raise RuntimeError("it broke")
     assert "RuntimeError: it broke" in (folder / "report.html").read_text()
+    with pytest.raises(KeyboardInterrupt), reported(trainer, folder):
+        raise KeyboardInterrupt
+    assert "Interrupted before its end" in (folder / "report.html").read_text()
     (folder / "predictions.npz").write_bytes(b"damaged")
     with reported(trainer, folder):
         pass
@@ -167,3 +171,14 @@ def test_tensorboard_gets_pictures_and_tables(make_run, tmp_path):
     events.Reload()
     assert "report/confusion_matrix" in events.Tags()["images"]
     assert "report/classes/text_summary" in events.Tags()["tensors"]
+
+
+def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = wandb_logger(str(tmp_path), "toy", offline=True)
+    publish(read_run(make_run()), [logger], step=3)
+    logger.experiment.finish()
+    media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
+    assert {"confusion_matrix", "loss", "classes", "settings"} <= media

@@ -20,11 +20,12 @@ from mambavision_lab.analysis.analyze import analyze_model
 from mambavision_lab.analysis.latency import latency_table, measure, plot, write_csv
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
+from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.launch.entry import prepare, refuse
 
 OPTIONS = {
     "model": "mambavision_nano",
-    "image_sizes": "224",
+    "image_sizes": "224",  # a trained network's own, where none is given
     "batch_sizes": "1,8",
     "num_classes": "1000",
     "device": "cuda" if torch.cuda.is_available() else "cpu",
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m mambavision_lab.analysis",
         description="Parameters, MACs and memory by stage; measured latency and peak memory.",
-        epilog=f"Options and their defaults: {defaults}. model is a file of configs/model, or any of timm's.",
+        epilog=f"Options and their defaults: {defaults}. model is a file of configs/model, any of timm's, "
+        "or a run folder or checkpoint.",
     )
     parser.add_argument("options", nargs="*", metavar="key=value")
     try:
@@ -60,9 +62,16 @@ def _analyse(given: list[str]) -> None:
     (num_classes,) = _numbers(options, "num_classes")[:1]
     name, console = options["model"], Console(highlight=False)
     try:
-        model = load_model(name, image_sizes[0], num_classes).to(options["device"])
-        console.print(analyze_model(model, (3, image_sizes[0], image_sizes[0])).table())
-        points = measure(model, 3, image_sizes, batch_sizes)
+        if _is_trained(name):
+            trained = MambaVisionInference(name, device=options["device"])
+            model, in_chans = trained.net, trained.in_chans
+            if not any(item.startswith("image_sizes=") for item in given):
+                image_sizes = [trained.image_size]
+        else:
+            model, in_chans = load_model(name, image_sizes[0], num_classes), 3
+            model = model.to(options["device"])
+        console.print(analyze_model(model, (in_chans, image_sizes[0], image_sizes[0])).table())
+        points = measure(model, in_chans, image_sizes, batch_sizes)
     except (ValueError, RuntimeError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -71,9 +80,15 @@ def _analyse(given: list[str]) -> None:
     console.print(latency_table(points, device))
     folder = Path(options["output"])
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(points, folder / f"{name}.csv")
-    plot(points, f"{name} on {device}", folder / f"{name}.png")
-    console.print(f"wrote {folder / name}.csv and .png", soft_wrap=True)
+    stem = name.strip("/").replace("/", "_")
+    write_csv(points, folder / f"{stem}.csv")
+    plot(points, f"{name} on {device}", folder / f"{stem}.png")
+    console.print(f"wrote {folder / stem}.csv and .png", soft_wrap=True)
+
+
+def _is_trained(name: str) -> bool:
+    is_config = (configs_folder() / "model" / f"{name}.yaml").is_file()
+    return not is_config and Path(name).exists()
 
 
 def load_model(name: str, image_size: int, num_classes: int) -> nn.Module:
@@ -82,9 +97,10 @@ def load_model(name: str, image_size: int, num_classes: int) -> nn.Module:
     Raises:
         ConfigError: Neither knows the name.
     """
-    if not re.fullmatch(r"[\w.]+", name):
+    if not re.fullmatch(r"\w+(/\w+)*|[\w.]+", name):
         raise ConfigError(
-            f"model={name}: is no name; wanted a file of configs/model or a timm model"
+            f"model={name}: is no name and no file; wanted a file of configs/model, a timm model, "
+            "a run folder or a checkpoint"
         )
     if (configs_folder() / "model" / f"{name}.yaml").is_file():
         prepare()
@@ -96,11 +112,13 @@ def load_model(name: str, image_size: int, num_classes: int) -> nn.Module:
                 return instantiate(cfg.model, _convert_="all", in_chans=3)
         except HydraException as error:
             raise ConfigError(f"model={name}: {' '.join(str(error).split())[:300]}") from error
-    if name in timm.list_models():
+    if timm.is_model(name):
         return timm.create_model(name, num_classes=num_classes)
-    known = sorted(path.stem for path in (configs_folder() / "model").glob("*.yaml"))
+    folder = configs_folder() / "model"
+    known = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
     raise ConfigError(
-        f"model={name}: no such network; choose {', '.join(known)} or a name of timm's"
+        f"model={name}: no such network; choose {', '.join(known)}, a name of timm's, "
+        "a run folder or a checkpoint"
     )
 
 

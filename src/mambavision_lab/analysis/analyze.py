@@ -45,13 +45,17 @@ class Analysis:
     def table(self) -> Table:
         """A rich table."""
         shape = " x ".join(map(str, self.input_shape))
-        table = Table(title=f"input {shape}", caption=NOTE, caption_justify="left")
-        for heading in ("stage", "kind", "output"):
+        table = Table(
+            title=f"input {shape}; activations are those kept for the backward pass",
+            caption=NOTE,
+            caption_justify="left",
+        )
+        for heading in ("stage", "kind", "output of one"):
             table.add_column(heading)
         for heading in ("parameters (M)", "MACs (G)", "activations (MiB)"):
             table.add_column(heading, justify="right")
         for stage in self.stages:
-            output = "x".join(map(str, stage.output_shape)) if stage.output_shape else ""
+            output = "x".join(map(str, stage.output_shape[1:])) if stage.output_shape else ""
             numbers = (stage.num_params / 1e6, stage.macs / 1e9, stage.activation_bytes / 2**20)
             if stage is self.total:
                 table.add_section()

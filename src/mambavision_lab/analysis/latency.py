@@ -86,7 +86,7 @@ def _peak_bytes(model: nn.Module, images: torch.Tensor) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its hints are not for our readers
     with torch.profiler.profile(profile_memory=True) as profiler:
         model(images)
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]  # type: ignore[union-attr]
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
     current = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         current += event.nbytes()

@@ -96,12 +96,11 @@ def confusion_figure(quality: Quality) -> Figure:
     count = len(quality.names)
     totals = quality.confusion.sum(axis=1, keepdims=True)
     shares = 100 * quality.confusion / np.maximum(totals, 1)
-    size = 3.2 + 0.24 * min(count, MAX_NAMED)
-    figure, axes = new_figure(size + 0.9, size)
+    size = 2.6 + 0.22 * min(count, MAX_NAMED)  # small, so that the numbers are large on a phone
+    figure, axes = new_figure(size, size + 0.5)
     picture = axes.imshow(shares, cmap="cividis", vmin=0, vmax=100, interpolation="nearest")
-    figure.colorbar(picture, ax=axes, shrink=0.8).set_label(
-        "share of the true class (%)", color=INK
-    )
+    bar = figure.colorbar(picture, ax=axes, location="top", shrink=0.8, fraction=0.05)
+    bar.set_label("share of the true class (%)", color=INK)
     figure.axes[-1].tick_params(colors=INK)
     if count <= MAX_NAMED:
         names = [shorten(name, 14) for name in quality.names]
@@ -110,7 +109,7 @@ def confusion_figure(quality: Quality) -> Figure:
     if count <= 12:
         for (row, column), images in np.ndenumerate(quality.confusion):
             color = "#000000" if shares[row, column] > 55 else "#ffffff"
-            axes.text(column, row, str(images), ha="center", va="center", color=color, fontsize=8)
+            axes.text(column, row, str(images), ha="center", va="center", color=color, fontsize=9)
     axes.set_xlabel("predicted class" + ("" if count <= MAX_NAMED else " (number)"))
     axes.set_ylabel("true class" + ("" if count <= MAX_NAMED else " (number)"))
     _use_ink(axes)

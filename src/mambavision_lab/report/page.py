@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -98,9 +98,16 @@ def svg(figure: Figure) -> Markup:
 
 def _template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    ).get_template(name)
+    )
+    environment.filters["breakable"] = _breakable
+    return environment.get_template(name)
+
+
+def _breakable(setting: str) -> Markup:
+    """A setting's name that breaks after its dots and underscores."""
+    return Markup(re.sub(r"([._])(?=.)", r"\1<wbr>", str(escape(setting))))
 
 
 def _facts(record: RunRecord) -> list[tuple[str, str]]:

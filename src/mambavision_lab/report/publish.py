@@ -1,6 +1,7 @@
 """Give a report's pictures and tables to TensorBoard and Weights & Biases."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -60,7 +61,7 @@ def _to_tensorboard(record: RunRecord, logger: TensorBoardLogger, step: int) -> 
         if (images := record.predictions.get(f"{group}_images")) is not None:
             writer.add_images(f"report/{group}", images, step, dataformats="NHWC")
     for tag, (headings, rows) in tables(record, measure_quality(record.predictions)).items():
-        lines = [headings, ["---"] * len(headings), *rows]
+        lines: list[list[Any]] = [[*headings], ["---"] * len(headings), *rows]
         text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
         writer.add_text(f"report/{tag}", text, step)
     writer.flush()
@@ -74,7 +75,7 @@ def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
         f"report/{tag}": wandb.Image(_pixels(figure)) for tag, figure in figures(record).items()
     }
     for tag, (headings, rows) in tables(record, quality).items():
-        content[f"report/{tag}"] = wandb.Table(columns=headings, data=rows)
+        content[f"report/{tag}"] = wandb.Table(columns=[*headings], data=rows)
     for group in GROUPS:
         stored = record.predictions
         if quality is None or f"{group}_images" not in stored:
