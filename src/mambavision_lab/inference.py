@@ -1,19 +1,29 @@
 """Use a trained network on images of any kind: `MambaVisionInference("logs/latest").predict("cat.jpg")`.
 
 Everything needed comes out of the checkpoint: the network's settings, its weights, and how its
-training images were sized, coloured and normalised.
+training images were sized, coloured and normalised. `save_pretrained` writes the same as a folder of
+model.safetensors and config.json, which needs no run around it and can be shared on the hub.
 """
 
+import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import decode, evaluation_transform, squash
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.export.safetensors import (
+    CONFIG,
+    WEIGHTS,
+    build_net,
+    is_weights_folder,
+    read_weights,
+    write_weights,
+)
 from mambavision_lab.tasks.checkpoint import load_checkpoint
 
 Ranking = list[tuple[str, float]]
@@ -23,33 +33,78 @@ class MambaVisionInference:
     """A trained network together with its preprocessing and class names.
 
     Args:
-        path: A checkpoint that `train.py` wrote, or a run's folder (its best checkpoint, else its last).
+        path: A checkpoint that `train.py` wrote, a run's folder (its best checkpoint, else its last),
+            or a folder that `save_pretrained` or `export.py export=safetensors` wrote.
         device: Where to run, such as "cpu" or "cuda"; None takes a GPU where there is one.
+
+    Attributes:
+        description: Plain values that say all but the weights: `architecture`, `preprocessing` and
+            `class_names`.
 
     Raises:
         ConfigError: There is no such checkpoint, its network is none of ours, or no such device.
     """
 
     def __init__(self, path: str | Path, *, device: str | torch.device | None = None) -> None:
-        checkpoint = load_checkpoint(_checkpoint_in(Path(path)))
-        facts: dict[str, Any] = checkpoint["hyper_parameters"].get("data") or {}
+        self.description, weights = _read(Path(path))
+        facts = self.description["preprocessing"]
         needed = ("image_size", "in_chans", "mean", "std")
-        if missing := [name for name in needed if name not in facts]:
+        if missing := [name for name in needed if facts.get(name) is None]:
             raise ConfigError(f"{path}: does not say the {missing[0]} of its data; train it anew")
         self.image_size, self.in_chans = int(facts["image_size"]), int(facts["in_chans"])
-        self.class_names: list[str] | None = facts.get("class_names")
+        self.class_names: list[str] | None = self.description.get("class_names")
         self._normalization = [
             list(v) * self.in_chans if len(v) == 1 else list(v)
             for v in (facts["mean"], facts["std"])
         ]
-        # Checkpoints that do not say are older than the choice; files are what they will be used on.
         self._fit = (
             evaluation_transform(self.image_size)
-            if facts.get("keeps_aspect", True)
+            if facts["keeps_aspect"]
             else lambda pixels: squash(pixels, self.image_size)
         )
         self.device = _device(device)
-        self.net = _build(checkpoint, path).to(self.device).eval()
+        self.net = build_net(self.description, weights, path).to(self.device).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, *, device: str | torch.device | None = None
+    ) -> "MambaVisionInference":
+        """Load what `save_pretrained` wrote: a folder, or an id on the Hugging Face hub.
+
+        Raises:
+            ConfigError: There is no such folder or id, or it holds something else.
+        """
+        folder = Path(source)
+        if not folder.is_dir():
+            folder = _download(str(source))
+        if not is_weights_folder(folder):
+            raise ConfigError(f"{source}: holds no {WEIGHTS} and {CONFIG}; give what was saved")
+        return cls(folder, device=device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors and config.json into a folder, which is made if need be.
+
+        Raises:
+            ConfigError: One of the two is there already.
+        """
+        folder = Path(folder)
+        if there := [name for name in (WEIGHTS, CONFIG) if (folder / name).exists()]:
+            raise ConfigError(f"{folder}: {there[0]} is already there; give another folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_weights(self.net, self.description, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face hub; returns its address.
+
+        Wants a login (`hf auth login`); the repository is made if there is none.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
     def predict(self, images: Any, *, top_k: int = 5, batch_size: int = 64) -> Any:
         """Classify one image, or a list of them.
@@ -81,7 +136,7 @@ class MambaVisionInference:
         found = []
         with torch.inference_mode():
             for start in range(0, len(pixels), batch_size):
-                x = self._normalized(torch.stack(pixels[start : start + batch_size]))
+                x = self._on_device(torch.stack(pixels[start : start + batch_size]))
                 found.append(net.forward_head(net.forward_features(x), pre_logits=True))
         if not found:
             raise ValueError("features of no images were asked for; give at least one")
@@ -95,7 +150,7 @@ class MambaVisionInference:
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W)."""
         with torch.inference_mode():
-            return self.net(self._normalized(pixels)).float().cpu()
+            return self.net(self._on_device(pixels)).float().cpu()
 
     def require_class_names(self) -> list[str]:
         """The class names.
@@ -107,10 +162,13 @@ class MambaVisionInference:
             raise ConfigError("the checkpoint has no class names; use features(), or train it anew")
         return self.class_names
 
-    def _normalized(self, pixels: Tensor) -> Tensor:
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""
+        return TF.normalize(pixels.float() / 255, *self._normalization)
+
+    def _on_device(self, pixels: Tensor) -> Tensor:
         dtype = next(self.net.parameters()).dtype
-        images = pixels.to(self.device, non_blocking=True).float() / 255
-        return TF.normalize(images, *self._normalization).to(dtype)
+        return self.normalize(pixels.to(self.device, non_blocking=True)).to(dtype)
 
 
 def rank(logits: Tensor, class_names: list[str], top_k: int) -> list[Ranking]:
@@ -124,13 +182,57 @@ def rank(logits: Tensor, class_names: list[str], top_k: int) -> list[Ranking]:
     ]
 
 
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and the weights in a checkpoint or a folder."""
+    if is_weights_folder(path):
+        return read_weights(path)
+    checkpoint = load_checkpoint(_checkpoint_in(path))
+    facts: dict[str, Any] = checkpoint["hyper_parameters"].get("data") or {}
+    preprocessing = {key: facts.get(key) for key in ("image_size", "in_chans", "mean", "std")}
+    # Checkpoints that do not say are older than the choice; files are what they will be used on.
+    preprocessing["keeps_aspect"] = facts.get("keeps_aspect", True)
+    description = {
+        "architecture": dict(checkpoint["hyper_parameters"].get("model") or {}),
+        "preprocessing": preprocessing,
+        "class_names": facts.get("class_names"),
+    }
+    prefix = "net."
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(prefix)
+    }
+    return description, weights
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    chatter = logging.getLogger("huggingface_hub")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)  # it tells of every attempt
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # of many kinds: no network, no such id, no permission
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(
+            f"{repository}: no such folder here, and the Hugging Face hub did not give it "
+            f"({type(error).__name__}: {reason}); check the name and the network"
+        ) from error
+    finally:
+        chatter.setLevel(level)
+
+
 def _checkpoint_in(path: Path) -> Path:
     if not path.is_dir():
         return path
     for name in ("best.ckpt", "last.ckpt"):
         if (path / "checkpoints" / name).is_file():
             return path / "checkpoints" / name
-    raise ConfigError(f"{path}: holds no checkpoints/best.ckpt or last.ckpt; give a run's folder")
+    raise ConfigError(
+        f"{path}: holds no checkpoints/best.ckpt or last.ckpt, nor {WEIGHTS} with {CONFIG}; "
+        "give a run's folder"
+    )
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -143,30 +245,3 @@ def _device(device: str | torch.device | None) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={device}: no GPU can be used here; choose device=cpu")
     return chosen
-
-
-def _build(checkpoint: dict[str, Any], path: str | Path) -> nn.Module:
-    """Make the network that a checkpoint describes; only classes of ours, for a file may name any."""
-    settings = dict(checkpoint["hyper_parameters"].get("model") or {})
-    target = str(settings.get("_target_"))
-    if not target.startswith("mambavision_lab.models."):
-        raise ConfigError(f"{path}: its network is {target}; wanted one of mambavision_lab.models")
-    settings.pop("pretrained", None)  # weights to start from; the trained ones follow
-    if "scan_backend" in settings:
-        settings["scan_backend"] = "auto"  # this machine's, not that of the one it was trained on
-    net: nn.Module = instantiate(settings, _convert_="all")
-    prefix = "net."
-    weights = {
-        key.removeprefix(prefix): value
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
-    if len(dtypes) == 1:
-        net.to(dtypes.pop())  # a run with precision=bf16-true
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{path}: its weights do not fit its own network ({reason})") from error
-    return net

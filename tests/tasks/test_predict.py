@@ -2,39 +2,15 @@
 
 import csv
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
-
-ROOT = Path(__file__).parents[2]
-TRAIN = (
-    "trainer=cpu trainer.max_epochs=1 scheduler.warmup_epochs=0 data.num_train=32 data.num_val=10 "
-    "data.num_test=10 model.stem_dim=8 model.embed_dim=16 model.depth=2 model.num_heads=2"
-).split()
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Call a script in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
-
-    def run(script: str, *arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

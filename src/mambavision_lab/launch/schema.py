@@ -67,7 +67,28 @@ class PredictConfig:
     paths: Any = "???"
 
 
-SCHEMAS: dict[str, Any] = {"train": TrainConfig, "eval": EvalConfig, "predict": PredictConfig}
+@dataclass
+class ExportConfig:
+    """Keys of `configs/export.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = True
+    ckpt_path: str = "???"
+    images: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    run: Any = None
+    data: Any = None
+    augment: Any = None
+    export: Any = "???"
+    paths: Any = "???"
+
+
+SCHEMAS: dict[str, Any] = {
+    "train": TrainConfig,
+    "eval": EvalConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+}
 
 
 def register() -> None:

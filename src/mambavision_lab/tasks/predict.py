@@ -47,7 +47,7 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
     files = find_images(cfg.images)
     inference = MambaVisionInference(cfg.ckpt_path, device=cfg.device)
-    class_names = inference.require_class_names()
+    num_classes = len(inference.require_class_names())
     if inference.in_chans not in (1, 3):
         raise ConfigError(
             f"ckpt_path={cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
@@ -55,39 +55,22 @@ def predict(cfg: DictConfig) -> None:
         )
     workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)
     folder = open_run_folder(cfg, is_latest=False)
-    top_k = min(cfg.top_k, len(class_names))
+    top_k = min(cfg.top_k, num_classes)
     shown: list[tuple[str, Tensor, Ranking]] = []
     skipped: dict[str, str] = {}
     num_done = 0
     with (folder / f"predictions.{cfg.format}").open("w", newline="") as file:
         write = _writer(file, cfg.format, top_k)
-        names: list[str] = []
-        pixels: list[Tensor] = []
-
-        def flush() -> None:
-            nonlocal num_done
-            rankings = rank(inference.logits(torch.stack(pixels)), class_names, top_k)
-            for name, image, ranking in zip(names, pixels, rankings, strict=True):
-                write(name, ranking)
-                if len(shown) < max(cfg.num_pictures, _NUM_SHOWN):
-                    shown.append((name, image, ranking))
-            num_done += len(names)
-            names.clear()
-            pixels.clear()
-
-        ahead = 2 * cfg.batch_size
-        decoded = stream(inference, files, workers, ahead)
-        for name, image in track(decoded, "predict", total=len(files), console=console):
-            if isinstance(image, ConfigError):
-                skipped[name] = str(image)
-                console.print(f"skipped: {image}", soft_wrap=True, markup=False)
+        found = classify(inference, files, top_k, cfg.batch_size, workers)
+        for name, pixels, ranking in track(found, "predict", total=len(files), console=console):
+            if isinstance(ranking, ConfigError):
+                skipped[name] = str(ranking)
+                console.print(f"skipped: {ranking}", soft_wrap=True, markup=False)
                 continue
-            names.append(name)
-            pixels.append(image)
-            if len(names) == cfg.batch_size:
-                flush()
-        if names:
-            flush()
+            write(name, ranking)
+            num_done += 1
+            if len(shown) < max(cfg.num_pictures, _NUM_SHOWN):
+                shown.append((name, pixels, ranking))
     write_json({"images": num_done, "skipped": skipped}, folder / "summary.json")
     if not num_done:
         raise ConfigError(f"images={cfg.images}: none of {len(files)} files can be read; see above")
@@ -125,6 +108,38 @@ def find_images(images: str) -> list[str]:
             "give a file, a folder or a glob"
         )
     return files
+
+
+def classify(
+    inference: MambaVisionInference,
+    files: list[str],
+    top_k: int,
+    batch_size: int,
+    num_workers: int,
+) -> Iterator[tuple[str, Tensor, Ranking | ConfigError]]:
+    """Yield each file's prepared pixels and classes, or why it cannot be read.
+
+    Threads decode the next batches while the network is at work on one.
+    """
+    class_names = inference.require_class_names()
+    waiting: dict[str, Tensor] = {}
+
+    def results() -> Iterator[tuple[str, Tensor, Ranking | ConfigError]]:
+        logits = inference.logits(torch.stack([*waiting.values()]))
+        rankings = rank(logits, class_names, top_k)
+        for (name, pixels), ranking in zip(waiting.items(), rankings, strict=True):
+            yield name, pixels, ranking
+        waiting.clear()
+
+    for name, image in stream(inference, files, num_workers, ahead=2 * batch_size):
+        if isinstance(image, ConfigError):
+            yield name, torch.empty(0), image
+            continue
+        waiting[name] = image
+        if len(waiting) == batch_size:
+            yield from results()
+    if waiting:
+        yield from results()
 
 
 def stream(

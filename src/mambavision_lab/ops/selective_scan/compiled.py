@@ -112,11 +112,12 @@ def _numba_does_not_optimise() -> Iterator[None]:
     """It would optimise every function by itself, and we do so with the whole afterwards."""
     from numba.core import config
 
-    before, config.OPT = config.OPT, config._OptLevel("0")
+    before = config.OPT  # type: ignore[attr-defined]
+    config.OPT = config._OptLevel("0")  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        config.OPT = before
+        config.OPT = before  # type: ignore[attr-defined]
 
 
 def _read(key: str) -> list[bytes] | None:

@@ -34,4 +34,4 @@ def scratch_bytes(dim: int, d_state: int) -> int:
 
 def make_record(fields: dict[str, int]) -> np.ndarray:
     """A `CALL` with these fields, zero elsewhere."""
-    return np.array([tuple(fields.get(name, 0) for name in CALL.names)], CALL)
+    return np.array([tuple(fields.get(name, 0) for name in CALL.names or ())], CALL)

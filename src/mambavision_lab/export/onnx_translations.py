@@ -1,0 +1,96 @@
+"""How operators become ONNX where the exporter has no translation, or a wordier one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from onnxscript import FLOAT, graph, script
+from onnxscript import opset18 as op
+from onnxscript.values import Opset
+
+_OWN = Opset("mambavision_lab", 1)
+
+
+# Read by onnxscript as source: no Python runs in it. A Scan steps along the first axis, and
+# (length, batch, d_state, dim) has the long axis last, which runtimes compute faster than the short.
+@script(_OWN, default_opset=op)
+def scan(
+    delta: FLOAT[...],
+    u: FLOAT[...],
+    A: FLOAT[...],
+    B: FLOAT[...],
+    C: FLOAT[...],
+    into: Sequence[int],
+    out: Sequence[int],
+) -> FLOAT[...]:
+    """Return C h; `into` and `out` are the directions of the two inputs and the output of the loop."""
+    third = op.Constant(value_ints=[2])
+    delta_lbnd = op.Unsqueeze(op.Transpose(delta, perm=[1, 0, 2]), third)
+    product_lbnd = op.Unsqueeze(op.Transpose(op.Mul(delta, u), perm=[1, 0, 2]), third)
+    decay = op.Exp(op.Mul(delta_lbnd, op.Transpose(A, perm=[1, 0])))
+    drive = op.Mul(product_lbnd, op.Unsqueeze(op.Transpose(B, perm=[1, 0, 2]), [3]))
+    # Not 0 * drive, which is NaN where drive overflows.
+    start = op.ConstantOfShape(op.Shape(drive, start=1))
+
+    @graph()
+    def step(state: FLOAT[...], decay_now: FLOAT[...], drive_now: FLOAT[...]):
+        following = op.Add(op.Mul(decay_now, state), drive_now)
+        return following, op.Identity(following)
+
+    _, states = op.Scan(
+        start,
+        decay,
+        drive,
+        num_scan_inputs=2,
+        scan_input_directions=into,
+        scan_output_directions=out,
+        body=step,
+    )
+    return op.Einsum(C, states, equation="bln,lbnd->bld")
+
+
+def selective_scan(
+    u: Any,
+    delta: Any,
+    A: Any,
+    B: Any,
+    C: Any,
+    D: Any,
+    delta_bias: Any,
+    initial_state: Any,
+    delta_softplus: bool,
+    reverse: bool,
+    backend: str,
+) -> Any:
+    """Translate our operator as the mixers use it: no state goes in, and none is taken out."""
+    assert initial_state is None
+    delta = delta if delta_bias is None else op.Add(delta, delta_bias)
+    delta = op.Softplus(delta) if delta_softplus else delta
+    y = scan(delta, u, A, B, C, into=[int(reverse)] * 2, out=[int(reverse)])
+    y = y if D is None else op.Add(y, op.Mul(D, u))
+    return y, op.Constant(value_float=0.0)  # in the last state's place; the optimizer drops it
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """Translate attention over (batch, heads, length, width) in five nodes; the exporter's has a dozen."""
+    assert attn_mask is None
+    assert not is_causal
+    assert scale is None
+    factor = op.Constant(value_float=float(query.shape[-1]) ** -0.5)
+    scores = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
+    return op.MatMul(op.Softmax(scores, axis=-1), value)
+
+
+TABLE: dict[Any, Any] = {
+    torch.ops.mambavision_lab.selective_scan.default: selective_scan,
+    torch.ops.aten.scaled_dot_product_attention.default: attention,
+}

@@ -1,0 +1,139 @@
+"""Write a network for another runtime; the file is kept only if it computes what the network does."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.export.base import ExportFormat, Target
+from mambavision_lab.export.verify import (
+    BATCHES,
+    as_json,
+    compare,
+    latency_table,
+    parity_table,
+    require_parity,
+    time_both,
+    write_markdown,
+)
+from mambavision_lab.inference import MambaVisionInference
+from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.launch.snapshot import find_snapshot
+from mambavision_lab.tasks.build import build, build_data
+from mambavision_lab.tasks.console import console, short_path
+from mambavision_lab.tasks.predict import find_images
+
+
+def export(cfg: DictConfig) -> None:
+    """Write the files of one format, compare them with eager mode, and keep them with their tables.
+
+    Args:
+        cfg: The composed config, as in `configs/export.yaml`.
+
+    Raises:
+        ConfigError: The network does not fit the format, or the output cannot be written.
+        ParityError: The file computes something else; nothing is kept.
+    """
+    form: ExportFormat = build(cfg.export, "export")
+    output = Path(cfg.output) if cfg.output else find_snapshot(cfg.ckpt_path).parent / "exports"
+    tables = [f"{form.files[0]}.json", f"{form.files[0]}.md"]
+    names = [*form.files, *tables]
+    refuse_existing(output, names, cfg.overwrite)
+    inference = MambaVisionInference(cfg.ckpt_path, device="cpu")
+    if not inference.class_names:
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export carries with it; train it anew"
+        )
+    target = form.target(
+        inference.net, inference.in_chans, inference.image_size, inference.description
+    )
+    real = _real_images(cfg, inference)
+    was_there = output.exists()
+    unfinished = make_folder(output)
+    open_run_folder(cfg, is_latest=False)
+    try:
+        facts = _write_and_compare(form, target, real, unfinished)
+        for name in names:
+            (unfinished / name).replace(output / name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not was_there and not any(output.iterdir()):
+            output.rmdir()
+    for key, value in facts.items():
+        console.print(f"{key}: {value}", soft_wrap=True, markup=False)
+    console.print(f"written: {short_path(output / form.files[0])}", soft_wrap=True, markup=False)
+
+
+def refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
+    """Stop before anything is overwritten.
+
+    Raises:
+        ConfigError: One of the files exists.
+    """
+    there = [name for name in names if (output / name).exists()]
+    if there and not overwrite:
+        raise ConfigError(
+            f"output={output}: {there[0]} is already there; give overwrite=true or another output="
+        )
+
+
+def make_folder(output: Path) -> Path:
+    """Make the output folder, and in it a hidden one for files that are not finished.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=output, prefix=".unfinished-"))
+    except OSError as error:
+        raise ConfigError(
+            f"output={output}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
+
+
+def _write_and_compare(
+    form: ExportFormat, target: Target, real: Tensor | None, folder: Path
+) -> dict[str, str]:
+    """Write files and tables into a folder, print the tables; returns what to say of the files."""
+    start = time.perf_counter()
+    with console.status(f"exporting as {form.name}"):
+        form.write(target, folder)
+    seconds = time.perf_counter() - start
+    megabytes = sum((folder / name).stat().st_size for name in form.files) / 1e6
+    with console.status("comparing with eager mode"):
+        run = form.load(folder)
+        rows = compare(run, target, real, form.tolerance)
+    console.print(parity_table(rows))
+    require_parity(rows, form.tolerance)
+    times = time_both(run, target)
+    console.print(latency_table(times))
+    varies = "batch, height and width" if target.any_size else "batch only"
+    facts = {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
+    write_json(as_json(facts, rows, times), folder / f"{form.files[0]}.json")
+    write_markdown(facts, rows, times, folder / f"{form.files[0]}.md")
+    return facts
+
+
+def _real_images(cfg: DictConfig, inference: MambaVisionInference) -> Tensor | None:
+    """A few prepared, normalised images: those of `images`, else test images of the run's data."""
+    count = max(BATCHES)
+    if cfg.images is not None:
+        pixels = [inference.prepare(name) for name in find_images(cfg.images)[:count]]
+    else:
+        try:
+            test = build_data(cfg).splits.test
+        except ConfigError as error:
+            console.print(
+                f"no test images of the run's data ({error}); give images=FOLDER to compare on real ones",
+                soft_wrap=True,
+                markup=False,
+            )
+            return None
+        pixels = [test[i][0] for i in range(min(count, len(test)))]  # type: ignore[arg-type]
+    return inference.normalize(torch.stack(pixels))

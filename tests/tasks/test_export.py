@@ -1,0 +1,109 @@
+"""export.py as a user runs it, and what it refuses."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from task_options import TRAIN
+
+from mambavision_lab import MambaVisionInference
+from mambavision_lab.export.safetensors import SafetensorsFormat, write_weights
+from mambavision_lab.export.verify import ParityError
+from mambavision_lab.models.plain import PlainMambaVision
+
+
+def test_export_keeps_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeypatch):
+    assert call("train", *TRAIN)[0] == 0
+    run = tmp_path / "logs" / "latest"
+    checkpoint = run / "checkpoints" / "best.ckpt"
+
+    # By default into the run's folder, compared on the run's own test images.
+    status, out, err = call("export", f"from_run={run}", "export=torchscript")
+    assert (status, err) == (0, "")
+    assert "written: " in out
+    names = {"model.ts", "model.ts.json", "model.ts.md"}
+    assert {path.name for path in (run / "exports").iterdir()} == names
+    tables = json.loads((run / "exports" / "model.ts.json").read_text())
+    assert {(row["images"], row["batch"]) for row in tables["parity"]} == {
+        (kind, batch) for kind in ("random", "real") for batch in (1, 3, 8)
+    }
+    assert max(row["difference"] for row in tables["parity"]) <= 1e-5
+    assert [row["batch"] for row in tables["latency"]] == [1, 8]
+    assert "| real | 32 x 32 |" in (run / "exports" / "model.ts.md").read_text()
+
+    # A folder of weights, for Python and for pretrained=.
+    output = tmp_path / "saved"
+    weights = f"ckpt_path={checkpoint}", "export=safetensors", f"output={output}"
+    assert call("export", *weights)[0] == 0
+    assert {path.name for path in output.iterdir()} == {
+        *("config.json", "model.safetensors"),
+        *("model.safetensors.json", "model.safetensors.md"),
+    }
+    trained, saved = MambaVisionInference(run), MambaVisionInference.from_pretrained(output)
+    image = torch.randint(256, (3, 40, 50), dtype=torch.uint8)
+    assert trained.predict(image) == saved.predict(image)
+    settings = {**saved.description["architecture"], "pretrained": str(output)}
+    del settings["_target_"]
+    fresh = PlainMambaVision(**{**settings, "scan_backend": "auto"})
+    assert all(
+        x.equal(fresh.state_dict()[key])
+        for key, x in load_file(output / "model.safetensors").items()
+    )
+
+    # Nothing is overwritten unless asked for.
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    status, _, err = call("export", *weights)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "model.safetensors is already there; give overwrite=true" in err
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+    assert call("export", *weights, "overwrite=true")[0] == 0
+
+    nameless = torch.load(checkpoint, weights_only=True)
+    del nameless["hyper_parameters"]["data"]["class_names"]
+    torch.save(nameless, checkpoint.with_name("nameless.ckpt"))
+    (tmp_path / "file").touch()
+    fresh_output = f"output={tmp_path}/other"
+    refused = {
+        (f"ckpt_path={checkpoint.with_name('nameless.ckpt')}", fresh_output): "no class names",
+        (
+            f"from_run={run}",
+            "export=torchscript",
+            f"output={tmp_path}/file/below",
+        ): "cannot be written to",
+        (
+            f"from_run={run}",
+            "export=torchscript",
+            f"output={tmp_path}/file",
+        ): "cannot be written to",
+        (f"from_run={run}", "export=onxx"): "did you mean 'onnx'?",
+        (f"from_run={run}", "export.scan=loop", fresh_output): "choose op or unrolled",
+        (f"from_run={run}", "export.dynamic_size=true", fresh_output): "only the batch can vary",
+        (f"from_run={run}", "export.opset=17", fresh_output): "export.opset",
+        (f"from_run={run}", fresh_output, f"images={tmp_path}/none"): "no images there",
+        (f"from_run={run}", fresh_output, f"images={tmp_path}/file"): "cannot be read as an image",
+        ("export=onnx",): "ckpt_path is missing",
+    }
+    for given, named in refused.items():
+        status, _, err = call("export", *given)
+        assert (status, err.count("\n")) == (2, 1), err
+        assert named in err
+    assert not (tmp_path / "other").exists()
+
+    # A file that computes something else is not kept, nor does it replace a good one.
+    def write_wrongly(self, target, folder):
+        net = target.net
+        with torch.no_grad():
+            net.head.bias[0] += 1
+        write_weights(net, target.description, folder)
+        with torch.no_grad():
+            net.head.bias[0] -= 1
+
+    monkeypatch.setattr(SafetensorsFormat, "write", write_wrongly)
+    before = {path: path.read_bytes() for path in output.iterdir()}
+    with pytest.raises(ParityError, match="6 of 6 comparisons"):  # status 1, with a traceback
+        call("export", *weights, "overwrite=true")
+    assert {path: path.read_bytes() for path in output.iterdir()} == before
+    with pytest.raises(ParityError):
+        call("export", *weights[:2], fresh_output)
+    assert not (tmp_path / "other").exists()
