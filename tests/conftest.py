@@ -1,5 +1,7 @@
 """Fixtures that several test folders share."""
 
+import contextlib
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -25,6 +27,15 @@ def refusal() -> Callable[[Callable[[], object]], str]:
         return message
 
     return call
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_captured_output_open():
+    # OpenVINO imports absl, whose log handler closes its stream (here pytest's) when Hydra sets up logging.
+    with contextlib.suppress(ImportError):
+        from absl import logging
+
+        logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,8 @@ class OpenvinoFormat(ExportFormat):
         with tempfile.TemporaryDirectory(dir=folder) as place:
             path = Path(place) / "model.onnx"
             write_onnx(target, path, is_unrolled=self.scan == "unrolled")
-            model = openvino.convert_model(path)
+            # Not openvino.convert_model: that reports its use over the network.
+            model = openvino.Core().read_model(path)
             for key, value in target.description.items():
                 model.set_rt_info(json.dumps(value), ["mambavision_lab", key])
             openvino.save_model(model, folder / self.files[0], compress_to_fp16=False)

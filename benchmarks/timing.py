@@ -1,0 +1,33 @@
+"""Time contenders side by side: one round runs each of them once, so that all meet the same machine."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], object]], num_rounds: int, num_warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Run every contender once a round.
+
+    Args:
+        contenders: Calls to time, by name.
+        num_rounds: Rounds that count.
+        num_warm_up: Rounds before them that do not.
+
+    Returns:
+        Seconds of each round, by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for round_ in range(num_warm_up + num_rounds):
+        for name, call in contenders.items():
+            start = time.perf_counter()
+            call()
+            if round_ >= num_warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median_ms(seconds: list[float]) -> float:
+    """Median in milliseconds."""
+    return 1000 * statistics.median(seconds)
