@@ -126,8 +126,6 @@ def _quieten() -> None:
         ".*Experiment logs directory.*exists and is not empty.*",
         # A run that goes on from a checkpoint has a folder of its own.
         ".*The dirpath has changed from.*",
-        # Of no interest beside the number of parameters.
-        ".*is not supported by the model summary.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
         # A kernel of width 1 has no stride that could matter.
