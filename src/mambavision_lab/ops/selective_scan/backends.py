@@ -11,7 +11,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.ops.selective_scan import numba, pytorch
+from mambavision_lab.ops.selective_scan import mamba_ssm, numba, pytorch, triton
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,8 @@ class Backend(Protocol):
     """A module that runs the scan, both ways without autograd. Arguments are those of the public call.
 
     Inputs may be strided and of mixed dtypes; y has u's dtype, states are float32 (float64 for a
-    float64 u), each gradient has its input's dtype. Length and batch are at least 1.
+    float64 u), each gradient has its input's dtype. Length and batch are at least 1. What `why_not`
+    says comes before what `is_available` says, so it imports nothing.
     """
 
     def is_available(self) -> bool:
@@ -76,9 +77,14 @@ class Backend(Protocol):
 
 # "auto" takes the first that is available and has no reason to refuse. (`reference`, plain autograd
 # and no operator, is known to `api.py` alone.)
-BACKENDS: dict[str, Backend] = {"numba": numba, "torch": pytorch}
-# Never taken by "auto".
-NAMED_ONLY: set[str] = set()
+BACKENDS: dict[str, Backend] = {
+    "triton": triton,
+    "numba": numba,
+    "torch": pytorch,
+    "mamba_ssm": mamba_ssm,
+}
+# Never taken by "auto"; Triton's interpreter is for tests.
+NAMED_ONLY: set[str] = {"mamba_ssm"} | ({"triton"} if triton.is_interpreted() else set())
 _logged: set[str] = set()
 
 
@@ -101,6 +107,8 @@ def resolve(backend: str, u: Tensor, A: Tensor) -> Backend:
 
 
 def _why_not(name: str, u: Tensor, A: Tensor) -> str | None:
-    if not BACKENDS[name].is_available():
-        return "it is not installed"
-    return BACKENDS[name].why_not(u, A)
+    if reason := BACKENDS[name].why_not(u, A):
+        return reason
+    return (
+        None if BACKENDS[name].is_available() else "it is not installed; install it, or take 'auto'"
+    )
