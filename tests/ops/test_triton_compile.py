@@ -1,5 +1,7 @@
 """The Triton kernels through Triton's compiler and ptxas, which need no GPU."""
 
+import re
+
 import pytest
 import torch
 
@@ -65,6 +67,6 @@ def compile_kernel(monkeypatch, tmp_path):
 def test_kernels_compile_for_gpus(compile_kernel, kernel, dtype, d_state, capability, is_full):
     compiled = compile_kernel(kernel, dtype, d_state, capability, is_full)
     assert f".target sm_{capability}" in compiled.asm["ptx"]
-    assert "atom." not in compiled.asm["ptx"]  # equal calls give equal bits
-    assert "red." not in compiled.asm["ptx"]
+    # No atomics: equal calls give equal bits.
+    assert not re.search(r"^\s*(@\S+ )?(atom|red)\.", compiled.asm["ptx"], re.MULTILINE)
     assert compiled.asm["cubin"][:4] == b"\x7fELF"

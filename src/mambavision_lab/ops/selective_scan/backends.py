@@ -79,9 +79,9 @@ class Backend(Protocol):
 # and no operator, is known to `api.py` alone.)
 BACKENDS: dict[str, Backend] = {
     "triton": triton,
+    "mamba_ssm": mamba_ssm,
     "numba": numba,
     "torch": pytorch,
-    "mamba_ssm": mamba_ssm,
 }
 # Never taken by "auto"; Triton's interpreter is for tests.
 NAMED_ONLY: set[str] = {"mamba_ssm"} | ({"triton"} if triton.is_interpreted() else set())

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 _MAX_D_STATE = 256  # of its CUDA kernels
 _NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
 
@@ -108,9 +107,10 @@ def _converted(
 ) -> dict[str, Tensor | None]:
     """In its layout and dtypes: sequences in u's, parameters in float32."""
     sequences = (_there(x.to(u.dtype), reverse) for x in (u, delta, B, C))
-    u, delta, B, C = sequences
-    A, D, delta_bias = (None if x is None else x.float().contiguous() for x in (A, D, delta_bias))
-    return dict(zip(_NAMES, (u, delta, A, B, C, D, delta_bias), strict=True))
+    wide = (None if x is None else x.float().contiguous() for x in (A, D, delta_bias))
+    return dict(
+        zip(("u", "delta", "B", "C", "A", "D", "delta_bias"), (*sequences, *wide), strict=True)
+    )
 
 
 def _there(x: Tensor, reverse: bool) -> Tensor:
