@@ -1,0 +1,63 @@
+"""What each process of a run does at its beginning and, if it fails, at its end."""
+
+import logging
+import re
+import sys
+import time
+import traceback
+import warnings
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, setup_globals
+from omegaconf import DictConfig, OmegaConf
+
+# How the loss of another process shows: its own error, or the launcher, says why it was lost.
+_LOST_PEER = re.compile(
+    r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue", re.IGNORECASE
+)
+_PATIENCE_S = 5.0  # for the launcher to end this process because another one has failed
+
+
+def hydra_values() -> dict[str, Any]:
+    """Hydra's own config as plain values, which can be sent; classes of launcher plugins cannot."""
+    values = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)  # type: ignore[arg-type]
+    assert isinstance(values, dict)
+    return values  # type: ignore[return-value]
+
+
+def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:
+    """Make this process like the one that has composed the config; only rank 0 writes a log.
+
+    Args:
+        rank: Number among all processes.
+        hydra: Hydra's own config, as `hydra_values` gives it.
+        argv: The command line.
+
+    Returns:
+        Hydra's own config.
+    """
+    from mambavision_lab.launch.entry import prepare
+
+    sys.argv = argv
+    setup_globals()
+    prepare()
+    config = OmegaConf.create(hydra)
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    if rank == 0:
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
+    else:
+        logging.getLogger().addHandler(logging.NullHandler())
+        warnings.simplefilter("ignore")  # rank 0 gives the same ones
+    return config
+
+
+def show_error(rank: int, error: BaseException) -> None:
+    """Print an error with its traceback, once; not where it only follows from another process's."""
+    if getattr(error, "was_shown", False):
+        return
+    error.was_shown = True  # type: ignore[attr-defined]
+    if isinstance(error, RuntimeError) and _LOST_PEER.search(str(error)):
+        time.sleep(_PATIENCE_S)
+    text = "".join(traceback.format_exception(error))
+    print(f"rank {rank} failed:\n{text}", file=sys.stderr, flush=True)
