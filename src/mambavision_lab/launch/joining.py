@@ -189,6 +189,11 @@ class Joined:
                 f"trainer.devices={devices}, but {place.launcher} has started {place.local_world_size} "
                 "processes on each node; choose trainer=ddp, or leave trainer.devices as it is there"
             )
+        if cfg.trainer.num_nodes not in (1, place.num_nodes):
+            raise ConfigError(
+                f"trainer.num_nodes={cfg.trainer.num_nodes}, but {place.launcher} has started processes on "
+                f"{place.num_nodes}; give trainer.num_nodes={place.num_nodes}"
+            )
         cfg.trainer.devices, cfg.trainer.num_nodes = place.local_world_size, place.num_nodes
         check_devices(cfg)
 

@@ -225,4 +225,5 @@ def _quieten() -> None:
     """Keep the launcher's reports to itself: workers say what went wrong."""
     import logging
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for library in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)

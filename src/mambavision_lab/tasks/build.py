@@ -16,6 +16,7 @@ from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.schema import LAUNCH_OPTIONS
 from mambavision_lab.lit.image_classifier import ImageClassifier
 
 # Module that a missing import names -> our extra that brings it.
@@ -79,11 +80,6 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
     """
     _quieten()
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={cfg.trainer.accelerator}: no GPU can be used here "
-            "(torch.cuda.is_available() is false); choose trainer=auto or trainer=cpu"
-        )
     loggers: list[Logger] = [
         build(node, f"logger.{name}") for name, node in (cfg.logger or {}).items()
     ]
@@ -93,7 +89,9 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    options = cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True))
+    own = {key: value for key, value in options.items() if key not in LAUNCH_OPTIONS}
+    return build(own, "trainer", logger=loggers or False, callbacks=callbacks)
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
