@@ -149,7 +149,7 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
             arguments = (task, cfg, hydra_values(), sys.argv, refusals)
             results = elastic_launch(config, _work)(*arguments)
     except SignalException as stop:  # an Exception, which Hydra would swallow
-        raise Stopped(128 + stop.sigval) from None
+        raise Stopped(stop.sigval) from None
     except ChildFailedError as error:
         failures: list[ProcessFailure] = [*error.failures.values()]
         if any(failure.exitcode == 2 for failure in failures):
@@ -157,7 +157,9 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
         _, first = error.get_first_failure()
         if first.exitcode < 0:
             name = signal.Signals(-first.exitcode).name
-            print(f"error: rank {error.get_first_failure()[0]} was killed by {name}", file=sys.stderr)
+            print(
+                f"error: rank {error.get_first_failure()[0]} was killed by {name}", file=sys.stderr
+            )
         sys.exit(1)
     finally:
         for number, handler in handlers.items():
@@ -210,7 +212,9 @@ def _share_cores(num_processes: int) -> None:
         return
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     torch.set_num_threads(max(1, cores // num_processes))
 
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 # How the loss of another process shows: its own error, or the launcher, says why it was lost.
 _LOST_PEER = re.compile(
-    r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue", re.IGNORECASE
+    r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue",
+    re.IGNORECASE,
 )
 _PATIENCE_S = 5.0  # for the launcher to end this process because another one has failed
 

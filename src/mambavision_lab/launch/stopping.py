@@ -4,6 +4,7 @@ A signal becomes a `SystemExit`, which neither Hydra nor Lightning takes for an 
 further job of a sweep starts, callbacks and loggers finish their files, and the status stays.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -14,8 +15,12 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stopped(SystemExit):  # noqa: N818, it is no error
-    """The command was told to end; the status is 128 + the number of the signal."""
+class Stopped(SystemExit):
+    """The command was told to end by a signal; the status is 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
 
 
 def handle_signals() -> None:
@@ -28,7 +33,7 @@ def handle_signals() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
-    raise Stopped(128 + number)
+    raise Stopped(number)
 
 
 @contextmanager
@@ -42,9 +47,8 @@ def stopping_on_signals() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        assert isinstance(stop.code, int)
-        name = signal.Signals(stop.code - 128).name
-        print(f"stopped by {name}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"stopped by {stop.name}", file=sys.stderr, flush=True)
         raise
     finally:
         for number, handler in before.items():
