@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback
 
 
@@ -10,9 +11,19 @@ class RankProbe(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
+    def setup(self, trainer, pl_module, stage):
+        if stage == "fit":  # before the processes exchange anything
+            weights = [float(p.detach().double().sum()) for p in pl_module.parameters()]
+            self.initial_weights = repr(weights)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        path = Path(self.folder) / f"rank{trainer.global_rank}.seed"
+        path.write_text(str(torch.initial_seed()))
+
     def on_train_start(self, trainer, pl_module):
         facts = {
             "lr": trainer.optimizers[0].defaults["lr"],
+            "initial_weights": self.initial_weights,
             "hyper_parameters": repr(dict(pl_module.hparams)),
         }
         path = Path(self.folder) / f"rank{trainer.global_rank}.json"

@@ -35,7 +35,10 @@ def check_config(cfg: DictConfig) -> None:
     assert isinstance(resolved, dict)
     for key, annotation in LAUNCH_OPTIONS.items():
         if key in (resolved.get("trainer") or {}):
-            _check_value(f"trainer.{key}", resolved["trainer"].pop(key), annotation)
+            value = resolved["trainer"].pop(key)
+            _check_value(f"trainer.{key}", value, annotation)
+            if value < 0:
+                raise ConfigError(f"trainer.{key}={value}: wanted 0 or more")
     check_nodes(resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),

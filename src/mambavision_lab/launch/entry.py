@@ -53,6 +53,8 @@ def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
     def decorate(task: Task) -> Callable[[], None]:
         @wraps(task)
         def main() -> None:
+            folder = Path(task.__code__.co_filename).resolve().parent
+            os.environ.setdefault("MAMBAVISION_ROOT", str(folder))
             with stopping_on_signals():
                 try:
                     place = find_place()
@@ -82,7 +84,6 @@ def run(task: Task, config_name: str) -> None:
     Raises:
         ConfigError: The command cannot be run; the message is one line.
     """
-    os.environ.setdefault("MAMBAVISION_ROOT", str(Path(task.__code__.co_filename).resolve().parent))
     prepare()
     sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
     wants_check = _take("check") in ("true", "True", "1")

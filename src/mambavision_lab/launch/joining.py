@@ -68,9 +68,8 @@ def join(run: Callable[[], None], task: Task, place: Place) -> None:
             _current.lead(run)
         else:
             _current.follow(task)
-    except ConfigError:
-        if place.rank == 0:
-            raise
+    except ConfigError as error:
+        show_error(place.rank, error)
         sys.exit(2)
     except Exception as error:
         show_error(place.rank, error)

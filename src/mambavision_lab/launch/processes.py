@@ -41,9 +41,7 @@ def run_together(task: Task, cfg: DictConfig, prepare: Callable[[], None]) -> An
         ConfigError: There are not as many devices, or they need a launcher that was not used.
         SystemExit: A worker failed; it has printed why.
     """
-    max_restarts = cfg.trainer.get("max_restarts") or 0
-    if max_restarts < 0:
-        raise ConfigError(f"trainer.max_restarts={max_restarts}: wanted 0 or more")
+    max_restarts = cfg.trainer.get("max_restarts") or 0  # not in old snapshots
     joined = joining.current()
     if joined is not None:
         return joined.run(task, cfg, prepare)
@@ -103,11 +101,17 @@ def num_local_processes(cfg: DictConfig) -> int:
 
 def _listed(devices: Any) -> Any:
     """`trainer.devices` as a number, a list of numbers or "auto"."""
-    if isinstance(devices, str) and "," in devices:
-        return [int(device) for device in devices.split(",") if device.strip()]
-    if isinstance(devices, str):
-        return devices if devices == "auto" else int(devices)
-    return devices if isinstance(devices, int) else list(devices)
+    if devices == "auto" or isinstance(devices, int):
+        return devices
+    try:
+        if isinstance(devices, str) and "," not in devices:
+            return int(devices)
+        parts = devices.split(",") if isinstance(devices, str) else devices
+        return [int(device) for device in parts if str(device).strip()]
+    except ValueError:
+        raise ConfigError(
+            f"trainer.devices={devices}: wanted a number of devices, a list such as [0,1], or auto"
+        ) from None
 
 
 def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restarts: int = 0) -> Any:
@@ -128,6 +132,9 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
 
     # A server that has the slow imports done forks workers in a fraction of a second.
     multiprocessing.set_forkserver_preload(["torch", "lightning.pytorch"])
+    # Workers are told the start method of this process and must know it: joblib's is its own.
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
     # Each start has a store of its own; a shared one would keep addresses of processes that are gone.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
@@ -162,6 +169,7 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
             )
         sys.exit(1)
     finally:
+        multiprocessing.set_start_method(start_method, force=True)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return results[0]
@@ -185,10 +193,7 @@ def _work(
         return task(cfg)
     except ConfigError as error:
         refusal.touch()
-        if rank == 0:
-            from mambavision_lab.launch.entry import refuse
-
-            refuse(error)
+        show_error(rank, error)
         sys.exit(2)
     except Exception as error:
         show_error(rank, error)

@@ -12,12 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.errors import ConfigError
+
 # How the loss of another process shows: its own error, or the launcher, says why it was lost.
 _LOST_PEER = re.compile(
     r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue",
     re.IGNORECASE,
 )
-_PATIENCE_S = 5.0  # for the launcher to end this process because another one has failed
+# For the launcher to end this process, another one having failed: of what all of them meet, rank 0 tells
+# before the others do; and what comes of a lost process is not told beside the cause.
+_PATIENCE_S = 1.0
+_PATIENCE_WITH_LOSSES_S = 5.0
 
 
 def hydra_values() -> dict[str, Any]:
@@ -54,11 +59,13 @@ def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:
 
 
 def show_error(rank: int, error: BaseException) -> None:
-    """Print an error with its traceback, once; not where it only follows from another process's."""
-    if getattr(error, "was_shown", False):
-        return
-    error.was_shown = True  # type: ignore[attr-defined]
+    """Print an error once: a ConfigError in one line, others with their traceback."""
     if isinstance(error, RuntimeError) and _LOST_PEER.search(str(error)):
+        time.sleep(_PATIENCE_WITH_LOSSES_S)
+    elif rank:
         time.sleep(_PATIENCE_S)
+    if isinstance(error, ConfigError):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return
     text = "".join(traceback.format_exception(error))
     print(f"rank {rank} failed:\n{text}", file=sys.stderr, flush=True)
