@@ -1,6 +1,8 @@
 """A callback for the tests: every rank writes down what it was given."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import torch
@@ -28,3 +30,17 @@ class RankProbe(Callback):
         }
         path = Path(self.folder) / f"rank{trainer.global_rank}.json"
         path.write_text(json.dumps(facts, sort_keys=True))
+
+
+class KillOnce(Callback):
+    """Kill one process before a step of the run, the first time only."""
+
+    def __init__(self, step: int, rank: int, folder: str) -> None:
+        self.step, self.rank, self.folder = step, rank, folder
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        mark = Path(self.folder) / "killed"
+        is_here = (trainer.global_step, trainer.global_rank) == (self.step, self.rank)
+        if is_here and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)

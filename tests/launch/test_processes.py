@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -81,3 +82,36 @@ def test_signal_stops_all_processes_and_the_sweep(start, tmp_path, number, statu
     (folder,) = {path.parent for path in tmp_path.rglob("rank*.json")}  # the second never started
     assert not [f["pid"] for f in facts_of(folder).values() if is_alive(f["pid"])]
     assert json.loads((folder / "job.json").read_text())["status"] == "interrupted"
+
+
+SMALL = (
+    "trainer.max_epochs=6 scheduler.warmup_epochs=0.5 data.num_train=320 data.num_val=33 "
+    "data.num_test=35 data.batch_size=16 model.stem_dim=8 model.embed_dim=32 model.depth=2 "
+    "model.num_heads=2"
+).split()
+
+
+@pytest.mark.slow
+def test_ten_runs_of_which_a_process_is_killed_all_finish(start, tmp_path):
+    draw = random.Random(0)
+    finished, steps = 0, []
+    for number in range(10):
+        step, rank = draw.randrange(60), draw.randrange(2)
+        probe = [
+            "+callbacks.kill._target_=rank_probe.KillOnce",
+            f"+callbacks.kill.step={step}",
+            f"+callbacks.kill.rank={rank}",
+            "+callbacks.kill.folder=${paths.output_dir}",
+        ]
+        name = f"name=killed{number}"
+        run = start("train.py", *SMALL, *TWO, *probe, name, "trainer.max_restarts=2")
+        out, _ = run.communicate(timeout=300)
+        (folder,) = (tmp_path / "logs" / "train" / f"killed{number}").iterdir()
+        assert (folder / "killed").is_file(), out
+        finished += run.returncode == 0 and (folder / "metrics.json").is_file()
+        steps.append((rank, step, run.returncode))
+        (line,) = [x for x in out.splitlines() if x.startswith("a process was lost")]
+        assert line.startswith("a process was lost: restart 1 of 2, from ")
+        assert ("last.ckpt" in line) == (step >= 10), line  # ten steps an epoch
+    print("rank, step and status of each run:", steps)
+    assert finished == 10

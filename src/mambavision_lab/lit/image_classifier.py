@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 Batch = tuple[Tensor, Tensor]
 
 # Choice -> power of the number of batches in a step by which the learning rate grows.
-_LR_SCALES = {None: 0.0, "sqrt": 0.5, "linear": 1.0}
+_LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
 
 
 class ImageClassifier(LightningModule):
@@ -63,7 +63,7 @@ class ImageClassifier(LightningModule):
         super().__init__()
         if layer_decay is not None and not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay={layer_decay} must be above 0 and at most 1")
-        if scale_lr not in _LR_SCALES:
+        if scale_lr is not None and scale_lr not in _LR_POWERS:
             raise ValueError(f"scale_lr={scale_lr} is unknown; choose linear, sqrt or null")
         self.save_hyperparameters(
             {
@@ -150,8 +150,10 @@ class ImageClassifier(LightningModule):
         assert self.make_optimizer is not None, "an optimizer is needed to train"
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
         optimizer = self.make_optimizer(param_groups(self.net, weight_decay, self.layer_decay))
-        num_batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
-        scale = num_batches ** _LR_SCALES[self.scale_lr]
+        scale = 1.0
+        if self.scale_lr is not None:
+            num_batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
+            scale = num_batches ** _LR_POWERS[self.scale_lr]
         for group in optimizer.param_groups:
             group["lr"] *= scale * group.pop("lr_scale", 1.0)
         if self.make_scheduler is None:
