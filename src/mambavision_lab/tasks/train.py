@@ -15,6 +15,7 @@ from mambavision_lab.launch.run_folder import goes_on, open_run_folder, write_js
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.loggers import log_snapshot
 from mambavision_lab.report.write import reported
 from mambavision_lab.tasks.build import (
     build,
@@ -83,6 +84,7 @@ def _train(cfg: DictConfig) -> float | None:
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
+        log_snapshot(trainer.loggers, folder)
         _print_start(cfg, trainer, classifier, data, folder)
     with reported(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
