@@ -80,7 +80,8 @@ def test_signal_stops_all_processes_and_the_sweep(start, tmp_path, number, statu
     assert f"stopped by {signal.Signals(number).name}" in out
     assert "Traceback" not in out
     (folder,) = {path.parent for path in tmp_path.rglob("rank*.json")}  # the second never started
-    assert not [f["pid"] for f in facts_of(folder).values() if is_alive(f["pid"])]
+    pids = [pid for facts in facts_of(folder).values() for pid in facts["pids"]]
+    assert not [pid for pid in pids if is_alive(pid)]
     assert json.loads((folder / "job.json").read_text())["status"] == "interrupted"
 
 

@@ -26,7 +26,7 @@ def act(cfg: DictConfig) -> float | None:
     facts = {
         "config": OmegaConf.to_container(cfg, resolve=True),
         "argv": sys.argv,
-        "pid": os.getpid(),
+        "pids": [os.getpid(), os.getppid()],
         "ckpt_path": cfg.ckpt_path,
     }
     (folder / f"rank{rank}-{restart}.json").write_text(json.dumps(facts))

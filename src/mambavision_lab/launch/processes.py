@@ -6,6 +6,7 @@ config that was composed once, and Lightning finds the environment that torchrun
 Processes that torchrun or srun has started are joined instead (`joining.py`).
 """
 
+import atexit
 import ctypes
 import multiprocessing
 import os
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +135,8 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
 
     # A server that has the slow imports done forks workers in a fraction of a second.
     multiprocessing.set_forkserver_preload(["torch", "lightning.pytorch"])
+    atexit.unregister(_end_server)  # once is enough
+    atexit.register(_end_server)
     # Workers are told the start method of this process and must know it: joblib's is its own.
     start_method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("forkserver", force=True)
@@ -228,6 +233,14 @@ def _end_with_parent() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _end_server() -> None:
+    """End the server that forks workers: with its imports it would take seconds to end by itself."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _quieten() -> None:
