@@ -38,7 +38,7 @@ def take_devices(num_wanted: int) -> list[str]:
         for device in devices:
             if len(taken) == num_wanted:
                 break
-            lock = (folder / f"{kind}-{device}.lock").open("w")
+            lock: IO[str] = (folder / f"{kind}-{device}.lock").open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 taken.append(lock)

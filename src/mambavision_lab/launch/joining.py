@@ -198,7 +198,7 @@ class Joined:
 
     def _tell(self, message: dict[str, Any]) -> None:
         self._has_told = True
-        self.store.set("message", pickle.dumps(message))
+        self.store.set("message", pickle.dumps(message))  # type: ignore[arg-type]
 
     def _wait_for(self, key: str, count: int, timeout_s: float, is_needed: bool = True) -> None:
         """Wait until a counter has reached a number."""

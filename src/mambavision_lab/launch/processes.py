@@ -237,7 +237,7 @@ def _end_with_parent() -> None:
 
 def _end_server() -> None:
     """End the server that forks workers: with its imports it would take seconds to end by itself."""
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

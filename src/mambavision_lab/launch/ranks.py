@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 import warnings
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
@@ -27,9 +27,8 @@ _PATIENCE_WITH_LOSSES_S = 5.0
 
 def hydra_values() -> dict[str, Any]:
     """Hydra's own config as plain values, which can be sent; classes of launcher plugins cannot."""
-    values = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)  # type: ignore[arg-type]
-    assert isinstance(values, dict)
-    return values  # type: ignore[return-value]
+    config = HydraConfig.instance().cfg
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
 
 
 def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:

@@ -19,7 +19,7 @@ class CPUSyncBatchNorm(LayerSync):
         """Let the layers share their statistics."""
         for module in model.modules():
             if isinstance(module, _BatchNorm):
-                module.forward = _Shared(module)  # type: ignore[method-assign]
+                module.forward = _Shared(module)  # type: ignore[method-assign, assignment]
         return model
 
     def revert(self, model: nn.Module) -> nn.Module:

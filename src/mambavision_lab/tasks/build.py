@@ -95,7 +95,7 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
 
 def _build_each(group: DictConfig | None, name: str) -> list[Any]:
     """The objects of a group such as callbacks; null stands for one that is switched off."""
-    nodes = {key: node for key, node in (group or {}).items() if node is not None}
+    nodes = {str(key): node for key, node in (group or {}).items() if node is not None}
     return [build(node, f"{name}.{key}") for key, node in nodes.items()]
 
 
