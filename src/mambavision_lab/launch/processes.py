@@ -134,7 +134,7 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # A server that has the slow imports done forks workers in a fraction of a second.
-    multiprocessing.set_forkserver_preload(["torch", "lightning.pytorch"])
+    multiprocessing.set_forkserver_preload(["lightning.pytorch", task.__module__])
     atexit.unregister(_end_server)  # once is enough
     atexit.register(_end_server)
     # Workers are told the start method of this process and must know it: joblib's is its own.
