@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.entry import check_job, prepare
+from mambavision_lab.launch.schema import LAUNCH_OPTIONS
 from mambavision_lab.launch.snapshot import write_snapshot
 
 CONFIGS = configs_folder()
@@ -91,7 +92,8 @@ def assert_arguments_bind(cfg: DictConfig) -> None:
     found = dict(nodes(OmegaConf.to_container(cfg, resolve=True)))
     assert found or "images" in cfg  # prediction has settings only
     for path, node in found.items():
-        arguments = {key: value for key, value in node.items() if key not in RESERVED}
+        not_own = (*RESERVED, *LAUNCH_OPTIONS) if path == "trainer" else RESERVED
+        arguments = {key: value for key, value in node.items() if key not in not_own}
         signature = inspect.signature(get_object(node["_target_"]))
         # The classifier receives its network from the task.
         is_partial = node.get("_partial_") or path == "classifier"

@@ -103,8 +103,8 @@ def test_base_evaluation_in_two_processes_repeats_and_leaves_out_nothing():
 def test_base_training_in_two_processes_shares_the_images(batch_size):
     loaders = [of_rank(rank, batch_size=batch_size).train_dataloader() for rank in range(2)]
     found = [list(chain(*numbers(loader))) for loader in loaders]
-    assert len(found[0]) == len(found[1]) == 12  # of 23, so that one is used twice
-    assert set(chain(*found)) == set(range(23))
+    assert len(found[0]) == len(found[1]) == (11 if batch_size == 16 else 8)
+    assert len(set(chain(*found))) == len([*chain(*found)])  # of 23; none is given twice
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more than this machine has

@@ -1,6 +1,8 @@
 """Shared by the tests of launch: composed configs without a run, refusals, modules made for a test."""
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,3 +77,24 @@ def command(monkeypatch, tmp_path):
     yield call
     logging.root.handlers[:] = handlers  # Hydra has put its own, on streams of this test
     logging.root.setLevel(level)
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start train.py or a module in a process of its own, logs below tmp_path."""
+    root = configs_folder().parent
+    monkeypatch.setenv("MAMBAVISION_ROOT", str(root))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    path = os.pathsep.join([str(root / "src"), str(Path(__file__).parent)])
+    monkeypatch.setenv("PYTHONPATH", path)
+
+    def call(*arguments: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return call

@@ -1,8 +1,11 @@
 """A callback for the tests: every rank writes down what it was given."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback
 
 
@@ -10,10 +13,34 @@ class RankProbe(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
+    def setup(self, trainer, pl_module, stage):
+        if stage == "fit":  # before the processes exchange anything
+            weights = [float(p.detach().double().sum()) for p in pl_module.parameters()]
+            self.initial_weights = repr(weights)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        path = Path(self.folder) / f"rank{trainer.global_rank}.seed"
+        path.write_text(str(torch.initial_seed()))
+
     def on_train_start(self, trainer, pl_module):
         facts = {
             "lr": trainer.optimizers[0].defaults["lr"],
+            "initial_weights": self.initial_weights,
             "hyper_parameters": repr(dict(pl_module.hparams)),
         }
         path = Path(self.folder) / f"rank{trainer.global_rank}.json"
         path.write_text(json.dumps(facts, sort_keys=True))
+
+
+class KillOnce(Callback):
+    """Kill one process before a step of the run, the first time only."""
+
+    def __init__(self, step: int, rank: int, folder: str) -> None:
+        self.step, self.rank, self.folder = step, rank, folder
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        mark = Path(self.folder) / "killed"
+        is_here = (trainer.global_step, trainer.global_rank) == (self.step, self.rank)
+        if is_here and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)

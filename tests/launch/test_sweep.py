@@ -141,3 +141,11 @@ def test_best_job_is_of_those_that_were_finished():
     assert best_job(records, "m", is_minimized=False)["job"] == 3
     assert best_job(records, "m", is_minimized=True)["job"] == 0
     assert varied_values(records) == {"a": ["1", "2", "3", "4"]}
+
+
+def test_wandb_runs_of_a_sweep_share_a_group(compose, tmp_path):
+    assert compose("train", "logger=wandb").logger.wandb.group is None
+    job = tmp_path / "logs" / "run"  # where `compose` says that the run is
+    job.mkdir(parents=True)
+    (job / "job.json").touch()
+    assert compose("train", "logger=wandb").logger.wandb.group == f"{tmp_path.name}/logs"

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,26 +20,6 @@ PROBE = [
     "+callbacks.probe._target_=rank_probe.RankProbe",
     "+callbacks.probe.folder=${paths.output_dir}",
 ]
-
-
-@pytest.fixture
-def start(tmp_path, monkeypatch):
-    """Start train.py or a module in a process of its own, logs below tmp_path."""
-    monkeypatch.setenv("MAMBAVISION_ROOT", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    path = os.pathsep.join([str(ROOT / "src"), str(Path(__file__).parent)])
-    monkeypatch.setenv("PYTHONPATH", path)
-
-    def call(*arguments: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return call
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

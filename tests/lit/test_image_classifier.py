@@ -224,3 +224,20 @@ def test_nano_learns_one_batch_by_heart(make_classifier, make_loader, make_train
     trainer.fit(classifier, loader)
     assert trainer.callback_metrics["train/loss"] < 0.02
     assert trainer.callback_metrics["train/acc1"] == 1
+
+
+@pytest.mark.parametrize(("scale_lr", "factor"), [(None, 1), ("sqrt", 2), ("linear", 4)])
+def test_learning_rate_grows_with_the_images_of_a_step(
+    make_classifier, make_loader, make_trainer, scale_lr, factor
+):
+    classifier = make_classifier(
+        optimizer=functools.partial(torch.optim.SGD, lr=0.01), scale_lr=scale_lr
+    )
+    trainer = make_trainer(max_steps=1, accumulate_grad_batches=4)
+    trainer.fit(classifier, make_loader())
+    assert {group["lr"] for group in trainer.optimizers[0].param_groups} == {0.01 * factor}
+
+
+def test_unknown_scale_of_the_learning_rate_is_refused(make_classifier):
+    with pytest.raises(ValueError, match="scale_lr=cubic is unknown; choose linear, sqrt or null"):
+        make_classifier(scale_lr="cubic")

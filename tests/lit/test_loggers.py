@@ -58,3 +58,24 @@ def test_wandb_logger_does_as_it_is_told_where_it_can(offline, stub_wandb, caplo
     options = loggers.wandb_logger("folder", "project", offline=offline)
     assert options["offline"] is bool(offline)
     assert caplog.messages == []
+
+
+def test_wandb_is_given_a_snapshot_that_from_run_takes(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    (run / "snapshot" / "model").mkdir(parents=True)
+    files = ["snapshot/snapshot.yaml", "snapshot/model/snapshot.yaml", "provenance.json"]
+    files.append("snapshot/checksums.sha256")
+    for name in files:
+        (run / name).write_text(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = loggers.wandb_logger(str(run), "project")
+    logged = []
+    monkeypatch.setattr(type(logger.experiment), "log_artifact", lambda _, it: logged.append(it))
+    loggers.log_snapshot([logger], run)
+    logger.experiment.finish()
+    (artifact,) = logged
+    assert artifact.type == "snapshot"
+    # Laid out as the run folder is, so that what is downloaded reads like one.
+    assert {name: entry.local_path for name, entry in artifact.manifest.entries.items()} == {
+        name: str(run / name) for name in files
+    }

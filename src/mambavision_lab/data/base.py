@@ -184,7 +184,7 @@ class ImageDataModule(LightningDataModule):
         """Shuffled batches; an incomplete last one is left out."""
         data = self.splits.train
         num_processes = self.trainer.world_size if self.trainer else 1
-        num_own = -(-len(data) // num_processes)  # type: ignore[arg-type]
+        num_own = len(data) // num_processes  # type: ignore[arg-type]
         return self._loader(data, shuffle=True, drop_last=num_own >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
@@ -228,14 +228,16 @@ class ImageDataModule(LightningDataModule):
             num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
             own_cores = max(1, available_cores() // num_sharing)
             workers = 0 if is_in_memory else min(own_cores, MAX_AUTO_WORKERS)
-        # The same samplers for one process and for many: the order follows from seed and epoch alone,
-        # and in evaluation nothing is repeated to give all processes equally many images.
+        # The same samplers for one process and for many: the order follows from seed and epoch alone, and
+        # no image is given twice. In training, where all processes take equally many steps, those that
+        # do not divide sit out an epoch, others each time; in evaluation some process has one more.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
         sampler: DistributedSampler = make_sampler(
             data,
             num_replicas=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
             shuffle=shuffle,
+            drop_last=shuffle,
             seed=torch.initial_seed() % 2**32,
         )
         return DataLoader(

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.schema import LAUNCH_OPTIONS
 from mambavision_lab.launch.signatures import read_signature
 
 # Annotation -> values that fit it; what is not named here is not checked.
@@ -32,6 +33,12 @@ def check_config(cfg: DictConfig) -> None:
     """
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
+    for key, annotation in LAUNCH_OPTIONS.items():
+        if key in (resolved.get("trainer") or {}):
+            value = resolved["trainer"].pop(key)
+            _check_value(f"trainer.{key}", value, annotation)
+            if value < 0:
+                raise ConfigError(f"trainer.{key}={value}: wanted 0 or more")
     check_nodes(resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),

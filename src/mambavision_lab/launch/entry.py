@@ -1,7 +1,7 @@
 """The decorator of the entry points: Hydra, with every config checked before anything starts.
 
 Exit status: 0 done, 2 what was asked for cannot be run (one line, no traceback), 1 the run failed
-(with its traceback).
+(with its traceback), 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
 import os
@@ -29,8 +29,10 @@ from mambavision_lab.launch import schema
 from mambavision_lab.launch.check import check_config, check_extra, check_nodes, suggest
 from mambavision_lab.launch.help import help_text
 from mambavision_lab.launch.messages import one_line
+from mambavision_lab.launch.outer import find_place
 from mambavision_lab.launch.provenance import differences
 from mambavision_lab.launch.snapshot import find_snapshot
+from mambavision_lab.launch.stopping import stopping_on_signals
 from mambavision_lab.launch.sweep import check_resume
 from mambavision_lab.launch.sweep_jobs import is_sweep_job, run_recorded, sweep_group
 from mambavision_lab.launch.sweepers.base import Search
@@ -51,10 +53,19 @@ def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
     def decorate(task: Task) -> Callable[[], None]:
         @wraps(task)
         def main() -> None:
-            try:
-                run(task, config_name)
-            except ConfigError as error:
-                refuse(error)
+            folder = Path(task.__code__.co_filename).resolve().parent
+            os.environ.setdefault("MAMBAVISION_ROOT", str(folder))
+            with stopping_on_signals():
+                try:
+                    place = find_place()
+                    if place is None:
+                        run(task, config_name)
+                    else:
+                        from mambavision_lab.launch.joining import join  # imports torch
+
+                        join(lambda: run(task, config_name), task, place)
+                except ConfigError as error:
+                    refuse(error)
 
         return main
 
@@ -73,7 +84,6 @@ def run(task: Task, config_name: str) -> None:
     Raises:
         ConfigError: The command cannot be run; the message is one line.
     """
-    os.environ.setdefault("MAMBAVISION_ROOT", str(Path(task.__code__.co_filename).resolve().parent))
     prepare()
     sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
     wants_check = _take("check") in ("true", "True", "1")

@@ -1,92 +1,251 @@
-"""Run a task in several local processes, started from one composed config.
+"""Run a task in all the processes of a run, from one composed config.
 
 Lightning's own launcher runs the command line again in each process, which composes a second config
 and, in a sweep, a second sweep. Here torch's elastic launcher starts the workers; they receive the
 config that was composed once, and Lightning finds the environment that torchrun would have made.
+Processes that torchrun or srun has started are joined instead (`joining.py`).
 """
 
+import atexit
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
-import traceback
+import tempfile
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch import joining
+from mambavision_lab.launch.ranks import begin_rank, hydra_values, show_error
+from mambavision_lab.launch.stopping import SIGNALS, Stopped, handle_signals
 
 Task = Callable[[DictConfig], Any]
 
+_STOP_TIMEOUT_S = 5  # for workers to end by themselves before they are killed
+
+
+def run_together(task: Task, cfg: DictConfig, prepare: Callable[[], None]) -> Any:
+    """Run a task in as many processes as the trainer has devices; returns rank 0's result.
+
+    Args:
+        task: A module-level function of the config.
+        cfg: The composed config.
+        prepare: Called once on each node before the task, to get the data.
+
+    Raises:
+        ConfigError: There are not as many devices, or they need a launcher that was not used.
+        SystemExit: A worker failed; it has printed why.
+    """
+    max_restarts = cfg.trainer.get("max_restarts") or 0  # not in old snapshots
+    joined = joining.current()
+    if joined is not None:
+        return joined.run(task, cfg, prepare)
+    if cfg.trainer.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.num_nodes={cfg.trainer.num_nodes}: several nodes need a launcher on each; use srun "
+            "python train.py ..., or on every node torchrun --nnodes=N --nproc-per-node=M "
+            "--rdzv-backend=c10d --rdzv-endpoint=HOST:PORT train.py ..."
+        )
+    check_devices(cfg)
+    num_processes = num_local_processes(cfg)
+    if num_processes <= 1 and not max_restarts:
+        return task(cfg)
+    prepare()  # before the workers look for the files
+    return run_in_processes(task, cfg, num_processes, max_restarts)
+
+
+def check_devices(cfg: DictConfig) -> None:
+    """Compare the devices asked for with those of this machine.
+
+    Raises:
+        ConfigError: GPUs are asked for that do not exist.
+    """
+    accelerator, devices = cfg.trainer.accelerator, _listed(cfg.trainer.devices)
+    if accelerator not in ("gpu", "cuda", "auto"):
+        return
+    import torch
+
+    if accelerator != "auto" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: no GPU can be used here (torch.cuda.is_available() is "
+            "false); choose trainer=auto or trainer=cpu, or for several processes on the CPU "
+            "trainer=ddp trainer.accelerator=cpu trainer.devices=2"
+        )
+    available = torch.cuda.device_count()
+    if not available or devices in ("auto", -1):
+        return
+    wanted = max(devices, default=-1) + 1 if isinstance(devices, list) else devices
+    if wanted > available:
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: this machine has {available} GPU"
+            f"{'s' * (available > 1)}; choose trainer.devices={available} or fewer"
+        )
+
 
 def num_local_processes(cfg: DictConfig) -> int:
-    """How many processes this command must start: one per device, unless a launcher started it."""
-    if any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "LOCAL_RANK", "SLURM_PROCID")):
-        return 1
-    devices = cfg.trainer.devices
-    if str(devices) in ("auto", "-1"):
+    """How many processes the trainer's devices stand for on this machine: one each."""
+    devices = _listed(cfg.trainer.devices)
+    if isinstance(devices, list):
+        return len(devices)
+    if devices in ("auto", -1):
         import torch
 
         return max(1, torch.cuda.device_count()) if cfg.trainer.accelerator != "cpu" else 1
-    if isinstance(devices, str) and not devices.isdigit():
-        devices = [device for device in devices.split(",") if device]
-    return int(devices) if isinstance(devices, int | str) else len(devices)
+    return devices
 
 
-def run_in_processes(task: Task, cfg: DictConfig, num_processes: int) -> Any:
+def _listed(devices: Any) -> Any:
+    """`trainer.devices` as a number, a list of numbers or "auto"."""
+    if devices == "auto" or isinstance(devices, int):
+        return devices
+    try:
+        if isinstance(devices, str) and "," not in devices:
+            return int(devices)
+        parts = devices.split(",") if isinstance(devices, str) else devices
+        return [int(device) for device in parts if str(device).strip()]
+    except ValueError:
+        raise ConfigError(
+            f"trainer.devices={devices}: wanted a number of devices, a list such as [0,1], or auto"
+        ) from None
+
+
+def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restarts: int = 0) -> Any:
     """Run a task in worker processes that form one process group; returns rank 0's result.
 
     Args:
         task: A module-level function of the config.
         cfg: The composed config.
         num_processes: Number of workers.
+        max_restarts: How often to start the workers again when one has failed.
 
     Raises:
-        SystemExit: A worker failed; it has printed why.
+        SystemExit: A worker failed and has printed why, or a signal came.
     """
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # A server that has the slow imports done forks workers in a fraction of a second.
-    multiprocessing.set_forkserver_preload(["torch", "lightning.pytorch"])
-    # Shared cores: without a limit every worker takes all of them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num_processes)))
+    multiprocessing.set_forkserver_preload(["lightning.pytorch", task.__module__])
+    atexit.unregister(_end_server)  # once is enough
+    atexit.register(_end_server)
+    # Workers are told the start method of this process and must know it: joblib's is its own.
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
+    # Each start has a store of its own; a shared one would keep addresses of processes that are gone.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=num_processes,
+        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         local_addr="127.0.0.1",
         start_method="forkserver",
-        max_restarts=0,
+        max_restarts=max_restarts,
+        shutdown_timeout=_STOP_TIMEOUT_S,
     )
+    _quieten()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        results = elastic_launch(config, _work)(task, cfg, HydraConfig.instance().cfg, sys.argv)
+        with tempfile.TemporaryDirectory(prefix="mambavision-") as refusals:
+            arguments = (task, cfg, hydra_values(), sys.argv, refusals)
+            results = elastic_launch(config, _work)(*arguments)
+    except SignalException as stop:  # an Exception, which Hydra would swallow
+        raise Stopped(stop.sigval) from None
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        sys.exit(2 if failure.exitcode == 2 else 1)
+        failures: list[ProcessFailure] = [*error.failures.values()]
+        if any(failure.exitcode == 2 for failure in failures):
+            sys.exit(2)
+        _, first = error.get_first_failure()
+        if first.exitcode < 0:
+            name = signal.Signals(-first.exitcode).name
+            print(
+                f"error: rank {error.get_first_failure()[0]} was killed by {name}", file=sys.stderr
+            )
+        sys.exit(1)
+    finally:
+        multiprocessing.set_start_method(start_method, force=True)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return results[0]
 
 
-def _work(task: Task, cfg: DictConfig, hydra_cfg: DictConfig, argv: list[str]) -> Any:
-    from mambavision_lab.launch.entry import prepare, refuse
-
-    sys.argv = argv
-    setup_globals()
-    prepare()
-    HydraConfig.instance().set_config(hydra_cfg)
-    rank = int(os.environ["RANK"])
-    if rank == 0:
-        configure_log(hydra_cfg.hydra.job_logging, hydra_cfg.hydra.verbose)
+def _work(
+    task: Task, cfg: DictConfig, hydra: dict[str, Any], argv: list[str], refusals: str
+) -> Any:
+    """Be one of the worker processes."""
+    _end_with_parent()
+    handle_signals()
+    rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
+    begin_rank(rank, hydra, argv)
+    _share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
+    refusal = Path(refusals, "refused")
+    if restart:
+        if refusal.exists():  # it would be refused again
+            sys.exit(2)
+        _go_on(cfg, rank, restart)
     try:
         return task(cfg)
     except ConfigError as error:
-        if rank == 0:
-            refuse(error)
+        refusal.touch()
+        show_error(rank, error)
         sys.exit(2)
-    except Exception:  # told here: the parent only learns that a worker has ended
-        print(f"rank {rank} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+    except Exception as error:
+        show_error(rank, error)
         sys.exit(1)
+
+
+def _go_on(cfg: DictConfig, rank: int, restart: int) -> None:
+    """Let a restarted run start from its own last checkpoint, or anew where there is none yet."""
+    last = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        cfg.ckpt_path = str(last)
+    if rank == 0:
+        start = cfg.ckpt_path or "the beginning"
+        limit = os.environ["TORCHELASTIC_MAX_RESTARTS"]
+        print(f"a process was lost: restart {restart} of {limit}, from {start}", flush=True)
+
+
+def _share_cores(num_processes: int) -> None:
+    """Give each process its part of the cores; without a limit each would take all of them."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    import torch
+
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    torch.set_num_threads(max(1, cores // num_processes))
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, however that ended."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _end_server() -> None:
+    """End the server that forks workers: with its imports it would take seconds to end by itself."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _quieten() -> None:
+    """Keep the launcher's reports to itself: workers say what went wrong."""
+    import logging
+
+    for library in ("torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -91,6 +91,10 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
+# Keys of the trainer's node that are for the launcher; the rest are the Trainer's own.
+LAUNCH_OPTIONS = {"max_restarts": "int"}
+
+
 def register() -> None:
     """Make the schemas known to Hydra."""
     store = ConfigStore.instance()

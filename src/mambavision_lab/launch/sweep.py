@@ -29,7 +29,7 @@ from mambavision_lab.launch.sweepers.grid import GridSearch
 COMMAND = "sweep.json"
 _RESUME = "sweep.resume"
 # A resumed sweep may have more trials, and another number of them side by side.
-_FREE = (_RESUME, "sweep.n_trials", "sweep.num_parallel")
+_FREE = (_RESUME, "sweep.n_trials", "sweep.num_parallel", "sweep.devices_per_job")
 _BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 

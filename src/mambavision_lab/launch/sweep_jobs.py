@@ -52,7 +52,12 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
     HydraConfig.instance().cfg = OmegaConf.create(hydra_config)  # type: ignore[assignment]
     record.pop("reason", None)
     keep("running")
+    num_devices = (cfg.get("sweep") or {}).get("devices_per_job")
     try:
+        if num_devices is not None:
+            from mambavision_lab.launch.devices import take_devices  # imports torch
+
+            take_devices(num_devices)
         value = task(cfg)
     except ConfigError as error:
         reason = " ".join(str(error).split())

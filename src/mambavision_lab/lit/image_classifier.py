@@ -17,6 +17,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 Batch = tuple[Tensor, Tensor]
 
+# Choice -> power of the number of batches in a step by which the learning rate grows.
+_LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
+
 
 class ImageClassifier(LightningModule):
     """Cross-entropy training with top-1 and top-5 accuracy, accumulated over each epoch.
@@ -31,13 +34,16 @@ class ImageClassifier(LightningModule):
             None keeps the rate constant.
         layer_decay: Rate of each layer as a multiple of the next one's, the head's being the optimizer's;
             layers are those of the network's `group_matcher()`. None gives all the same rate.
+        scale_lr: "linear" or "sqrt": the optimizer's rate is that of data.batch_size images a step, and is
+            multiplied by how many times as many a step has (processes times accumulated batches), or by
+            the root of that. None takes the rate as it is.
         label_smoothing: Share of the target spread over all classes, in training only.
         use_compile: Compile the network in place (checkpoint keys stay).
         channels_last: Keep images and convolutions in channels-last memory.
         metadata: Plain values to keep in checkpoints, so that these can be rebuilt alone.
 
     Raises:
-        ValueError: layer_decay is not above 0 and at most 1.
+        ValueError: layer_decay is not above 0 and at most 1, or scale_lr is unknown.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class ImageClassifier(LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         layer_decay: float | None = None,
+        scale_lr: str | None = None,
         label_smoothing: float = 0.0,
         use_compile: bool = False,
         channels_last: bool = True,
@@ -56,6 +63,8 @@ class ImageClassifier(LightningModule):
         super().__init__()
         if layer_decay is not None and not 0 < layer_decay <= 1:
             raise ValueError(f"layer_decay={layer_decay} must be above 0 and at most 1")
+        if scale_lr is not None and scale_lr not in _LR_POWERS:
+            raise ValueError(f"scale_lr={scale_lr} is unknown; choose linear, sqrt or null")
         self.save_hyperparameters(
             {
                 "label_smoothing": label_smoothing,
@@ -69,6 +78,7 @@ class ImageClassifier(LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.layer_decay = layer_decay
+        self.scale_lr = scale_lr
         self.label_smoothing = label_smoothing
         self.use_compile = use_compile
         has_top5 = num_classes > 5
@@ -140,8 +150,12 @@ class ImageClassifier(LightningModule):
         assert self.make_optimizer is not None, "an optimizer is needed to train"
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
         optimizer = self.make_optimizer(param_groups(self.net, weight_decay, self.layer_decay))
+        scale = 1.0
+        if self.scale_lr is not None:
+            num_batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
+            scale = num_batches ** _LR_POWERS[self.scale_lr]
         for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_scale", 1.0)
+            group["lr"] *= scale * group.pop("lr_scale", 1.0)
         if self.make_scheduler is None:
             return optimizer
         num_steps = self.trainer.estimated_stepping_batches

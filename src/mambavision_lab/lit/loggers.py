@@ -2,9 +2,11 @@
 
 import logging
 import socket
+from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,19 @@ def wandb_logger(
     return WandbLogger(
         save_dir=save_dir, project=project, name=name, group=group, offline=offline, mode=mode
     )
+
+
+def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
+    """Give W&B the run's snapshot and provenance as an artifact; `from_run` takes the downloaded folder."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            artifact = wandb.Artifact(f"snapshot-{logger.experiment.id}", type="snapshot")
+            # Immutable: read where they lie when they are uploaded, which copies nothing.
+            artifact.add_dir(str(run_folder / "snapshot"), name="snapshot", policy="immutable")
+            artifact.add_file(str(run_folder / "provenance.json"), policy="immutable")
+            logger.experiment.log_artifact(artifact)
 
 
 def _why_offline(timeout_s: float = 3.0) -> str | None:

@@ -16,7 +16,9 @@ from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.schema import LAUNCH_OPTIONS
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.sync_batch_norm import CPUSyncBatchNorm
 
 # Module that a missing import names -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
@@ -79,21 +81,22 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
     """
     _quieten()
-    if cfg.trainer.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"trainer.accelerator={cfg.trainer.accelerator}: no GPU can be used here "
-            "(torch.cuda.is_available() is false); choose trainer=auto or trainer=cpu"
-        )
-    loggers: list[Logger] = [
-        build(node, f"logger.{name}") for name, node in (cfg.logger or {}).items()
-    ]
-    callbacks: list[Callback] = [
-        build(node, f"callbacks.{name}") for name, node in (cfg.callbacks or {}).items()
-    ]
+    loggers: list[Logger] = _build_each(cfg.logger, "logger")
+    callbacks: list[Callback] = _build_each(cfg.callbacks, "callbacks")
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    options = cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True))
+    own = {key: value for key, value in options.items() if key not in LAUNCH_OPTIONS}
+    if own.get("sync_batchnorm") and not torch.cuda.is_available():
+        own |= {"sync_batchnorm": False, "plugins": [CPUSyncBatchNorm()]}
+    return build(own, "trainer", logger=loggers or False, callbacks=callbacks)
+
+
+def _build_each(group: DictConfig | None, name: str) -> list[Any]:
+    """The objects of a group such as callbacks; null stands for one that is switched off."""
+    nodes = {str(key): node for key, node in (group or {}).items() if node is not None}
+    return [build(node, f"{name}.{key}") for key, node in nodes.items()]
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:

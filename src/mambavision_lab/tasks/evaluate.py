@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.processes import num_local_processes
+from mambavision_lab.launch.processes import check_devices, num_local_processes
 from mambavision_lab.launch.run_folder import open_run_folder, write_json
 from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
 from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
@@ -27,6 +27,7 @@ def evaluate(cfg: DictConfig) -> float:
             f"trainer.devices={cfg.trainer.devices}: eval.py runs in one process; "
             "choose trainer.devices=1"
         )
+    check_devices(cfg)
     checkpoint = load_checkpoint(cfg.ckpt_path)
     class_names = checkpoint["hyper_parameters"]["data"]["class_names"]
     data = build_data(cfg)

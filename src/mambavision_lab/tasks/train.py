@@ -10,11 +10,12 @@ from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.processes import num_local_processes, run_in_processes
+from mambavision_lab.launch.processes import run_together
 from mambavision_lab.launch.run_folder import goes_on, open_run_folder, write_json
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.loggers import log_snapshot
 from mambavision_lab.report.write import reported
 from mambavision_lab.tasks.build import (
     build,
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig) -> float | None:
     """Fit, then validate and test the best checkpoint, and write the figures to `metrics.json`.
 
-    Runs in as many local processes as the trainer has devices.
+    Runs in as many processes as the trainer has devices.
 
     Args:
         cfg: The composed config, as in `configs/train.yaml`.
@@ -47,11 +48,7 @@ def train(cfg: DictConfig) -> float | None:
     """
     if cfg.seed is None:
         cfg.seed = secrets.randbelow(2**31)  # drawn here, so that it is recorded and shared
-    num_processes = num_local_processes(cfg)
-    if num_processes <= 1:
-        return _train(cfg)
-    build_data(cfg).prepare_data()  # once, before the workers look for the files
-    return run_in_processes(_train, cfg, num_processes)
+    return run_together(_train, cfg, prepare=lambda: build_data(cfg).prepare_data())
 
 
 def _train(cfg: DictConfig) -> float | None:
@@ -87,6 +84,7 @@ def _train(cfg: DictConfig) -> float | None:
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
+        log_snapshot(trainer.loggers, folder)
         _print_start(cfg, trainer, classifier, data, folder)
     with reported(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)

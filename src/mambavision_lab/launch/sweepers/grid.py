@@ -16,10 +16,12 @@ class GridSearch:
 
     Args:
         resume: Folder of a sweep to go on with, or None for a new one.
+        devices_per_job: Devices that each job has to itself, for jobs side by side; None is all of them.
     """
 
-    def __init__(self, resume: str | None = None) -> None:
+    def __init__(self, resume: str | None = None, devices_per_job: int | None = None) -> None:
         self.resume = resume
+        self.devices_per_job = devices_per_job  # the job itself takes them
 
     @staticmethod
     def probes(parsed: Sequence[Override]) -> Iterator[list[str]]:

@@ -36,6 +36,7 @@ class OptunaSearch:
         num_random: Trials drawn at random before TPE takes over and before any is pruned.
         use_pruning: Whether a trial below the median of the earlier ones is stopped.
         pruning_epochs: Validations that a trial is given in any case.
+        devices_per_job: Devices that each trial has to itself, for trials side by side; None is all.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class OptunaSearch:
         num_random: int = 5,
         use_pruning: bool = True,
         pruning_epochs: int = 1,
+        devices_per_job: int | None = None,
     ) -> None:
         for name, value in (("n_trials", n_trials), ("num_parallel", num_parallel)):
             if value < 1:
@@ -58,6 +60,7 @@ class OptunaSearch:
         self.num_random = num_random
         self.use_pruning = use_pruning
         self.pruning_epochs = pruning_epochs
+        self.devices_per_job = devices_per_job  # the job itself takes them
         self.is_minimized = False  # the sweep knows its figure and says so
 
     @staticmethod

@@ -1,0 +1,70 @@
+"""Share a machine's devices among jobs that run side by side: each takes some that nobody else has.
+
+A process keeps what it has taken until it ends, for CUDA cannot change its devices once it has started.
+The locks are files of this machine, so two sweeps keep out of each other's way, too, and a process that
+is killed gives its devices back.
+"""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from mambavision_lab.errors import ConfigError
+
+_held: list[IO[str]] = []
+
+
+def take_devices(num_wanted: int) -> list[str]:
+    """Let this process, and those that it starts, see this many GPUs, or cores where there are no GPUs.
+
+    Returns:
+        Those taken, as in CUDA_VISIBLE_DEVICES, or numbers of cores.
+
+    Raises:
+        ConfigError: So many are not free.
+    """
+    if _held:
+        return [Path(lock.name).stem.partition("-")[2] for lock in _held]
+    gpus = _gpus()
+    kind = "GPUs" if gpus else "cores"
+    devices = gpus or [str(core) for core in sorted(os.sched_getaffinity(0))]
+    folder = Path(tempfile.gettempdir()) / f"mambavision-lab-devices-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    taken: list[IO[str]] = []
+    with (folder / "all.lock").open("w") as everything:
+        fcntl.flock(everything, fcntl.LOCK_EX)  # or two could each hold a part of what they need
+        for device in devices:
+            if len(taken) == num_wanted:
+                break
+            lock: IO[str] = (folder / f"{kind}-{device}.lock").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken.append(lock)
+            except BlockingIOError:
+                lock.close()
+    if len(taken) < num_wanted:
+        for lock in taken:
+            lock.close()
+        raise ConfigError(
+            f"sweep.devices_per_job={num_wanted}: {len(taken)} of the {len(devices)} {kind} here are free; "
+            "run fewer jobs side by side, such as hydra.launcher.n_jobs=1, or give each fewer"
+        )
+    _held.extend(taken)
+    names = take_devices(num_wanted)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+    else:
+        os.sched_setaffinity(0, {int(name) for name in names})
+    return names
+
+
+def _gpus() -> list[str]:
+    """GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES has for them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]

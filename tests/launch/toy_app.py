@@ -1,0 +1,47 @@
+"""An entry point for the tests: every process of a run does what `name` says, without a network."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.entry import hydra_app
+from mambavision_lab.launch.processes import run_together
+
+
+@hydra_app(config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    return run_together(act, cfg, prepare=lambda: None)
+
+
+def act(cfg: DictConfig) -> float | None:
+    rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
+    folder = Path(cfg.paths.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "argv": sys.argv,
+        "pids": [os.getpid(), os.getppid()],
+        "ckpt_path": cfg.ckpt_path,
+    }
+    (folder / f"rank{rank}-{restart}.json").write_text(json.dumps(facts))
+    if cfg.name == "refused":
+        raise ConfigError("name=refused: by every process")
+    if cfg.name == "raises" and rank == 1:
+        raise ZeroDivisionError("on rank 1 alone")
+    if cfg.name == "lost" and rank == 1 and restart == 0:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "last.ckpt").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if cfg.name == "waits" or (cfg.name in ("raises", "lost") and restart == 0):
+        time.sleep(600)  # for the other process, or for a signal
+    return 0.25 if rank == 0 else 0.75
+
+
+if __name__ == "__main__":
+    main()
