@@ -122,7 +122,14 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
             "commit",
             git.get("commit") and git["commit"] + (" + changes" if git.get("is_dirty") else ""),
         ),
-        ("machine", ", ".join(str(v) for k, v in hardware.items() if v and k != "gpus")),
+        (
+            "machine",
+            ", ".join(
+                f"{v} cores" if k == "num_cores" else str(v)
+                for k, v in hardware.items()
+                if v and k != "gpus"
+            ),
+        ),
         ("GPUs", ", ".join(hardware.get("gpus", []))),
         ("python", known.get("python")),
         (
