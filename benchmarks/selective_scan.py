@@ -11,16 +11,23 @@ a row is printed only after all have agreed with `torch` in float64. Extra peak 
 process over what it held before the call (Linux).
 """
 
+import argparse
 import ctypes
+import gc
+import platform
 import shutil
+import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.ops.selective_scan import available_backends, numba, selective_scan
