@@ -178,14 +178,11 @@ def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
     ]
 
 
-def named_curves(records: Sequence[RunRecord]) -> dict[str, Curves]:
-    """Curves by the shortest name that tells the runs apart."""
+def run_names(records: Sequence[RunRecord]) -> list[str]:
+    """Numbered names; the part that all share is left out."""
     parents = {record.folder.parent.name for record in records}
     names = [record.folder.name if len(parents) == 1 else record.name for record in records]
-    return {
-        name if names.count(name) == 1 else f"{name} #{index + 1}": record.curves
-        for index, (name, record) in enumerate(zip(names, records, strict=True))
-    }
+    return [f"{index}: {name}" for index, name in enumerate(names, start=1)]
 
 
 def new_figure(width: float = 5.2, height: float = 3.4) -> tuple[Figure, Axes]:
