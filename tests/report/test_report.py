@@ -177,6 +177,7 @@ def test_tensorboard_gets_pictures_and_tables(make_run, tmp_path):
     events.Reload()
     assert "report/confusion_matrix" in events.Tags()["images"]
     assert "report/classes/text_summary" in events.Tags()["tensors"]
+    assert "report/frequent_mistakes/text_summary" in events.Tags()["tensors"]
 
 
 def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
@@ -187,4 +188,4 @@ def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
     publish(read_run(make_run()), [logger], step=3)
     logger.experiment.finish()
     media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
-    assert {"confusion_matrix", "loss", "classes", "settings"} <= media
+    assert {"confusion_matrix", "loss", "classes", "settings", "frequent_mistakes"} <= media
