@@ -1,5 +1,7 @@
 """Inference from a checkpoint equals the network itself, with the preprocessing of the test."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -101,6 +103,56 @@ def test_inference_refuses_what_it_cannot_use(make_checkpoint, tmp_path, refusal
     folder, _ = make_checkpoint(target="os.system")  # a file may name anything: it is not called
     assert "its network is os.system" in refusal(load(folder))
     assert "no such kind of device" in refusal(load(folder, "tpux"))
+
+
+def test_saved_network_is_the_same_when_it_is_loaded(make_checkpoint, images, tmp_path, refusal):
+    folder, _ = make_checkpoint()
+    trained = MambaVisionInference(folder, device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    names = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert names == {"model.safetensors", "config.json"}
+    for saved in (
+        MambaVisionInference.from_pretrained(tmp_path / "saved", device="cpu"),
+        MambaVisionInference(tmp_path / "saved", device="cpu"),
+    ):
+        assert saved.predict(images) == trained.predict(images)
+        assert saved.features(images).equal(trained.features(images))
+        assert saved.description == trained.description
+    before = (tmp_path / "saved" / "model.safetensors").read_bytes()
+    assert "is already there" in refusal(lambda: saved.save_pretrained(tmp_path / "saved"))
+    assert (tmp_path / "saved" / "model.safetensors").read_bytes() == before
+    (tmp_path / "saved" / "model.safetensors").write_bytes(before[:100])
+    assert "is damaged" in refusal(lambda: MambaVisionInference(tmp_path / "saved"))
+
+
+def test_network_travels_over_the_hub(make_checkpoint, images, tmp_path, monkeypatch, refusal):
+    hub = tmp_path / "hub"
+
+    class FakeApi:
+        def create_repo(self, repo_id, *, private, exist_ok):
+            (hub / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+
+        def upload_folder(self, *, repo_id, folder_path):
+            shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
+            return f"https://hub/{repo_id}"
+
+    def download(repo_id, *, allow_patterns):
+        if not (hub / repo_id).is_dir():
+            raise OSError("no such repository")
+        return str(hub / repo_id)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeApi)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    trained = MambaVisionInference(make_checkpoint()[0], device="cpu")
+    assert trained.push_to_hub("me/toy").endswith("me/toy")
+    fetched = MambaVisionInference.from_pretrained("me/toy", device="cpu")
+    assert fetched.predict(images) == trained.predict(images)
+    message = refusal(lambda: MambaVisionInference.from_pretrained("me/absent"))
+    assert "me/absent: no such folder here" in message
+    (hub / "me" / "toy" / "config.json").unlink()
+    assert "holds no model.safetensors and config.json" in refusal(
+        lambda: MambaVisionInference.from_pretrained("me/toy")
+    )
 
 
 def test_rank_leaves_out_outputs_without_a_class():

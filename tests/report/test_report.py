@@ -122,7 +122,13 @@ def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys)
 
 def test_comparison_shows_what_differs(make_run, tmp_path):
     runs = [make_run("a"), make_run("b", lr=0.2)]
+    for run in runs:  # a folder of its own is no difference
+        with (run / "config.yaml").open("a") as config:
+            config.write(f"logger:\n  folder: {run.resolve()}/x\n")
     page = write_comparison(runs, tmp_path / "c.html").read_text()
+    assert "logger.<wbr>folder" not in page
+    assert "run 2 (val)" in page
+    assert "1: a" in page
     assert "optimizer.<wbr>lr" in page
     assert "optimizer.<wbr>kind" not in page
 
@@ -171,6 +177,7 @@ def test_tensorboard_gets_pictures_and_tables(make_run, tmp_path):
     events.Reload()
     assert "report/confusion_matrix" in events.Tags()["images"]
     assert "report/classes/text_summary" in events.Tags()["tensors"]
+    assert "report/frequent_mistakes/text_summary" in events.Tags()["tensors"]
 
 
 def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
@@ -181,4 +188,4 @@ def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
     publish(read_run(make_run()), [logger], step=3)
     logger.experiment.finish()
     media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
-    assert {"confusion_matrix", "loss", "classes", "settings"} <= media
+    assert {"confusion_matrix", "loss", "classes", "settings", "frequent_mistakes"} <= media

@@ -13,8 +13,8 @@ from mambavision_lab.models import macs  # noqa: F401  (completes the flop count
 # Sequences whose members are stages of their own; a ModuleList's always are, for nobody calls it.
 CONTAINERS = ("stages", "levels", "layers")
 NOTE = (
-    "MACs: convolutions, linear layers, the scan and the products of attention. Activations: those kept "
-    "for the backward pass."
+    "MACs: convolutions, linear layers, the scan and the products of attention. Kept: activations, for "
+    "the backward pass."
 )
 
 
@@ -46,13 +46,13 @@ class Analysis:
         """A rich table."""
         shape = " x ".join(map(str, self.input_shape))
         table = Table(
-            title=f"input {shape}; activations are those kept for the backward pass",
+            title=f"input {shape}",
             caption=NOTE,
             caption_justify="left",
         )
         for heading in ("stage", "kind", "output of one"):
             table.add_column(heading)
-        for heading in ("parameters (M)", "MACs (G)", "activations (MiB)"):
+        for heading in ("params (M)", "MACs (G)", "kept (MiB)"):
             table.add_column(heading, justify="right")
         for stage in self.stages:
             output = "x".join(map(str, stage.output_shape[1:])) if stage.output_shape else ""

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report(runs: list[str], output: str) -> None:
-    from mambavision_lab.report.figures import named_curves
+    from mambavision_lab.report.figures import run_names
     from mambavision_lab.report.page import differing_settings, results_table
     from mambavision_lab.report.run_record import read_run
     from mambavision_lab.report.write import plot_training_curves, write_comparison, write_report
@@ -44,7 +44,7 @@ def _report(runs: list[str], output: str) -> None:
         return
     records = [read_run(run) for run in runs]
     table = Table()
-    for heading in ("", *named_curves(records)):
+    for heading in ("", *run_names(records)):
         table.add_column(heading, overflow="fold")
     for key, values in [*results_table(records), *differing_settings(records)]:
         table.add_row(key, *values)

@@ -128,7 +128,7 @@ def calibration_figure(quality: Quality) -> Figure:
     )
     axes.set_ylabel("images right (%)")
     axes.set(xlim=(0, 100), ylim=(0, 103))
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     below.bar(100 * confidence, images, width=4.5, color=COLORS[0])
     below.set_ylabel("images")
     below.set_xlabel("confidence of the predicted class (%)")
@@ -142,19 +142,23 @@ def class_figure(quality: Quality) -> Figure:
     """Precision and recall: by class where names fit, else sorted over all classes."""
     count = len(quality.names)
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
-    series: Sequence[tuple[str, np.ndarray, str]] = (
-        ("precision", quality.precision, "o"),
-        ("recall", quality.recall, "s"),
+    # A ring and a dot, which are both seen where the two figures are the same.
+    series: Sequence[tuple[str, np.ndarray, dict[str, Any]]] = (
+        ("precision", quality.precision, {"markersize": 9, "markerfacecolor": "none"}),
+        ("recall", quality.recall, {"markersize": 4}),
     )
-    for index, (name, values, marker) in enumerate(series):
+    for index, (name, values, look) in enumerate(series):
         if count <= MAX_NAMED:
-            axes.plot(100 * values, np.arange(count), marker, color=COLORS[index], label=name)
+            axes.plot(100 * values, np.arange(count), "o", color=COLORS[index], label=name, **look)
         else:
             axes.plot(100 * np.sort(values), color=COLORS[index], ls=DASHES[index], label=name)
     if count <= MAX_NAMED:
         axes.set_yticks(range(count), [shorten(name, 18) for name in quality.names])
         axes.invert_yaxis()
-        axes.set_xlim(-3, 103)
+        # Classes that differ by a few percent should be told apart: only the range that is used.
+        lowest = 100 * np.nanmin([quality.precision, quality.recall, np.ones(count)])
+        left = 10 * np.floor(lowest / 10) - (5 if lowest % 10 < 2 else 0)
+        axes.set_xlim(max(left, -3), 100 + 0.03 * (100 - left))
         axes.set_xlabel("of the class's images (%)")
     else:
         axes.set_ylim(-3, 103)
@@ -174,14 +178,11 @@ def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
     ]
 
 
-def named_curves(records: Sequence[RunRecord]) -> dict[str, Curves]:
-    """Curves by the shortest name that tells the runs apart."""
+def run_names(records: Sequence[RunRecord]) -> list[str]:
+    """Numbered names; the part that all share is left out."""
     parents = {record.folder.parent.name for record in records}
     names = [record.folder.name if len(parents) == 1 else record.name for record in records]
-    return {
-        name if names.count(name) == 1 else f"{name} #{index + 1}": record.curves
-        for index, (name, record) in enumerate(zip(names, records, strict=True))
-    }
+    return [f"{index}: {name}" for index, name in enumerate(names, start=1)]
 
 
 def new_figure(width: float = 5.2, height: float = 3.4) -> tuple[Figure, Axes]:

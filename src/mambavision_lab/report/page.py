@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mambavision_lab.report.figures import INK, curve_figures, named_curves, quality_figures
+from mambavision_lab.report.figures import INK, curve_figures, quality_figures, run_names
 from mambavision_lab.report.quality import measure_quality
 from mambavision_lab.report.run_record import RunRecord, shown
 
@@ -43,10 +43,11 @@ def render_report(record: RunRecord) -> str:
 
 def render_comparison(records: Sequence[RunRecord]) -> str:
     """Several runs as a page: curves over each other, settings and results that differ."""
-    runs = named_curves(records)
+    # By number alone: names are too long for a legend.
+    runs = {f"run {index}": record.curves for index, record in enumerate(records, start=1)}
     return _template("comparison.html.j2").render(
         title=f"{len(records)} runs compared",
-        names=list(runs),
+        names=run_names(records),
         curves=[(t, svg(f)) for t, f in curve_figures(runs)],
         settings=differing_settings(records),
         results=results_table(records),
@@ -57,8 +58,15 @@ def render_comparison(records: Sequence[RunRecord]) -> str:
 def differing_settings(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     """(setting, its value in each run) for the settings that are not the same in all."""
     keys = dict.fromkeys(key for record in records for key in record.config)
-    rows = [(key, [shown(record.config.get(key, "-")) for record in records]) for key in keys]
+    rows = [(key, [_setting(record, key) for record in records]) for key in keys]
     return [(k, v) for k, v in rows if len(set(v)) > 1 and k.partition(".")[0] != "paths"]
+
+
+def _setting(record: RunRecord, key: str) -> str:
+    """A setting without the run's own folder, a class without its module."""
+    value = record.config.get(key)
+    text = "-" if value in (None, "") else shown(value).replace(str(record.folder), "RUN")
+    return text.rpartition(".")[2] if key.endswith("._target_") else text
 
 
 def results_table(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
@@ -122,7 +130,14 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
             "commit",
             git.get("commit") and git["commit"] + (" + changes" if git.get("is_dirty") else ""),
         ),
-        ("machine", ", ".join(str(v) for k, v in hardware.items() if v and k != "gpus")),
+        (
+            "machine",
+            ", ".join(
+                f"{v} cores" if k == "num_cores" else str(v)
+                for k, v in hardware.items()
+                if v and k != "gpus"
+            ),
+        ),
         ("GPUs", ", ".join(hardware.get("gpus", []))),
         ("python", known.get("python")),
         (

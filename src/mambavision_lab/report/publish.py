@@ -50,6 +50,8 @@ def tables(record: RunRecord, quality: Quality | None) -> dict[str, Table]:
             )
         ]
         found["classes"] = (["class", "images", "precision", "recall"], rows)
+        pairs: list[list[str | int | float]] = [list(pair) for pair in quality.confused_pairs()]
+        found["frequent_mistakes"] = (["true", "predicted", "images", "share of class"], pairs)
     return found
 
 

@@ -147,7 +147,11 @@ def _differences(folder: Path) -> list[tuple[str, str, str]]:
         before, now = default.get(key, "-"), actual.get(key, "-")
         if str(before).startswith("${") and key not in given:
             continue  # follows another setting
+        if before == "-" and (str(now).startswith("${") or now == ""):
+            continue  # likewise, in a part that the defaults do not have
         if before != now and not (before in ("-", {}, None) and now in ("-", {}, None)):
+            if key.endswith("._target_"):
+                before, now = (str(name).rpartition(".")[2] for name in (before, now))
             changed.append((key, shown(before), shown(now)))
     return changed
 

@@ -70,10 +70,9 @@ def reported(trainer: Trainer, folder: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         is_stop = isinstance(error, KeyboardInterrupt | SystemExit)
-        outcome = {
-            "status": "interrupted" if is_stop else "failed",
-            "error": f"{type(error).__name__}: {error}".strip(": "),
-        }
+        outcome = {"status": "interrupted" if is_stop else "failed"}
+        if not is_stop:  # an exit status explains nothing
+            outcome["error"] = f"{type(error).__name__}: {error}".strip(": ")
         raise
     finally:
         is_wanted = any(isinstance(c, RecordPredictions) for c in trainer.callbacks)  # type: ignore[attr-defined]

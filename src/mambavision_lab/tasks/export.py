@@ -1,6 +1,7 @@
 """Write a network for another runtime; the file is kept only if it computes what the network does."""
 
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.export.base import ExportFormat, Target
 from mambavision_lab.export.verify import (
     BATCHES,
+    ParityError,
     as_json,
     compare,
     latency_table,
@@ -37,7 +39,7 @@ def export(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: The network does not fit the format, or the output cannot be written.
-        ParityError: The file computes something else; nothing is kept.
+        SystemExit: The file computes something else: one line, status 1, and nothing is kept.
     """
     form: ExportFormat = build(cfg.export, "export")
     output = Path(cfg.output) if cfg.output else find_snapshot(cfg.ckpt_path).parent / "exports"
@@ -60,6 +62,9 @@ def export(cfg: DictConfig) -> None:
         facts = _write_and_compare(form, target, real, unfinished)
         for name in names:
             (unfinished / name).replace(output / name)
+    except ParityError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)  # not 2: the command was right, the result is not
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not was_there and not any(output.iterdir()):
