@@ -1,4 +1,4 @@
-"""Time the selective scan's backends: python benchmarks/selective_scan.py (about DURATION).
+"""Time the selective scan's backends: python benchmarks/selective_scan.py (about five minutes).
 
 Forward, and forward with backward, in float32 and bfloat16, on one core and on two; contenders (see
 `scan_contenders.py`) take turns in one process. A table is printed only after all have agreed with the
@@ -15,9 +15,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
+from memory import environment, extra_peak_mb
 from rich.console import Console
 from rich.table import Table
 from scan_contenders import Call, backend, can_take, contenders, make_inputs
@@ -72,18 +72,16 @@ def time_all(
         for name, run in calls.items()
         if can_take(name, shape[2], dtype, backward)
     }
-    seconds = interleave(runs, rounds, enough_s=1.5 if rounds > 1 else 0)
+    seconds = interleave(runs, rounds, num_warm_up=0, enough_s=1, settle_s=0.2)
     gc.collect()
     return {name: median_ms(values) for name, values in seconds.items()}
 
 
 def peak_memory(name: str, shapes: list[Shape]) -> list[float | None]:
     """Extra peak memory in MB of forward and backward in float32, a shape each."""
-    # Every tensor is a mapping of its own, which goes back to the system when it is freed.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--memory-of", name, json.dumps(shapes)]
     output = subprocess.run(
-        command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        command, env=environment(), check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     return json.loads(output.splitlines()[-1])
 
@@ -91,26 +89,13 @@ def peak_memory(name: str, shapes: list[Shape]) -> list[float | None]:
 def print_peak_memory(name: str, shapes: list[Shape]) -> None:
     """The work of `peak_memory`'s process."""
     run = contenders()[name]
+    run(*make_inputs(1, 16, 8, 8, torch.float32))
     peaks: list[float | None] = []
-    small = make_inputs(1, 16, 8, 8, torch.float32)
-    run(*small)
     for shape in shapes:
-        if not can_take(name, shape[2], torch.float32, backward=True):
-            peaks.append(None)
-            continue
         inputs, grad_y = make_inputs(*shape, torch.float32)
-        gc.collect()
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again here
-        before = resident_mb("VmRSS")
-        run(inputs, grad_y)
-        peaks.append(resident_mb("VmHWM") - before)
+        is_taken = can_take(name, shape[2], torch.float32, backward=True)
+        peaks.append(extra_peak_mb(partial(run, inputs, grad_y)) if is_taken else None)
     print(json.dumps(peaks))
-
-
-def resident_mb(field: str) -> float:
-    """A field of /proc/self/status in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def cell(name: str, values: dict[str, float]) -> str:
@@ -152,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round of each, small shapes")
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
