@@ -1,4 +1,4 @@
-"""Time the first scan of a process: python benchmarks/first_call.py (about half a minute).
+"""Time the first scan of a process: python benchmarks/first_call.py (about a minute).
 
 Cold, when the kernels are yet to be compiled (once on a machine), and from the kept files; forward and
 backward, each in fresh processes, after the imports of torch and of the package.
