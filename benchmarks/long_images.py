@@ -1,4 +1,4 @@
-"""Draw what a token mixer costs against tokens: python benchmarks/long_images.py (about DURATION).
+"""Draw what a token mixer costs against tokens: python benchmarks/long_images.py (about five minutes).
 
 One layer of the width of mambavision_tiny (192), batch 1, float32, on all cores: MambaVision's mixer, its
 scan on the backend `auto`, and attention as in our networks, `scaled_dot_product_attention`. Forward, and

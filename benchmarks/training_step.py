@@ -1,4 +1,4 @@
-"""Time training steps by scan backend: python benchmarks/training_step.py (about DURATION).
+"""Time training steps by scan backend: python benchmarks/training_step.py (about two minutes).
 
 mambavision_nano on 28 px images, batch 256, and mambavision_small at 224 px, batch 8: forward, backward
 and AdamW in channels-last memory on all cores, float32. The backends take turns in one process, after
