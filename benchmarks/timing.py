@@ -1,12 +1,17 @@
 """Time contenders side by side: one round runs each of them once, so that all meet the same machine."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
 
 
 def interleave(
-    contenders: Mapping[str, Callable[[], object]], num_rounds: int, num_warm_up: int = 1
+    contenders: Mapping[str, Callable[[], object]],
+    num_rounds: int,
+    num_warm_up: int = 1,
+    enough_s: float = math.inf,
+    settle_s: float = 0,
 ) -> dict[str, list[float]]:
     """Run every contender once a round.
 
@@ -14,6 +19,9 @@ def interleave(
         contenders: Calls to time, by name.
         num_rounds: Rounds that count.
         num_warm_up: Rounds before them that do not.
+        enough_s: A contender with three rounds that has run for this long is left out of the rest.
+        settle_s: A contender faster than this runs once untimed before each timed run, so that it does
+            not pay for the caches and the freed memory that its predecessor leaves.
 
     Returns:
         Seconds of each round, by name.
@@ -21,6 +29,10 @@ def interleave(
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(num_warm_up + num_rounds):
         for name, call in contenders.items():
+            if len(seconds[name]) >= 3 and sum(seconds[name]) > enough_s:
+                continue
+            if seconds[name] and seconds[name][-1] < settle_s:
+                call()
             start = time.perf_counter()
             call()
             if round_ >= num_warm_up:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from scan_cases import make_args
+from scan_cases import FAST, NAMES, admit, make_args
 
 from mambavision_lab.ops.selective_scan import (
     BackendUnavailableError,
@@ -101,3 +101,37 @@ def test_auto_takes_first_backend_without_objection_and_logs_it_once(stub_backen
     assert torch.equal(y, selective_scan(**args, backend="shy"))
     assert caplog.messages == ["selective_scan runs on backend 'torch'"]
     assert available_backends() == ["fussy", "shy", "torch", "reference"]
+
+
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_backend_refuses_what_does_not_fit(backend, name):
+    args = make_args(7)
+    changes = {
+        "floating-point tensors": args[name].long(),
+        "on one device": args[name].to("meta"),
+        # Of u or A the first size differs from that of all others.
+        "selective_scan wants .*, got u ": args[name][:1],
+    }
+    for message, changed in changes.items():
+        with pytest.raises(ValueError, match=message):
+            selective_scan(**args | {name: changed}, backend=backend)
+
+
+def test_numba_says_what_it_cannot_take():
+    pytest.importorskip("numba")
+    message = "backend 'numba' cannot take this call: it computes in float32, and u is float64"
+    with pytest.raises(BackendUnavailableError, match=message):
+        selective_scan(**make_args(7, torch.float64), backend="numba")
+
+
+@pytest.mark.parametrize("backend", ["reference", *FAST])
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_passes_through_and_stays_in_its_sample_or_channel(backend, name):
+    args = admit(backend, make_args(40))
+    args[name].view(-1)[0] = torch.nan
+    inputs = {k: x.requires_grad_() for k, x in args.items()}
+    y = selective_scan(**inputs, delta_softplus=True, backend=backend)
+    y.sum().backward()
+    assert y[0, 0, 0].isnan()
+    assert y[1, :, 1].isfinite().all()  # another sample's other channel

@@ -4,6 +4,8 @@ import pytest
 import torch
 from scan_cases import NAMES, admit, assert_same, each_backend, expect, make_args, run
 from tolerances import assert_close
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mambavision_lab.ops.selective_scan import selective_scan
 
@@ -84,3 +86,84 @@ def test_forward_mode_derivative_is_refused(backend, requires_grad):
     u = args.pop("u")
     with pytest.raises(NotImplementedError, match=r"no forward-mode derivative; .*'reference'"):
         torch.func.jvp(lambda u: selective_scan(u, **args, backend=backend), (u,), (u,))
+
+
+class Scan(nn.Module):
+    def __init__(self, backend):
+        super().__init__()
+        self.backend = backend
+
+    def forward(self, *inputs):
+        args = dict(zip(NAMES, inputs, strict=True))
+        return selective_scan(**args, return_last_state=True, backend=self.backend)
+
+
+@each_backend
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_exported_scan_takes_any_batch_and_without_gradients_any_length(backend, requires_grad):
+    batch = torch.export.Dim("batch")
+    length = 20 if requires_grad else torch.export.Dim("length")
+    sizes = {"u": {0: batch, 1: length}, "initial_state": {0: batch}}
+    sizes |= dict.fromkeys(("delta", "B", "C"), sizes["u"])
+    args = admit(backend, make_args(20))
+    for x in args.values():
+        x.requires_grad_(requires_grad)
+    shapes = (tuple(sizes.get(name, {}) for name in NAMES),)
+    exported = torch.export.export(Scan(backend), (*args.values(),), dynamic_shapes=shapes)
+    for batch, length in [(2, 20), (5, 20)] if requires_grad else [(2, 20), (5, 7), (3, 300)]:
+        inputs = admit(backend, make_args(length, batch=batch)).values()
+        for actual, expected in zip(
+            exported.module()(*inputs), Scan(backend)(*inputs), strict=True
+        ):
+            assert_close(actual, expected, torch.float32)
+
+
+@each_backend
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_scan_with_activation_checkpointing_has_the_same_gradients(backend, use_reentrant):
+    args = admit(backend, make_args(40))
+    inputs = [x.requires_grad_() for x in args.values()]
+    results = []
+    for scan in (
+        Scan(backend),
+        lambda *inputs: checkpoint(Scan(backend), *inputs, use_reentrant=use_reentrant),
+    ):
+        y, last_state = scan(*inputs)
+        (y.sin().sum() + last_state.cos().sum()).backward()
+        results.append([x.grad for x in inputs])
+        for x in inputs:
+            x.grad = None
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+
+
+@each_backend
+def test_scan_in_inference_mode_equals_scan_in_training(backend):
+    inputs = [x.requires_grad_() for x in admit(backend, make_args(40)).values()]
+    expected = Scan(backend)(*inputs)
+    with torch.inference_mode():
+        actual = Scan(backend)(*inputs)
+    for x, y in zip(actual, expected, strict=True):
+        assert x.is_inference()
+        assert torch.equal(x, y)
+
+
+@each_backend
+def test_backward_keeps_inputs_and_chunk_boundaries_only(backend):
+    kept = {}
+    for length in (512, 1024):
+        args = admit(backend, make_args(length, dim=32, d_state=8))
+        inputs = [x.requires_grad_() for x in args.values()]
+        addresses = {x.data_ptr() for x in inputs}
+        states = []
+
+        def keep(x, addresses=addresses, states=states):
+            if x.data_ptr() not in addresses:
+                states.append(x.numel())
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            Scan(backend)(*inputs)
+        kept[length] = sum(states)
+        assert kept[length] <= args["u"].numel() * 8 / 16  # a sixteenth of all states
+    assert kept[1024] == 2 * kept[512]

@@ -7,6 +7,7 @@ of the versions and of the processor: whatever changes, an old file is not found
 
 import contextlib
 import functools
+import gc
 import hashlib
 import logging
 import os
@@ -23,7 +24,6 @@ _lock = threading.Lock()
 _SOURCES = [
     Path(__file__).with_name(f"{n}.py") for n in ("compiled", "numba_call", "numba_kernels")
 ]
-_KERNELS = ("forward", "backward")
 
 
 def cache_folder() -> Path:
@@ -42,26 +42,25 @@ def cache_folder() -> Path:
 def kernel_address(name: str) -> int:
     """Address of a kernel, void * -> void: from the file if there is one, compiled otherwise."""
     with _lock:
-        return _engine().get_function_address(name)
+        return _engine(name).get_function_address(name)
 
 
 def is_compiled() -> bool:
-    """Whether there is a file, so that numba itself will not be needed."""
-    return _read(_key_and_machine()[0]) is not None
+    """Whether there is a file to go forward with, so that numba itself will not be needed for that."""
+    return _read(_key_and_machine()[0], "forward") is not None
 
 
 @functools.cache
-def _engine() -> Any:
+def _engine(name: str) -> Any:
     from llvmlite import binding as llvm
 
     key, machine = _key_and_machine()
-    objects = _read(key)
-    if objects is None:
-        objects = [_compile(name, machine) for name in _KERNELS]
-        _write(key, objects)
+    content = _read(key, name)
+    if content is None:
+        content = _compile(name, machine)
+        _write(key, name, content)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    for content in objects:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(content))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(content))
     engine.finalize_object()
     return engine
 
@@ -88,7 +87,7 @@ def _compile(name: str, machine: Any) -> bytes:
     """Let numba write LLVM's code for a kernel, and turn it into an object without loose ends."""
     from llvmlite import binding as llvm
 
-    with _numba_does_not_optimise():
+    with _no_garbage_collection(), _numba_does_not_optimise():
         from mambavision_lab.ops.selective_scan import numba_kernels
 
         library, entry = numba_kernels.compile_kernel(name)
@@ -108,6 +107,18 @@ def _compile(name: str, machine: Any) -> bytes:
 
 
 @contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """It would look through all that numba makes, a tenth of the time, and find nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextlib.contextmanager
 def _numba_does_not_optimise() -> Iterator[None]:
     """It would optimise every function by itself, and we do so with the whole afterwards."""
     from numba.core import config
@@ -120,21 +131,20 @@ def _numba_does_not_optimise() -> Iterator[None]:
         config.OPT = before  # type: ignore[attr-defined]
 
 
-def _read(key: str) -> list[bytes] | None:
+def _read(key: str, name: str) -> bytes | None:
     try:
-        return [(cache_folder() / f"{key}.{name}.o").read_bytes() for name in _KERNELS]
-    except OSError:
+        return (cache_folder() / f"{key}.{name}.o").read_bytes()
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return None
 
 
-def _write(key: str, objects: list[bytes]) -> None:
-    """Write each file whole or not at all; other processes may be doing the same."""
+def _write(key: str, name: str, content: bytes) -> None:
+    """Write the file whole or not at all; other processes may be doing the same."""
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in zip(_KERNELS, objects, strict=True):
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(content)
-            Path(file.name).replace(folder / f"{key}.{name}.o")
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(folder / f"{key}.{name}.o")
+    except (OSError, RuntimeError) as error:
         log.info("compiled kernels cannot be kept, and will be compiled again next time: %s", error)

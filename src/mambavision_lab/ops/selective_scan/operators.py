@@ -9,6 +9,9 @@ registration each. "auto" is resolved when the operator runs: an exported graph 
 of the machine that it runs on.
 """
 
+import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +22,33 @@ from mambavision_lab.ops.selective_scan.backends import resolve
 _NUM_TENSORS = 8  # u, delta, A, B, C, D, delta_bias, initial_state
 
 
-@torch.library.custom_op("mambavision_lab::selective_scan", mutates_args=())
+def _operator(name: str) -> Callable[[Callable], Any]:
+    """Make a function an operator.
+
+    As `torch.library.custom_op` does, but that imports torch's compiler at the first call, which takes
+    longer than all else.
+    """
+
+    def register(function: Callable) -> Any:
+        @functools.cache
+        def not_traced() -> Callable:
+            return torch._dynamo.disable(function)
+
+        def kernel(*arguments: Any) -> Any:
+            # The compiler, once there, would try to compile what we call from Python.
+            run = not_traced() if "torch._dynamo" in sys.modules else function
+            return run(*arguments)
+
+        schema = torch.library.infer_schema(function, mutates_args=())
+        tags = (torch.Tag.pt2_compliant_tag,)
+        torch.library.define(f"mambavision_lab::{name}", schema, tags=tags)
+        torch.library.impl(f"mambavision_lab::{name}", "default", kernel)
+        return getattr(torch.ops.mambavision_lab, name).default
+
+    return register
+
+
+@_operator("selective_scan")
 def scan_inference(
     u: Tensor,
     delta: Tensor,
@@ -39,7 +68,7 @@ def scan_inference(
     return y, last_state
 
 
-@torch.library.custom_op("mambavision_lab::selective_scan_train", mutates_args=())
+@_operator("selective_scan_train")
 def scan_train(
     u: Tensor,
     delta: Tensor,
@@ -60,7 +89,7 @@ def scan_train(
     return y, last_state, saved
 
 
-@torch.library.custom_op("mambavision_lab::selective_scan_backward", mutates_args=())
+@_operator("selective_scan_backward")
 def scan_backward(
     grad_y: Tensor,
     grad_last_state: Tensor | None,
@@ -114,19 +143,19 @@ def _state_shape(u: Tensor, A: Tensor) -> tuple[int, int, int]:
     return u.shape[0], u.shape[2], A.shape[1]
 
 
-@scan_inference.register_fake
+@torch.library.register_fake(scan_inference)
 def _(u, delta, A, B, C, D, delta_bias, initial_state, delta_softplus, reverse, backend):
     return u.new_empty(u.shape), u.new_empty(_state_shape(u, A), dtype=state_dtype(u))
 
 
-@scan_train.register_fake
+@torch.library.register_fake(scan_train)
 def _(u, delta, A, B, C, D, delta_bias, initial_state, delta_softplus, reverse, backend):
     y, last_state = u.new_empty(u.shape), u.new_empty(_state_shape(u, A), dtype=state_dtype(u))
     shape = resolve(backend, u, A).saved_shape(u, A)
     return y, last_state, u.new_empty(shape, dtype=state_dtype(u))
 
 
-@scan_backward.register_fake
+@torch.library.register_fake(scan_backward)
 def _(grad_y, grad_last_state, *inputs_and_options):
     inputs = inputs_and_options[:_NUM_TENSORS]
     grads = [inputs[0].new_empty(0) if x is None else x.new_empty(x.shape) for x in inputs]
@@ -157,5 +186,5 @@ def _no_second_derivative(ctx: Any, *grads: Any) -> Any:
     )
 
 
-scan_train.register_autograd(_backward, setup_context=_setup_context)
-scan_backward.register_autograd(_no_second_derivative)
+torch.library.register_autograd(scan_train, _backward, setup_context=_setup_context)
+torch.library.register_autograd(scan_backward, _no_second_derivative)

@@ -9,6 +9,8 @@ Chunks are counted in the order of the scan. Reversed, the first chunk is the en
 and within a chunk steps are visited from high to low index; nothing is flipped.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -170,7 +172,8 @@ def _chunk_states(
     u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, state: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Return decay factors and states of one chunk, both (steps, batch, d_state, dim)."""
-    decay = (delta.unsqueeze(2) * rates).exp_()
+    # Near 0 torch's exp2 rounds correctly on CPUs; its exp does not, which adds up in slow decays.
+    decay = (delta.unsqueeze(2) * (rates * math.log2(math.e))).exp2_()
     states = (delta * u).unsqueeze(2) * B.unsqueeze(3)
     steps = [*zip(states.unbind(0), decay.unbind(0), strict=True)]
     for state_t, decay_t in reversed(steps) if reverse else steps:

@@ -1,0 +1,21 @@
+"""The Python examples of the pages in docs/ run, each page from its top in one namespace."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGES = sorted(Path(__file__).parents[1].joinpath("docs").glob("*.md"))
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_a_page_run(page, capsys):
+    text = page.read_text()
+    examples = [*EXAMPLE.finditer(text)]
+    assert len(examples) == text.count("```python")
+    namespace = {}
+    for example in examples:
+        # Errors name the page and the line there.
+        lines = "\n" * (text.count("\n", 0, example.start()) + 1)
+        exec(compile(lines + example[1], str(page), "exec"), namespace)
