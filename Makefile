@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format typecheck bench golden clean
+.PHONY: help setup train test reproduce lint format typecheck bench golden clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,7 +22,7 @@ train: $(READY)  ## train (the default: a nano network on drawn images); ARGS="m
 	$(PY) train.py $(ARGS)
 
 test: $(READY)  ## run the tests; ARGS="-k name"
-	$(PY) -m pytest -m "not slow and not network" $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not slow and not network" $(ARGS)
 
 lint: $(READY)  ## ruff and the import contracts
 	$(VENV)/bin/ruff check .
@@ -36,8 +36,12 @@ format: $(READY)  ## let ruff format and mend
 typecheck: $(READY)  ## mypy
 	$(VENV)/bin/mypy
 
-bench: $(READY)  ## time what is worth timing; each file in benchmarks/ prints a table
-	$(PY) benchmarks/selective_scan.py
+reproduce: $(READY)  ## train as RUN=<run folder> did and compare the figures
+	$(PY) -m mambavision_lab.launch.reproduce $(RUN) $(ARGS)
+
+bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
+	for name in selective_scan first_call training_step long_images models launching export predict; do \
+		$(PY) benchmarks/$$name.py || exit 1; done
 
 golden: $(READY)  ## make the golden outputs of our own networks again
 	$(PY) tests/golden/make_plain_toy.py
