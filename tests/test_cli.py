@@ -4,8 +4,6 @@ import csv
 import importlib.util
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambavision_lab.launch.entry import check_job, prepare
 from mambavision_lab.launch.processes import num_local_processes
 
 ROOT = Path(__file__).parents[1]
@@ -362,32 +359,3 @@ def test_checkpoint_that_would_run_code_does_not(call, logs, tmp_path):
     assert status == 2
     assert "is no checkpoint" in err
     assert not (tmp_path / "pwned").exists()
-
-
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(r"^python (?:train|eval)\.py.*?(?=\s{2,}#|$)", text, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_command_composes(command, tmp_path, monkeypatch):
-    prepare()
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    checkpoint = tmp_path / "last.ckpt"
-    checkpoint.touch()
-    _, script, *arguments = shlex.split(command)
-    if script == "eval.py" or {"--help"} & set(arguments):
-        pytest.skip("run for real by the tests above")
-    arguments = [
-        a.replace("FOLDER", str(tmp_path)).replace(
-            "logs/latest/checkpoints/last.ckpt", str(checkpoint)
-        )
-        for a in arguments
-    ]
-    for overrides in [[a for a in arguments if a != "-m"]]:
-        single = [re.sub(r"=(\S+?),.*", r"=\1", o) for o in overrides]
-        check_job("train", single)
-
-
-def test_readme_names_commands():
-    assert len(readme_commands()) >= 8
