@@ -156,10 +156,10 @@ def _required(key: str, what: str) -> None:
 
 
 def _without_links(argument: str) -> str:
-    """Name the real file in ckpt_path=...: logs/latest will point elsewhere before it is read."""
+    """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = argument.partition("=")
-    is_file = key == "ckpt_path" and Path(value).is_file()
-    return f"{key}={Path(value).resolve()}" if is_file else argument
+    is_there = key in ("ckpt_path", "model.pretrained") and value and Path(value).exists()
+    return f"{key}={Path(value).resolve()}" if is_there else argument
 
 
 def check_command(
