@@ -126,6 +126,8 @@ def test_check_prints_verdict_and_config_and_starts_nothing(command, task, capsy
     assert command(task, "-m", "check=true", "seed=1,2") == 0
     assert capsys.readouterr().out.splitlines()[1:3] == ["  seed=1", "  seed=2"]
     assert command(task, "check=true", "trainer.devcies=2") == 2
+    assert command(task, "check=yes") == 2  # not a run that nobody asked for
+    assert capsys.readouterr().err.splitlines()[-1] == "error: check=yes: wanted true or false"
     assert task.seen == []
 
 

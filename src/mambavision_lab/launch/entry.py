@@ -86,7 +86,7 @@ def run(task: Task, config_name: str) -> None:
     """
     prepare()
     sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
-    wants_check = _take("check") in ("true", "True", "1")
+    wants_check = _switch("check")
     source = Source(configs_folder(), config_name)
     from_run = _take("from_run")
     if from_run is not None:
@@ -282,6 +282,14 @@ def _take(key: str) -> str | None:
         return None
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in given]
     return given[-1].partition("=")[2].strip("'\"")
+
+
+def _switch(key: str) -> bool:
+    """Remove key=true or key=false from the command line; returns which."""
+    given = (_take(key) or "false").lower()
+    if given not in ("true", "false"):
+        raise ConfigError(f"{key}={given}: wanted true or false")
+    return given == "true"
 
 
 def _use_run(run: str, config_name: str) -> Source:
