@@ -282,6 +282,20 @@ def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_training_needs_nothing_that_only_posix_has(tmp_path):
+    script = (
+        "import os, sys\n"
+        "for name in ('fcntl', 'grp', 'pwd', 'resource', 'termios'): sys.modules[name] = None\n"
+        "for name in ('getuid', 'sched_getaffinity', 'sched_setaffinity', 'fork'): delattr(os, name)\n"
+        f"sys.argv = [{str(ROOT / 'train.py')!r}, 'trainer=debug']\n"
+        "import runpy\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = in_new_process("-c", script, MAMBAVISION_LOGS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "latest" / "metrics.json").is_file()
+
+
 BAD_COMMANDS = {
     "train trainer.devcies=2": "trainer.devcies: no such option; did you mean 'devices'?",
     "train trainer.max_epochs=abc": "trainer.max_epochs=abc: wanted int or None, got str 'abc'",
@@ -293,6 +307,9 @@ BAD_COMMANDS = {
     "train data.seed=-1": "data.seed=-1: wanted a whole number from 0",
     "train trainer.devices=0 trainer=cpu": "trainer: ",
     "train frobnicate": "wanted key=value",
+    "train --frobnicate seed=1": "--frobnicate: no such flag; see --help",
+    "train --cfg jbo": "invalid choice: 'jbo'",
+    "train -m seed=1,2 --cfg job": "check=true",
     "train data=image_folder": "data.root is missing; give data.root=VALUE",
     "train data=image_folder data.root=/no/such": "data.root=/no/such: no such folder",
     "train data=image_folder data.root={tmp}/bare": "holds no class folders",

@@ -24,10 +24,10 @@ from mambavision_lab.export.verify import (
     write_markdown,
 )
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.launch.run_folder import open_run_folder, short_path, write_json
 from mambavision_lab.launch.snapshot import find_snapshot
 from mambavision_lab.tasks.build import build, build_data
-from mambavision_lab.tasks.console import console, short_path
+from mambavision_lab.tasks.console import console
 from mambavision_lab.tasks.predict import find_images
 
 
