@@ -57,8 +57,8 @@ def export(cfg: DictConfig) -> None:
     real = _real_images(cfg, inference)
     was_there = output.exists()
     unfinished = make_folder(output)
-    open_run_folder(cfg, is_latest=False)
     try:
+        open_run_folder(cfg, is_latest=False)
         facts = _write_and_compare(form, target, real, unfinished)
         for name in names:
             (unfinished / name).replace(output / name)
