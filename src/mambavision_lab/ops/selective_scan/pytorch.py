@@ -65,7 +65,7 @@ def forward(
     for chunk, part in enumerate(_chunks(u.shape[0], _chunk_steps(A), reverse)):
         if starts is not None:
             starts[chunk] = state
-        u_k, B_k, C_k = u[part].to(dtype), B[part].to(dtype), C[part].to(dtype)
+        u_k, B_k, C_k = (_dense(x[part], dtype) for x in (u, B, C))
         delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
         decay, states = _decays_and_drives(u_k, delta_k, rates, B_k)
         from_zero = torch.zeros_like(state) if is_long else None
@@ -106,7 +106,7 @@ def backward(
     carry, is_long = _first_state(u, rates, grad_last_state), u.shape[0] > _LONG
     parts = [*_chunks(u.shape[0], _chunk_steps(A), reverse)]
     for part, start in zip(reversed(parts), reversed(saved.unbind(0)), strict=True):
-        u_k, B_k, C_k, grad_k = (x[part].to(dtype) for x in (u, B, C, grad_y))
+        u_k, B_k, C_k, grad_k = (_dense(x[part], dtype) for x in (u, B, C, grad_y))
         delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
         decay, states = _decays_and_drives(u_k, delta_k, rates, B_k)
         _sweep(states, decay, start, reverse)
@@ -179,8 +179,13 @@ def _first_state(u: Tensor, rates: Tensor, given: Tensor | None) -> Tensor:
     return given.transpose(1, 2).to(rates.dtype).contiguous()
 
 
+def _dense(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A chunk with its steps outermost, which all that is made of it inherits."""
+    return x.to(dtype).contiguous()
+
+
 def _step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool, dtype: torch.dtype) -> Tensor:
-    delta = delta.to(dtype)
+    delta = _dense(delta, dtype)
     if bias is not None:
         delta = delta + bias.to(dtype)
     return F.softplus(delta) if softplus else delta
