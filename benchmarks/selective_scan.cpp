@@ -86,6 +86,12 @@ static void write_states(const float *from, i64 dim, i64 n, float *to) {
     for (i64 i = 0; i < dim; i++)
         for (i64 k = 0; k < n; k++) to[i * n + k] = from[i / 16 * n * 16 + k * 16 + i % 16];
 }
+static void carry_over(V elapsed, const float *rates, const float *before, const float *local, float *after,
+                       i64 n) {
+    for (i64 k = 0; k < n; k++)
+        store(after + 16 * k, exp2_of_product(elapsed, load(rates + 16 * k)) * load(before + 16 * k)
+                                  + load(local + 16 * k));
+}
 
 extern "C" void forward(Call *call) {
     i64 n = call->d_state, length = call->length, blocks = call->dim / 16;
@@ -93,6 +99,7 @@ extern "C" void forward(Call *call) {
     float *states = (float *)(call->scratch + call->next_worker->fetch_add(1) * call->scratch_bytes);
     float *B = states + blocks * n * 16, *C = B + chunk_steps * n;
     float *inputs = C + chunk_steps * n, *steps = inputs + chunk_steps * 16;
+    float *first_of_chunk = steps + chunk_steps * 16, *local = first_of_chunk + n * 16;
     for (i64 task; (task = call->next_task->fetch_add(1)) < call->batch * call->groups;) {
         i64 b = task / call->groups, group = task % call->groups;
         i64 first = group * blocks / call->groups * 16, last = (group + 1) * blocks / call->groups * 16;
@@ -106,22 +113,28 @@ extern "C" void forward(Call *call) {
                 float *state = states + (c - first) * n, *rates = call->rates + c * n;
                 if (call->saved)
                     std::memcpy(call->saved + ((b * chunks + chunk) * blocks * 16 + c) * n, state, 64 * n);
-                V bias = load(call->delta_bias + c), D = load(call->D + c);
+                V bias = load(call->delta_bias + c), D = load(call->D + c), elapsed = {};
                 for (i64 t = 0; t < count; t++) {
                     store(inputs + 16 * t, at(call->u, b, t0 + t, c));
                     V step = at(call->delta, b, t0 + t, c) + bias;
-                    store(steps + 16 * t, call->softplus ? softplus(step) : step);
+                    step = call->softplus ? softplus(step) : step;
+                    elapsed += step;
+                    store(steps + 16 * t, step);
                 }
+                std::memcpy(first_of_chunk, state, 64 * n);
+                std::memset(local, 0, 64 * n);
                 for (i64 t = 0; t < count; t++) {
                     V u = load(inputs + 16 * t), step = load(steps + 16 * t), drive = step * u, y = D * u;
                     for (i64 k = 0; k < n; k++) {
                         V decay = exp2_of_product(step, load(rates + 16 * k));
-                        V h = decay * load(state + 16 * k) + drive * B[t * n + k];
+                        V driven = drive * B[t * n + k], h = decay * load(state + 16 * k) + driven;
                         store(state + 16 * k, h);
+                        store(local + 16 * k, decay * load(local + 16 * k) + driven);
                         y += h * C[t * n + k];
                     }
                     put(call->y, b, t0 + t, c, y);
                 }
+                carry_over(elapsed, rates, first_of_chunk, local, state, n);
             }
         }
         write_states(states, last - first, n, call->last_state + state_b);
@@ -138,6 +151,7 @@ extern "C" void backward(Call *call) {
     float *inputs = states + size + n * 16, *steps = inputs + chunk_steps * 16;
     float *slopes = steps + chunk_steps * 16, *grads = slopes + chunk_steps * 16;
     float *chunk_A = grads + chunk_steps * 16;
+    float *last_of_chunk = chunk_A + n * 16, *local = last_of_chunk + n * 16;
     for (i64 task; (task = call->next_task->fetch_add(1)) < call->batch * call->groups;) {
         i64 b = task / call->groups, group = task % call->groups;
         i64 first = group * blocks / call->groups * 16, last = (group + 1) * blocks / call->groups * 16;
@@ -151,13 +165,15 @@ extern "C" void backward(Call *call) {
             for (i64 c = first; c < last; c += 16) {
                 float *carry = carries + (c - first) * n, *rates = call->rates + c * n;
                 std::memcpy(states, call->saved + ((b * chunks + chunk) * blocks * 16 + c) * n, 64 * n);
-                V bias = load(call->delta_bias + c), D = load(call->D + c);
+                V bias = load(call->delta_bias + c), D = load(call->D + c), elapsed = {};
                 for (i64 t = 0; t < count; t++) {
                     store(inputs + 16 * t, at(call->u, b, t0 + t, c));
                     store(grads + 16 * t, at(call->grad_y, b, t0 + t, c));
                     V step = at(call->delta, b, t0 + t, c) + bias;
                     store(slopes + 16 * t, call->softplus ? sigmoid(step) : splat(1));
-                    store(steps + 16 * t, call->softplus ? softplus(step) : step);
+                    step = call->softplus ? softplus(step) : step;
+                    elapsed += step;
+                    store(steps + 16 * t, step);
                 }
                 for (i64 t = 0; t < count; t++) {
                     V step = load(steps + 16 * t), grad = load(grads + 16 * t);
@@ -172,16 +188,19 @@ extern "C" void backward(Call *call) {
                     }
                 }
                 std::memset(chunk_A, 0, 64 * n);
+                std::memcpy(last_of_chunk, carry, 64 * n);
+                std::memset(local, 0, 64 * n);
                 V sum_D = {}, sum_bias = {};
                 for (i64 t = count - 1; t >= 0; t--) {
                     V u = load(inputs + 16 * t), step = load(steps + 16 * t), grad = load(grads + 16 * t);
                     V drive = step * u, grad_drive = {}, grad_exponent = {};
                     for (i64 k = 0; k < n; k++) {
                         i64 i = 16 * (t * n + k);
-                        V g = grad * C[t * n + k] + load(carry + 16 * k);
+                        V decay = load(decays + i), g = grad * C[t * n + k] + load(carry + 16 * k);
+                        store(local + 16 * k, decay * (grad * C[t * n + k] + load(local + 16 * k)));
                         store(lanes_B + i, load(lanes_B + i) + g * drive);
                         grad_drive += g * B[t * n + k];
-                        g *= load(decays + i);
+                        g *= decay;
                         store(carry + 16 * k, g);
                         g *= load(states + i);
                         store(chunk_A + 16 * k, load(chunk_A + 16 * k) + g * step);
@@ -193,6 +212,7 @@ extern "C" void backward(Call *call) {
                     sum_bias += out;
                     put(call->grad_delta, b, t0 + t, c, out);
                 }
+                carry_over(elapsed, rates, last_of_chunk, local, carry, n);
                 i64 channel = b * blocks * 16 + c;
                 for (i64 k = 0; k < n; k++) {
                     float *to = call->grad_A + channel * n + 16 * k;

@@ -142,7 +142,8 @@ u, B = torch.ones(1, 3, 2), torch.ones(1, 3, 4)
 try:
     selective_scan(u, u, -torch.ones(2, 4), B, B, backend="numba")
 except BackendUnavailableError as error:
-    assert str(error) == "backend 'numba' cannot take this call: it is not installed", error
+    wanted = "it is not installed; install it, or take 'auto'"
+    assert str(error) == "backend 'numba' cannot take this call: " + wanted, error
 else:
     raise AssertionError("numba was not missed")
 """

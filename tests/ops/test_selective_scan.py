@@ -52,13 +52,16 @@ def test_scan_matches_reference_around_chunk_borders(backend, length):
     assert_same(run(backend, args), expect(args))
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("long", [0, 256], ids=["by chunks", "by steps"])
 @pytest.mark.parametrize("length", [3, 4, 5, 12, 14])
-def test_torch_scan_does_not_depend_on_chunk_size(length, monkeypatch):
+def test_torch_scan_does_not_depend_on_its_chunks(length, long, reverse, monkeypatch):
     args = make_args(length, torch.float64)
-    whole = run("torch", args)
+    expected = expect(args, reverse=reverse)
     monkeypatch.setattr(pytorch, "_CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(pytorch, "_LONG", long)
     assert pytorch._chunk_steps(args["A"]) == 4
-    assert_same(run("torch", args), whole)
+    assert_same(run("torch", args, reverse=reverse), expected)
 
 
 @each_backend

@@ -26,7 +26,7 @@ def chunk_steps(d_state: int) -> int:
 def scratch_bytes(dim: int, d_state: int) -> int:
     """What one worker needs."""
     steps = chunk_steps(d_state)
-    vectors = (-(-dim // LANES) + 4 * steps + 2) * d_state + 4 * steps
+    vectors = (-(-dim // LANES) + 4 * steps + 4) * d_state + 4 * steps
     scalars = 2 * steps * d_state
     page = 4096
     return -(-4 * (vectors * LANES + scalars) // page) * page + page

@@ -317,6 +317,14 @@ def write_states(source, dim, d_state, target):
             store_scalar(target + 4 * (i * d_state + n), load_scalar(at + n * BLOCK))
 
 
+@piece
+def carry_over(elapsed, rates, before, local, after, d_state):
+    """A chunk's last state from its first in one step, so that roundings do not add up within it."""
+    for i in range(0, d_state * BLOCK, BLOCK):
+        decay = exp2_of_product(elapsed, load(rates + i))
+        store(after + i, fma(decay, load(before + i), load(local + i)))
+
+
 # ---- workers ---------------------------------------------------------------------------------------
 
 
@@ -333,6 +341,8 @@ def forward(pointer):
     C = B + 4 * chunk_steps * d_state
     inputs = C + 4 * chunk_steps * d_state
     steps = inputs + chunk_steps * BLOCK
+    first_of_chunk = steps + chunk_steps * BLOCK
+    local = first_of_chunk + state_bytes  # the state if the chunk's first were zero
     while True:
         task = take_number(call.next_task)
         if task >= call.batch * call.groups:
@@ -360,10 +370,14 @@ def forward(pointer):
                 at = call.delta + b * call.delta_b + t0 * call.delta_t
                 at += (4 >> call.delta_kind) * channel
                 read(at, call.delta_t, call.delta_kind, lanes, count, steps)
-                bias = load(call.delta_bias + 4 * channel)
+                bias, elapsed = load(call.delta_bias + 4 * channel), zero()
                 for t in range(count):
                     step = add(load(steps + t * BLOCK), bias)
-                    store(steps + t * BLOCK, softplus(step) if call.softplus else step)
+                    step = softplus(step) if call.softplus else step
+                    elapsed = add(elapsed, step)
+                    store(steps + t * BLOCK, step)
+                copy(state, first_of_chunk, d_state)
+                copy(0, local, d_state)
                 rates = call.rates + block * state_bytes
                 D = load(call.D + 4 * channel)
                 for t in range(count):
@@ -372,11 +386,13 @@ def forward(pointer):
                     for n in range(d_state):
                         i, tn = n * BLOCK, 4 * (t * d_state + n)
                         decay = exp2_of_product(step, load(rates + i))
-                        h = mul(drive, splat(load_scalar(B + tn)))
-                        h = fma(decay, load(state + i), h)
+                        driven = mul(drive, splat(load_scalar(B + tn)))
+                        h = fma(decay, load(state + i), driven)
                         store(state + i, h)
+                        store(local + i, fma(decay, load(local + i), driven))
                         y = fma(h, splat(load_scalar(C + tn)), y)
                     store(inputs + t * BLOCK, y)
+                carry_over(elapsed, rates, first_of_chunk, local, state, d_state)
                 at = call.y + b * call.y_b + t0 * call.y_t + (4 >> call.y_kind) * channel
                 write(inputs, count, at, call.y_t, call.y_kind, lanes)
         write_states(states, dim, d_state, call.last_state + state_b)
@@ -406,6 +422,8 @@ def backward(pointer):
     slopes = steps + chunk_steps * BLOCK
     grads = slopes + chunk_steps * BLOCK
     chunk_A = grads + chunk_steps * BLOCK
+    last_of_chunk = chunk_A + state_bytes
+    local = last_of_chunk + state_bytes  # the carry if that from later chunks were zero
     while True:
         task = take_number(call.next_task)
         if task >= call.batch * call.groups:
@@ -438,12 +456,14 @@ def backward(pointer):
                 at = call.grad_y + b * call.grad_y_b + t0 * call.grad_y_t
                 at += (4 >> call.grad_y_kind) * channel
                 read(at, call.grad_y_t, call.grad_y_kind, lanes, count, grads)
-                bias = load(call.delta_bias + 4 * channel)
+                bias, elapsed = load(call.delta_bias + 4 * channel), zero()
                 for t in range(count):
                     step = add(load(steps + t * BLOCK), bias)
                     slope = sigmoid(step) if call.softplus else splat(np.float32(1))
                     store(slopes + t * BLOCK, slope)
-                    store(steps + t * BLOCK, softplus(step) if call.softplus else step)
+                    step = softplus(step) if call.softplus else step
+                    elapsed = add(elapsed, step)
+                    store(steps + t * BLOCK, step)
                 rates = call.rates + block * state_bytes
                 for t in range(count):
                     step, grad = load(steps + t * BLOCK), load(grads + t * BLOCK)
@@ -462,6 +482,8 @@ def backward(pointer):
                 grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
                 sum_D, sum_bias = zero(), zero()  # of this chunk: sums of sums round less
                 copy(0, chunk_A, d_state)
+                copy(carry, last_of_chunk, d_state)
+                copy(0, local, d_state)
                 D = load(call.D + 4 * channel)
                 for t in range(count - 1, -1, -1):
                     u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
@@ -470,10 +492,13 @@ def backward(pointer):
                     grad_drive, grad_exponent = zero(), zero()  # of delta u; of delta A2, times A2
                     for n in range(d_state):
                         i, tn = n * BLOCK, t * d_state + n
-                        g = fma(grad, splat(load_scalar(C + 4 * tn)), load(carry + i))
+                        C_t = splat(load_scalar(C + 4 * tn))
+                        decay = load(decays + tn * BLOCK)
+                        store(local + i, mul(decay, fma(grad, C_t, load(local + i))))
+                        g = fma(grad, C_t, load(carry + i))
                         store(lanes_B + tn * BLOCK, fma(g, drive, load(lanes_B + tn * BLOCK)))
                         grad_drive = fma(g, splat(load_scalar(B + 4 * tn)), grad_drive)
-                        g = mul(g, load(decays + tn * BLOCK))
+                        g = mul(g, decay)
                         store(carry + i, g)
                         g = mul(g, load(states + tn * BLOCK))
                         store(chunk_A + i, fma(g, step, load(chunk_A + i)))
@@ -484,6 +509,7 @@ def backward(pointer):
                     out = mul(out, load(slopes + t * BLOCK))
                     sum_bias = add(out, sum_bias)
                     store(steps + t * BLOCK, out)
+                carry_over(elapsed, rates, last_of_chunk, local, carry, d_state)
                 store(grad_D, add(sum_D, load(grad_D)))
                 store(grad_bias, add(sum_bias, load(grad_bias)))
                 for i in range(0, state_bytes, BLOCK):

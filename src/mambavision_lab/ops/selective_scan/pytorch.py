@@ -20,6 +20,9 @@ from torch import Tensor
 _CHUNK_ELEMENTS = 2**18
 _NOMINAL_BATCH = 16
 _MIN_STEPS, _MAX_STEPS = 4, 128
+# Where steps hardly decay, every step's rounding stays to the end. Longer sequences than this go from
+# chunk to chunk by one factor each, at the price of a second sweep.
+_LONG = 256
 
 
 def is_available() -> bool:
@@ -57,18 +60,23 @@ def forward(
     starts = u.new_empty(saved_shape(u, A), dtype=dtype) if save else None
     y = torch.empty_like(u, memory_format=torch.contiguous_format)
     y_steps, u, delta, B, C = _time_first(y, u, delta, B, C)
+    is_long = u.shape[0] > _LONG
     state = _first_state(u, rates, initial_state)
     for chunk, part in enumerate(_chunks(u.shape[0], _chunk_steps(A), reverse)):
         if starts is not None:
             starts[chunk] = state
-        u_k, B_k, C_k = u[part].to(dtype), B[part].to(dtype), C[part].to(dtype)
+        u_k, B_k, C_k = (_dense(x[part], dtype) for x in (u, B, C))
         delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
-        _, states = _chunk_states(u_k, delta_k, rates, B_k, state, reverse)
+        decay, states = _decays_and_drives(u_k, delta_k, rates, B_k)
+        from_zero = torch.zeros_like(state) if is_long else None
+        state_after = _sweep(states, decay, state, reverse, from_zero)
         y_k = torch.matmul(C_k.unsqueeze(2), states).squeeze(2)
         if D is not None:
             y_k.addcmul_(u_k, D.to(dtype))
         y_steps[part] = y_k
-        state = states[0 if reverse else -1]
+        if from_zero is not None:
+            state_after = from_zero.addcmul_(_whole_decay(delta_k, rates), state)
+        state = state_after
     return y, state.transpose(1, 2).contiguous(), starts
 
 
@@ -95,14 +103,24 @@ def backward(
     grad_D, grad_bias = (x if x is None else rates.new_zeros(x.shape) for x in (D, delta_bias))
     du, ddelta, dB, dC = _time_first(*grads)
     grad_y, u, delta, B, C = _time_first(grad_y, u, delta, B, C)
-    carry = _first_state(u, rates, grad_last_state)
+    carry, is_long = _first_state(u, rates, grad_last_state), u.shape[0] > _LONG
     parts = [*_chunks(u.shape[0], _chunk_steps(A), reverse)]
     for part, start in zip(reversed(parts), reversed(saved.unbind(0)), strict=True):
-        u_k, B_k, C_k, grad_k = (x[part].to(dtype) for x in (u, B, C, grad_y))
+        u_k, B_k, C_k, grad_k = (_dense(x[part], dtype) for x in (u, B, C, grad_y))
         delta_k = _step_sizes(delta[part], delta_bias, delta_softplus, dtype)
-        decay, states = _chunk_states(u_k, delta_k, rates, B_k, start, reverse)
+        decay, states = _decays_and_drives(u_k, delta_k, rates, B_k)
+        _sweep(states, decay, start, reverse)
         dC[part] = torch.matmul(states, grad_k.unsqueeze(3)).squeeze(3)
-        g, carry = _state_gradients(grad_k, C_k, decay, carry, reverse)
+        # g[t] = grad_y[t] C[t] + decay[t+1] g[t+1]; carry is decay g of the step after the chunk.
+        g = grad_k.unsqueeze(2) * C_k.unsqueeze(3)
+        from_zero = torch.zeros_like(carry) if is_long else None
+        first_decay = decay[-1 if reverse else 0]
+        first_g = _sweep(g, _next(decay, reverse), carry, not reverse, from_zero)
+        if from_zero is None:
+            carry = first_g * first_decay
+        else:
+            whole = _whole_decay(delta_k, rates)
+            carry = from_zero.mul_(first_decay).addcmul_(whole, carry)
         grad_drive = torch.matmul(B_k.unsqueeze(2), g).squeeze(2)  # of delta * u
         grad_u = grad_drive * delta_k
         if D is not None and grad_D is not None:
@@ -158,45 +176,50 @@ def _first_state(u: Tensor, rates: Tensor, given: Tensor | None) -> Tensor:
     """A state (batch, d_state, dim), zero or as given in the layout of the public call."""
     if given is None:
         return rates.new_zeros(u.shape[1], *rates.shape)
-    return given.transpose(1, 2).to(rates.dtype)
+    return given.transpose(1, 2).to(rates.dtype).contiguous()
+
+
+def _dense(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A chunk with its steps outermost, which all that is made of it inherits."""
+    return x.to(dtype).contiguous()
 
 
 def _step_sizes(delta: Tensor, bias: Tensor | None, softplus: bool, dtype: torch.dtype) -> Tensor:
-    delta = delta.to(dtype)
+    delta = _dense(delta, dtype)
     if bias is not None:
         delta = delta + bias.to(dtype)
     return F.softplus(delta) if softplus else delta
 
 
-def _chunk_states(
-    u: Tensor, delta: Tensor, rates: Tensor, B: Tensor, state: Tensor, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """Return decay factors and states of one chunk, both (steps, batch, d_state, dim)."""
+def _decays_and_drives(u: Tensor, delta: Tensor, rates: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return exp(delta A) and delta B u of one chunk, both (steps, batch, d_state, dim)."""
     # Near 0 torch's exp2 rounds correctly on CPUs; its exp does not, which adds up in slow decays.
     decay = (delta.unsqueeze(2) * (rates * math.log2(math.e))).exp2_()
-    states = (delta * u).unsqueeze(2) * B.unsqueeze(3)
-    steps = [*zip(states.unbind(0), decay.unbind(0), strict=True)]
-    for state_t, decay_t in reversed(steps) if reverse else steps:
-        state = state_t.addcmul_(decay_t, state)
-    return decay, states
+    return decay, (delta * u).unsqueeze(2) * B.unsqueeze(3)
 
 
-def _state_gradients(
-    grad_y: Tensor, C: Tensor, decay: Tensor, carry: Tensor, reverse: bool
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of one chunk's states, and of the state before it.
+def _whole_decay(delta: Tensor, rates: Tensor) -> Tensor:
+    """The decay over all steps of a chunk, (batch, d_state, dim)."""
+    return (delta.sum(0).unsqueeze(1) * (rates * math.log2(math.e))).exp2_()
 
-    g[t] = grad_y[t] C[t] + decay[t+1] g[t+1], from the chunk's last step to its first; carry is the
-    gradient of its last state that comes from later steps.
-    """
-    g = grad_y.unsqueeze(2) * C.unsqueeze(3)
-    steps = [*zip(g.unbind(0), decay.unbind(0), strict=True)]
-    previous: tuple[Tensor, Tensor] | None = None
-    for g_t, decay_t in steps if reverse else reversed(steps):
-        if previous is None:
-            g_t.add_(carry)
-        else:
-            g_t.addcmul_(*previous)
-        previous = g_t, decay_t
-    assert previous is not None
-    return g, previous[0] * previous[1]
+
+def _next(decay: Tensor, reverse: bool) -> list[Tensor]:
+    """Each step's factor, that of the step which comes after it in the scan; 1 for the last."""
+    factors, one = [*decay.unbind(0)], decay.new_ones(())
+    return [one, *factors[:-1]] if reverse else [*factors[1:], one]
+
+
+def _sweep(
+    values: Tensor,
+    factors: Tensor | list[Tensor],
+    h: Tensor,
+    reverse: bool,
+    from_zero: Tensor | None = None,
+) -> Tensor:
+    """Run h = factor h + value through a chunk's steps, in place, and from_zero as well; the last h."""
+    steps = [*zip(values.unbind(0), factors, strict=True)]
+    for value, factor in reversed(steps) if reverse else steps:
+        if from_zero is not None:
+            torch.addcmul(value, factor, from_zero, out=from_zero)
+        h = value.addcmul_(factor, h)
+    return h
