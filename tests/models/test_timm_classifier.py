@@ -41,7 +41,7 @@ def test_rates_reach_the_network():
 
 
 @pytest.mark.parametrize("prefix", ["", "net."])
-def test_weights_from_a_file_start_the_network(prefix, tmp_path):
+def test_weights_from_a_file_start_the_network(prefix, tmp_path, caplog):
     first = timm_classifier(name="resnet18", num_classes=7, image_size=32)
     state = {prefix + key: x for key, x in first.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "first.ckpt")
@@ -49,6 +49,8 @@ def test_weights_from_a_file_start_the_network(prefix, tmp_path):
     same, other = (timm_classifier(num_classes=n, **options) for n in (7, 4))
     assert same.fc.weight.equal(first.fc.weight)
     assert other.fc.weight.shape == (4, 512)
+    (said,) = caplog.messages
+    assert said.endswith("it has 7 classes, this network 4; the head starts afresh")
     assert other.layer4[1].conv2.weight.equal(first.layer4[1].conv2.weight)
 
 

@@ -18,6 +18,8 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.models.checkpoint import find_weights
 from mambavision_lab.models.plain import default_patch_size
 
+log = logging.getLogger(__name__)
+
 SMALL_IMAGE = 64  # pixels per side below which a ResNet's stem keeps the resolution
 
 
@@ -66,6 +68,12 @@ def timm_classifier(
     if isinstance(pretrained, str):
         options["pretrained_cfg_overlay"] = _overlay(name, pretrained)
     net = _create(name, image_size, {**options, "pretrained": bool(pretrained)})
+    there = getattr(net, "pretrained_cfg", {}).get("num_classes")
+    if pretrained and there != num_classes:
+        log.warning(
+            "pretrained=%s: it has %s classes, this network %d; the head starts afresh",
+            *(pretrained, there, num_classes),
+        )
     if isinstance(net, ResNet) and image_size < SMALL_IMAGE:
         _keep_resolution(net)
     _try(net, name, in_chans, image_size)
