@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(highlight=False, width=110)
     console.print(
         f"torch {torch.__version__}, timm {timm.__version__}, Python {platform.python_version()}, "
         f"{os.cpu_count()} cores"
