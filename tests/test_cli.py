@@ -4,8 +4,6 @@ import csv
 import importlib.util
 import json
 import os
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambavision_lab.launch.entry import check_job, prepare
 from mambavision_lab.launch.processes import num_local_processes
 
 ROOT = Path(__file__).parents[1]
@@ -285,6 +282,20 @@ def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_training_needs_nothing_that_only_posix_has(tmp_path):
+    script = (
+        "import os, sys\n"
+        "for name in ('fcntl', 'grp', 'pwd', 'resource', 'termios'): sys.modules[name] = None\n"
+        "for name in ('getuid', 'sched_getaffinity', 'sched_setaffinity', 'fork'): delattr(os, name)\n"
+        f"sys.argv = [{str(ROOT / 'train.py')!r}, 'trainer=debug']\n"
+        "import runpy\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = in_new_process("-c", script, MAMBAVISION_LOGS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "latest" / "metrics.json").is_file()
+
+
 BAD_COMMANDS = {
     "train trainer.devcies=2": "trainer.devcies: no such option; did you mean 'devices'?",
     "train trainer.max_epochs=abc": "trainer.max_epochs=abc: wanted int or None, got str 'abc'",
@@ -296,6 +307,9 @@ BAD_COMMANDS = {
     "train data.seed=-1": "data.seed=-1: wanted a whole number from 0",
     "train trainer.devices=0 trainer=cpu": "trainer: ",
     "train frobnicate": "wanted key=value",
+    "train --frobnicate seed=1": "--frobnicate: no such flag; see --help",
+    "train --cfg jbo": "invalid choice: 'jbo'",
+    "train -m seed=1,2 --cfg job": "check=true",
     "train data=image_folder": "data.root is missing; give data.root=VALUE",
     "train data=image_folder data.root=/no/such": "data.root=/no/such: no such folder",
     "train data=image_folder data.root={tmp}/bare": "holds no class folders",
@@ -303,6 +317,11 @@ BAD_COMMANDS = {
     "train data=image_folder data.root={tmp}/odd": "classes ['fox'] are not among the 2 training",
     "train model.num_classes=5": "model.num_classes=5, but the data have 10 classes",
     "train model.patch_size=16 data.image_size=40": "the next sizes that fit are 32 x 32 and 48 x 48",
+    "train model=nvidia/mambavision_t data.image_size=3": "at least the stem's stride, 4; enlarge",
+    "train model=nvidia/mambavision_t model.pretrained={tmp}/junk.ckpt": "junk.ckpt is no checkpoint",
+    "train model=nvidia/mambavision_t model.pretrained={tmp}/none.pth": "none.pth: no such file; wanted",
+    "train model=timm model.name=resnet51": "timm has no such model; did you mean 'resnet5",
+    "train experiment=finetune": "model.pretrained is missing; give model.pretrained=VALUE, the file,",
     "train model.num_heads=7": "num_heads=7 does not divide the width 96",
     "train data.num_classes=3 data=digits": "data.num_classes=3, but the data have 10 classes",
     "train trainer=cpu trainer.devices=two": "wanted a number of devices, a list such as [0,1], or auto",
@@ -362,32 +381,3 @@ def test_checkpoint_that_would_run_code_does_not(call, logs, tmp_path):
     assert status == 2
     assert "is no checkpoint" in err
     assert not (tmp_path / "pwned").exists()
-
-
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(r"^python (?:train|eval)\.py.*?(?=\s{2,}#|$)", text, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("command", readme_commands())
-def test_readme_command_composes(command, tmp_path, monkeypatch):
-    prepare()
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    checkpoint = tmp_path / "last.ckpt"
-    checkpoint.touch()
-    _, script, *arguments = shlex.split(command)
-    if script == "eval.py" or {"--help"} & set(arguments):
-        pytest.skip("run for real by the tests above")
-    arguments = [
-        a.replace("FOLDER", str(tmp_path)).replace(
-            "logs/latest/checkpoints/last.ckpt", str(checkpoint)
-        )
-        for a in arguments
-    ]
-    for overrides in [[a for a in arguments if a != "-m"]]:
-        single = [re.sub(r"=(\S+?),.*", r"=\1", o) for o in overrides]
-        check_job("train", single)
-
-
-def test_readme_names_commands():
-    assert len(readme_commands()) >= 8

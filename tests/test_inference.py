@@ -100,9 +100,23 @@ def test_inference_refuses_what_it_cannot_use(make_checkpoint, tmp_path, refusal
 
     assert "holds no checkpoints/best.ckpt" in refusal(load(tmp_path))
     assert "no such file" in refusal(load(tmp_path / "no.ckpt"))
-    folder, _ = make_checkpoint(target="os.system")  # a file may name anything: it is not called
-    assert "its network is os.system" in refusal(load(folder))
+    folder, _ = make_checkpoint()
     assert "no such kind of device" in refusal(load(folder, "tpux"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("os.system", "mambavision_lab.models.plain.torch.os.system", "None"),
+        *("mambavision_lab.models.create.import_module", "mambavision_lab.models.absent.Net"),
+    ],
+)
+def test_network_that_a_file_names_is_one_of_ours_or_is_not_called(
+    target, make_checkpoint, refusal
+):
+    folder, _ = make_checkpoint(target=target)
+    message = refusal(lambda: MambaVisionInference(folder, device="cpu"))
+    assert f"its network is {target}; wanted one of mambavision_lab.models" in message
 
 
 def test_saved_network_is_the_same_when_it_is_loaded(make_checkpoint, images, tmp_path, refusal):

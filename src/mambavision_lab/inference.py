@@ -7,6 +7,7 @@ model.safetensors and config.json, which needs no run around it and can be share
 
 import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class MambaVisionInference:
     def __init__(self, path: str | Path, *, device: str | torch.device | None = None) -> None:
         self.description, weights = _read(Path(path))
         facts = self.description["preprocessing"]
-        needed = ("image_size", "in_chans", "mean", "std")
+        needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
         if missing := [name for name in needed if facts.get(name) is None]:
             raise ConfigError(f"{path}: does not say the {missing[0]} of its data; train it anew")
         self.image_size, self.in_chans = int(facts["image_size"]), int(facts["in_chans"])
@@ -118,30 +119,25 @@ class MambaVisionInference:
             The most probable classes as (name, probability), best first; for a list, a list of those.
         """
         class_names = self.require_class_names()
-        if top_k < 1 or batch_size < 1:
-            raise ValueError(f"top_k={top_k}, batch_size={batch_size}: both must be at least 1")
-        is_one = not isinstance(images, list | tuple)
-        pixels = [self.prepare(image) for image in ([images] if is_one else images)]
+        if top_k < 1:
+            raise ValueError(f"top_k={top_k} must be at least 1")
         rankings: list[Ranking] = []
-        for start in range(0, len(pixels), batch_size):
-            logits = self.logits(torch.stack(pixels[start : start + batch_size]))
-            rankings += rank(logits, class_names, top_k)
-        return rankings[0] if is_one else rankings
+        for pixels in self._batches(images, batch_size):
+            rankings += rank(self.logits(pixels), class_names, top_k)
+        return rankings if isinstance(images, list | tuple) else rankings[0]
 
     def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
         """Return pooled features, (num_features,) for one image and (N, num_features) for a list."""
-        is_one = not isinstance(images, list | tuple)
-        pixels = [self.prepare(image) for image in ([images] if is_one else images)]
         net: Any = self.net
         found = []
-        with torch.inference_mode():
-            for start in range(0, len(pixels), batch_size):
-                x = self._on_device(torch.stack(pixels[start : start + batch_size]))
-                found.append(net.forward_head(net.forward_features(x), pre_logits=True))
+        for pixels in self._batches(images, batch_size):
+            with torch.inference_mode():
+                maps = net.forward_features(self._on_device(pixels))
+                found.append(net.forward_head(maps, pre_logits=True).float().cpu())
         if not found:
             raise ValueError("features of no images were asked for; give at least one")
-        features = torch.cat(found).float().cpu()
-        return features[0] if is_one else features
+        features = torch.cat(found)
+        return features if isinstance(images, list | tuple) else features[0]
 
     def prepare(self, image: Any) -> Tensor:
         """Return one image as uint8 pixels (C, image_size, image_size), as the test images were made."""
@@ -165,6 +161,14 @@ class MambaVisionInference:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""
         return TF.normalize(pixels.float() / 255, *self._normalization)
+
+    def _batches(self, images: Any, batch_size: int) -> Iterator[Tensor]:
+        """Prepared pixels (N, C, H, W) of one image, or of a list, a batch at a time."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        given = images if isinstance(images, list | tuple) else [images]
+        for start in range(0, len(given), batch_size):
+            yield torch.stack([self.prepare(image) for image in given[start : start + batch_size]])
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         dtype = next(self.net.parameters()).dtype

@@ -54,6 +54,17 @@ def test_command_writes_table_csv_and_picture(tmp_path, capsys):
     assert all(float(row["peak_memory_mib"]) > 0 for row in rows)
     assert (tmp_path / "mambavision_nano.png").stat().st_size > 1000
 
+    # Nothing is overwritten unless asked for.
+    before = (tmp_path / "mambavision_nano.csv").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["model=mambavision_nano", *options])
+    error = capsys.readouterr().err
+    assert "mambavision_nano.csv: is already there; give overwrite=true" in error
+    assert error.count("\n") == 1
+    assert (tmp_path / "mambavision_nano.csv").read_bytes() == before
+    main(["model=mambavision_nano", *options, "overwrite=true"])
+    assert (tmp_path / "mambavision_nano.csv").read_bytes() != before
+
 
 def test_names_with_folders_and_those_of_timm_are_found():
     assert num_params(load_model("nvidia/mambavision_t", 224, 1000)) == 31_794_248

@@ -54,7 +54,7 @@ def outputs(net, images):
 
 
 def deviations(case, net):
-    """Yield (array, largest absolute deviation), then the gradient norms' largest relative one."""
+    """Yield (array, largest absolute deviation), then the gradients' relative to their norms."""
     images = make_images(case)
     facts = CASES[case]
     with torch.set_grad_enabled("labels" in facts):
@@ -70,19 +70,25 @@ def deviations(case, net):
         grads = {name: parameter.grad for name, parameter in net.named_parameters()}
         assert set(grads) == set(facts["grad_norm_and_sum"])
         relative = [
-            abs(grads[name].norm().item() / norm - 1)
-            for name, (norm, _) in facts["grad_norm_and_sum"].items()
+            (
+                abs(grads[name].norm().item() - norm) / norm,
+                abs(grads[name].sum().item() - total) / norm,
+            )
+            for name, (norm, total) in facts["grad_norm_and_sum"].items()
         ]
-        yield "gradient norms, relative", max(relative)
+        norms, sums = (max(column) for column in zip(*relative, strict=True))
+        yield from (("grad norms, relative", norms), ("grad sums / norms", sums))
 
 
 def main():
     """Print the table."""
-    print("| case | backend | array | largest deviation |\n|---|---|---|---|")
+    names = [name for name, _ in deviations(MICRO[0], make_net(MICRO[0]))]
+    print("| case | backend | " + " | ".join(names) + " |\n|---|---" + "|---:" * len(names) + "|")
     for backend in sys.argv[1:] or ["auto", "reference"]:
         for case in CASES:
-            for name, deviation in deviations(case, make_net(case, scan_backend=backend)):
-                print(f"| {case} | {backend} | {name} | {deviation:.1e} |")
+            found = dict(deviations(case, make_net(case, scan_backend=backend)))
+            cells = [f"{found[name]:.1e}" if name in found else "" for name in names]
+            print(f"| {case} | {backend} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

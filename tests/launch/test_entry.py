@@ -2,7 +2,7 @@ import pytest
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import _jobs
+from mambavision_lab.launch.entry import _jobs, _without_links
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,12 @@ def test_task_that_fails_keeps_its_traceback(command):
 
     with pytest.raises(ZeroDivisionError, match="inside the task"):
         command(task)
+
+
+@pytest.mark.parametrize("option", ["ckpt_path", "model.pretrained"])
+def test_link_to_weights_is_followed_when_the_command_is_given(option, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").symlink_to("run")
+    assert _without_links(f"{option}={tmp_path}/latest") == f"{option}={tmp_path}/run"
+    for value in ("", "null", "nvidia/MambaVision-T-1K", f"{tmp_path}/none"):
+        assert _without_links(f"{option}={value}") == f"{option}={value}"

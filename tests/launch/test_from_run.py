@@ -60,7 +60,8 @@ def test_from_run_takes_groups_values_and_sweeps_on_top(command, task, old_run):
     assert (cfg["data"]["num_classes"], cfg["model"]["num_classes"]) == (100, 100)
     assert (cfg["model"]["depth"], cfg["optimizer"]["lr"]) == (2, task.seen[0]["optimizer"]["lr"])
     assert cfg["augment"]["_target_"]
-    assert command(task, "-m", f"from_run={old_run}", "data=snapshot,cifar100") == 0
+    sweep = ["data=snapshot,cifar100", "-m", f"from_run={old_run}"]  # flags stand anywhere
+    assert command(task, *sweep) == 0
     assert [cfg["data"]["num_classes"] for cfg in task.seen[2:]] == [10, 100]
 
 
@@ -126,6 +127,8 @@ def test_check_prints_verdict_and_config_and_starts_nothing(command, task, capsy
     assert command(task, "-m", "check=true", "seed=1,2") == 0
     assert capsys.readouterr().out.splitlines()[1:3] == ["  seed=1", "  seed=2"]
     assert command(task, "check=true", "trainer.devcies=2") == 2
+    assert command(task, "check=yes") == 2  # not a run that nobody asked for
+    assert capsys.readouterr().err.splitlines()[-1] == "error: check=yes: wanted true or false"
     assert task.seen == []
 
 

@@ -114,5 +114,8 @@ def test_ten_runs_of_which_a_process_is_killed_all_finish(start, tmp_path):
         (line,) = [x for x in out.splitlines() if x.startswith("a process was lost")]
         assert line.startswith("a process was lost: restart 1 of 2, from ")
         assert ("last.ckpt" in line) == (step >= 10), line  # ten steps an epoch
+        with (folder / "metrics.csv").open() as file:
+            epochs = [row["epoch"] for row in csv.DictReader(file) if row["train/images_per_s"]]
+        assert epochs == [str(epoch) for epoch in range(6)]  # each once
     print("rank, step and status of each run:", steps)
     assert finished == 10

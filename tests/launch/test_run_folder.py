@@ -1,4 +1,6 @@
 import json
+import logging
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -53,6 +55,18 @@ def test_run_folder_leaves_a_real_folder_called_latest_alone(compose, log_dir):
     open_run_folder(compose("train"), is_latest=True)
     assert not (log_dir / "latest").is_symlink()
     assert [path.name for path in (log_dir / "latest").iterdir()] == ["mine.txt"]
+
+
+def test_run_folder_without_links_is_written_and_says_so(compose, log_dir, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError("a required privilege is not held by the client")  # Windows's words
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with caplog.at_level(logging.WARNING):
+        folder = open_run_folder(compose("train"), is_latest=True)
+    assert (folder / "provenance.json").is_file()
+    assert [path.name for path in log_dir.iterdir()] == ["run"]
+    assert "latest does not point at this run: a required privilege" in caplog.text
 
 
 def test_write_json_replaces_the_file_and_leaves_no_other(tmp_path):

@@ -1,6 +1,5 @@
 """An entry point for the tests: every process of a run does what `name` says, without a network."""
 
-import json
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.entry import hydra_app
 from mambavision_lab.launch.processes import run_together
+from mambavision_lab.launch.run_folder import write_json
 
 
 @hydra_app(config_name="train")
@@ -29,7 +29,10 @@ def act(cfg: DictConfig) -> float | None:
         "pids": [os.getpid(), os.getppid()],
         "ckpt_path": cfg.ckpt_path,
     }
-    (folder / f"rank{rank}-{restart}.json").write_text(json.dumps(facts))
+    write_json(facts, folder / f"rank{rank}-{restart}.json")
+    # Where one ends the run before another has got this far, the other would leave no facts.
+    while len([*folder.glob(f"rank*-{restart}.json")]) < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.02)
     if cfg.name == "refused":
         raise ConfigError("name=refused: by every process")
     if cfg.name == "raises" and rank == 1:

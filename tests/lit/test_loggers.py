@@ -3,6 +3,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
 
 from mambavision_lab.lit import loggers
 
@@ -58,6 +59,23 @@ def test_wandb_logger_does_as_it_is_told_where_it_can(offline, stub_wandb, caplo
     options = loggers.wandb_logger("folder", "project", offline=offline)
     assert options["offline"] is bool(offline)
     assert caplog.messages == []
+
+
+def test_csv_logger_goes_on_with_the_figures_before_the_checkpoint(tmp_path):
+    broken, resumed = (CSVLogger(tmp_path, name="", version="") for _ in range(2))
+    for step in range(4):
+        broken.log_metrics({"train/loss": 4.0 - step}, step)
+    broken.save()
+    loggers.keep_figures([resumed], num_steps=2)
+    resumed.log_metrics({"train/loss": 0.5, "val/loss": 0.25}, 2)
+    resumed.save()
+    rows = [row.split(",") for row in (tmp_path / "metrics.csv").read_text().splitlines()]
+    assert rows == [
+        ["step", "train/loss", "val/loss"],
+        ["0", "4.0", ""],
+        ["1", "3.0", ""],
+        ["2", "0.5", "0.25"],
+    ]
 
 
 def test_wandb_is_given_a_snapshot_that_from_run_takes(tmp_path, monkeypatch):

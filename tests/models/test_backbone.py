@@ -187,6 +187,17 @@ def test_layer_decay_scales_every_layer(make):
     assert {scale[id(p)] for p in first.parameters()} == {min(scale.values())}
 
 
+@pytest.mark.parametrize("enable", [True, False])
+def test_checkpointing_can_be_switched_as_timm_does(enable, make, images):
+    net, calls = make(use_checkpointing=not enable), []
+    net.set_grad_checkpointing(enable)
+    last = net.stages()[-1]
+    block = last.blocks[-1] if hasattr(last, "blocks") else last
+    block.register_forward_pre_hook(lambda *_: calls.append(1))
+    net(images).sum().backward()
+    assert len(calls) == 1 + enable  # again in the backward pass
+
+
 # Initialisation.
 
 

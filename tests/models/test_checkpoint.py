@@ -156,6 +156,10 @@ def test_position_embedding_is_interpolated(tmp_path):
             ["of another shape (levels.2.blocks.0.mlp.fc1.weight (32, 16) instead of"],
         ),
         ({"layer_scale": 0.1}, ["10 missing (levels.2.blocks.0.gamma_1"]),
+        (
+            {"in_chans": 1},
+            ["(4, 1, 3, 3)); it takes 3 channels: data.in_chans=3; choose the model"],
+        ),
     ],
 )
 def test_checkpoint_of_another_variant_is_refused_with_its_keys(options, parts, tmp_path, refusal):

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torchmetrics.functional.classification import (
+    multiclass_confusion_matrix,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 import mambavision_lab
 from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
@@ -105,6 +110,26 @@ def test_quality_counts_by_hand():
     assert quality.confused_pairs() == [("0", "1", 1, 0.5)]
 
 
+def test_quality_agrees_with_an_independent_computation():
+    stored = predictions_of(7, num_images=3000)
+    labels, predicted, confidence = (stored[k] for k in ("labels", "predicted", "confidence"))
+    quality = measure_quality(stored)
+    expected = 0.0
+    for low in range(15):
+        inside = (confidence >= low / 15) & (confidence < (low + 1) / 15)
+        gap = abs(np.mean(labels[inside] == predicted[inside]) - np.mean(confidence[inside]))
+        expected += gap * np.mean(inside)
+    assert quality.ece == pytest.approx(expected, abs=1e-6)
+    assert expected > 0.1
+    arguments = torch.from_numpy(predicted), torch.from_numpy(labels)
+    assert quality.confusion.tolist() == multiclass_confusion_matrix(*arguments, 7).tolist()
+    for found, figure in (
+        (quality.precision, multiclass_precision),
+        (quality.recall, multiclass_recall),
+    ):
+        assert found == pytest.approx(figure(*arguments, 7, average="none").numpy(), abs=1e-6)
+
+
 def test_training_curves_are_drawn_from_the_package_root(make_run, refusal):
     assert mambavision_lab.plot_training_curves(make_run()).read_bytes()[:4] == b"\x89PNG"
     empty = make_run("empty", rows=())
@@ -118,6 +143,24 @@ def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys)
         main([str(tmp_path)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_comparison_overwrites_nothing_unless_asked_for(make_run, tmp_path, capsys):
+    runs, page = [str(make_run("a")), str(make_run("b", lr=0.2))], tmp_path / "page.html"
+    page.write_text("mine")
+    refused = {
+        page: "is already there; give --overwrite",
+        tmp_path / "no" / "x": "cannot be written",
+    }
+    for output, named in refused.items():
+        with pytest.raises(SystemExit):
+            main([*runs, "--output", str(output)])
+        error = capsys.readouterr().err
+        assert named in error
+        assert error.count("\n") == 1
+    assert page.read_text() == "mine"
+    main([*runs, "--output", str(page), "--overwrite"])
+    assert "2 runs compared" in page.read_text()
 
 
 def test_comparison_shows_what_differs(make_run, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
 
+ODD = os.fsdecode(b"below/[red]6\xff.png")  # a name with markup and a byte that is no text
+
 
 @pytest.fixture
 def photos(tmp_path):
-    """Seven pictures, one of them in a folder below, and two files that are none."""
+    """Seven pictures, one of them in a folder below, two files that are none, and a link in a circle."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     drawn = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
     for i, image in enumerate(drawn):
-        Image.fromarray(image).save(folder / ("below" if i == 6 else "") / f"{i}.png")
+        Image.fromarray(image).save(folder / (ODD if i == 6 else f"{i}.png"))
+    (folder / "below" / "again").symlink_to(folder, target_is_directory=True)
     data = (folder / "0.png").read_bytes()
     (folder / "cut.png").write_bytes(data[: len(data) // 2])
     (folder / "text.jpg").write_text("no image")
@@ -37,14 +41,15 @@ def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_p
     status, out, err = call("predict", checkpoint, f"images={photos}", *options)
     assert (status, err) == (0, "")
     assert "7 images classified, 2 skipped" in out
+    assert "[red]6?.png" in out
     (folder,) = (tmp_path / "logs" / "predict" / "mambavision_nano-synthetic").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["images"] == 7
     assert [*summary["skipped"]] == [str(photos / "cut.png"), str(photos / "text.jpg")]
-    with (folder / "predictions.csv").open() as file:
+    with (folder / "predictions.csv").open(errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
-    names = [f"{i}.png" for i in range(6)] + ["below/6.png"]
-    assert {row["image"] for row in rows} == {str(photos / name) for name in names}
+    names = [f"{i}.png" for i in range(6)] + [ODD]
+    assert sorted(row["image"] for row in rows) == sorted(str(photos / name) for name in names)
     inference = MambaVisionInference(run, device="cpu")
     for row in rows:
         (first, p), (second, _) = inference.predict(row["image"], top_k=2)

@@ -30,6 +30,7 @@ OPTIONS = {
     "num_classes": "1000",
     "device": "cuda" if torch.cuda.is_available() else "cpu",
     "output": "analysis",
+    "overwrite": "false",
 }
 
 
@@ -61,6 +62,9 @@ def _analyse(given: list[str]) -> None:
     image_sizes, batch_sizes = (_numbers(options, key) for key in ("image_sizes", "batch_sizes"))
     (num_classes,) = _numbers(options, "num_classes")[:1]
     name, console = options["model"], Console(highlight=False)
+    path = Path(options["output"]) / f"{name.strip('/').replace('/', '_')}.csv"
+    if path.exists() and options["overwrite"] != "true":
+        raise ConfigError(f"{path}: is already there; give overwrite=true or another output=")
     try:
         if _is_trained(name):
             trained = MambaVisionInference(name, device=options["device"])
@@ -78,12 +82,15 @@ def _analyse(given: list[str]) -> None:
         raise ConfigError(f"model={name}: {' '.join(str(error).split())[:300]}") from error
     device = f"{options['device']}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     console.print(latency_table(points, device))
-    folder = Path(options["output"])
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = name.strip("/").replace("/", "_")
-    write_csv(points, folder / f"{stem}.csv")
-    plot(points, f"{name} on {device}", folder / f"{stem}.png")
-    console.print(f"wrote {folder / stem}.csv and .png", soft_wrap=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(points, path)
+        plot(points, f"{name} on {device}", path.with_suffix(".png"))
+    except OSError as error:
+        raise ConfigError(
+            f"output={options['output']}: cannot be written to ({error.strerror}); give another folder"
+        ) from error
+    console.print(f"wrote {path} and {path.stem}.png", soft_wrap=True)
 
 
 def _is_trained(name: str) -> bool:

@@ -104,8 +104,9 @@ class ExportFormat:
         try:
             with torch.inference_mode():
                 net(torch.zeros(1, in_chans, *sides))
-        except ValueError as error:
-            raise ConfigError(f"export.image_size={given}: {error}") from error
+        except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigError(f"export.image_size={given}: {reason}") from error
         any_size = takes_any_size(net) if self.dynamic_size is None else self.dynamic_size
         if any_size and not takes_any_size(net):
             raise ConfigError(

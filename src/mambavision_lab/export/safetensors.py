@@ -1,12 +1,14 @@
 """Weights in `model.safetensors`, beside a `config.json` with all that is needed to use them."""
 
 import json
+import re
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -76,22 +78,20 @@ def read_weights(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def build_net(
     description: dict[str, Any], weights: dict[str, Tensor], path: str | Path
 ) -> nn.Module:
-    """Make the network that is described; only classes of ours, for a file may name any.
+    """Make the network that is described, and give it the weights.
 
     Raises:
         ConfigError: It is none of ours, cannot be made, or the weights are those of another.
     """
     settings = dict(description.get("architecture") or {})
-    target = str(settings.get("_target_"))
-    if not target.startswith("mambavision_lab.models."):
-        raise ConfigError(f"{path}: its network is {target}; wanted one of mambavision_lab.models")
+    make = _find_network(str(settings.pop("_target_", None)), path)
     settings.pop("pretrained", None)  # weights to start from; the trained ones follow
     if "scan_backend" in settings:
         settings["scan_backend"] = "auto"  # this machine's, not that of the one it was trained on
     try:
-        net: nn.Module = instantiate(settings, _convert_="all")
-    except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        net = make(**settings)
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: its network cannot be made ({reason})") from error
     dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
     if len(dtypes) == 1:
@@ -102,3 +102,14 @@ def build_net(
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"{path}: its weights do not fit its own network ({reason})") from error
     return net
+
+
+def _find_network(target: str, path: str | Path) -> Callable[..., nn.Module]:
+    """What `target` names, if it is defined in a module of mambavision_lab.models: a file may name any."""
+    module, _, name = target.rpartition(".")
+    found = None
+    if re.fullmatch(r"mambavision_lab\.models\.\w+", module) and find_spec(module):
+        found = getattr(import_module(module), name, None)
+    if getattr(found, "__module__", None) != module:
+        raise ConfigError(f"{path}: its network is {target}; wanted one of mambavision_lab.models")
+    return cast("Callable[..., nn.Module]", found)

@@ -5,8 +5,8 @@ The locks are files of this machine, so two sweeps keep out of each other's way,
 is killed gives its devices back.
 """
 
-import fcntl
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -23,8 +23,14 @@ def take_devices(num_wanted: int) -> list[str]:
         Those taken, as in CUDA_VISIBLE_DEVICES, or numbers of cores.
 
     Raises:
-        ConfigError: So many are not free.
+        ConfigError: So many are not free, or this is not Linux.
     """
+    if sys.platform != "linux":
+        raise ConfigError(
+            "sweep.devices_per_job: needs Linux; leave it out, and run one job at a time"
+        )
+    import fcntl
+
     if _held:
         return [Path(lock.name).stem.partition("-")[2] for lock in _held]
     gpus = _gpus()

@@ -4,6 +4,7 @@ Exit status: 0 done, 2 what was asked for cannot be run (one line, no traceback)
 (with its traceback), 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -85,8 +86,9 @@ def run(task: Task, config_name: str) -> None:
         ConfigError: The command cannot be run; the message is one line.
     """
     prepare()
+    _put_flags_first()
     sys.argv[1:] = [_without_links(argument) for argument in sys.argv[1:]]
-    wants_check = _take("check") in ("true", "True", "1")
+    wants_check = _switch("check")
     source = Source(configs_folder(), config_name)
     from_run = _take("from_run")
     if from_run is not None:
@@ -95,6 +97,8 @@ def run(task: Task, config_name: str) -> None:
     if arguments.help:
         print(help_text(config_name))
         return
+    if arguments.cfg and arguments.multirun:
+        raise ConfigError("--cfg shows the config of one job; give check=true for those of a sweep")
     wants_run = (
         not any((arguments.hydra_help, arguments.cfg, arguments.info))
         and not arguments.shell_completion
@@ -155,11 +159,30 @@ def _required(key: str, what: str) -> None:
     raise ConfigError(f"{key} is missing; give {key}=VALUE, {what}")
 
 
+def _put_flags_first() -> None:
+    """Let flags stand anywhere: argparse takes overrides from one place only, here the end.
+
+    Raises:
+        ConfigError: A flag is unknown, or lacks its value.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        arguments, unknown = parser.parse_known_intermixed_args()
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such flag; see --help and --hydra-help")
+    flags = [argument for argument in sys.argv[1:] if argument not in arguments.overrides]
+    if arguments.info is None:  # its value may be left out, where nothing follows
+        sys.argv[1:] = [*flags, *arguments.overrides]
+
+
 def _without_links(argument: str) -> str:
-    """Name the real file in ckpt_path=...: logs/latest will point elsewhere before it is read."""
+    """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = argument.partition("=")
-    is_file = key == "ckpt_path" and Path(value).is_file()
-    return f"{key}={Path(value).resolve()}" if is_file else argument
+    is_there = key in ("ckpt_path", "model.pretrained") and value and Path(value).exists()
+    return f"{key}={Path(value).resolve()}" if is_there else argument
 
 
 def check_command(
@@ -284,6 +307,14 @@ def _take(key: str) -> str | None:
     return given[-1].partition("=")[2].strip("'\"")
 
 
+def _switch(key: str) -> bool:
+    """Remove key=true or key=false from the command line; returns which."""
+    given = (_take(key) or "false").lower()
+    if given not in ("true", "false"):
+        raise ConfigError(f"{key}={given}: wanted true or false")
+    return given == "true"
+
+
 def _use_run(run: str, config_name: str) -> Source:
     """Let Hydra compose from a run's snapshot, with our groups beside it; say what differs."""
     snapshot = find_snapshot(run, "from_run").resolve()
@@ -306,8 +337,7 @@ def _use_snapshot(overrides: list[str], wants_run: bool) -> None:
     folder = find_snapshot(given[-1].strip("'\""))
     search = f"hydra.searchpath=['file://{folder}']"
     overrides.append(search)
-    # Among the other overrides: argparse takes them from one place only.
-    sys.argv.insert(sys.argv.index(f"ckpt_path={given[-1]}"), search)
+    sys.argv.append(search)
 
 
 def _without_values(source: Source, overrides: list[str]) -> DictConfig | None:

@@ -16,7 +16,6 @@ import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +126,14 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
         max_restarts: How often to start the workers again when one has failed.
 
     Raises:
+        ConfigError: This system cannot start workers so.
         SystemExit: A worker failed and has printed why, or a signal came.
     """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: several processes, and restarts, need Linux or macOS; "
+            "choose trainer.devices=1 and trainer.max_restarts=0"
+        )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -237,6 +242,8 @@ def _end_with_parent() -> None:
 
 def _end_server() -> None:
     """End the server that forks workers: with its imports it would take seconds to end by itself."""
+    from multiprocessing import forkserver
+
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     if pid is not None:
         with suppress(ProcessLookupError):

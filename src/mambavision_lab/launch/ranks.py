@@ -21,7 +21,7 @@ _LOST_PEER = re.compile(
 )
 # For the launcher to end this process, another one having failed: of what all of them meet, rank 0 tells
 # before the others do; and what comes of a lost process is not told beside the cause.
-_PATIENCE_S = 1.0
+_PATIENCE_S = 3.0
 _PATIENCE_WITH_LOSSES_S = 5.0
 
 

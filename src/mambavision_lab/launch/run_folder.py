@@ -1,6 +1,7 @@
 """What every run leaves in its folder, beside metrics and checkpoints."""
 
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -11,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.launch.provenance import collect
 from mambavision_lab.launch.snapshot import write_snapshot
+
+log = logging.getLogger(__name__)
 
 
 def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
@@ -49,12 +52,21 @@ def write_json(content: Any, path: Path) -> None:
     unfinished.replace(path)
 
 
+def short_path(path: Path) -> str:
+    """A path relative to the working folder where it lies in it."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
 def _point_latest(log_dir: Path, folder: Path) -> None:
     """Let log_dir/latest point at a folder; replaced in one step, and never a real folder."""
     link = log_dir / "latest"
     if link.exists() and not link.is_symlink():
         return
-    with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as place:
-        fresh = Path(place) / "latest"
-        fresh.symlink_to(os.path.relpath(folder, log_dir), target_is_directory=True)
-        fresh.replace(link)
+    try:
+        with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as place:
+            fresh = Path(place) / "latest"
+            fresh.symlink_to(os.path.relpath(folder, log_dir), target_is_directory=True)
+            fresh.replace(link)
+    except (OSError, ValueError) as error:  # Windows asks for a right, and one drive for both
+        log.warning("%s does not point at this run: %s", link, error)

@@ -144,10 +144,6 @@ def _prepared(job: Job, sweep: Sweep, record: dict[str, Any] | None) -> list[str
     ]
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():
-        # Lightning's logger starts a file of its own.
-        if (figures := folder / "metrics.csv").is_file():
-            num_before = len(list(folder.glob("metrics-*.csv")))
-            figures.rename(folder / f"metrics-{num_before}.csv")
         given.append(f"ckpt_path={_quoted(last)}")
     return given
 

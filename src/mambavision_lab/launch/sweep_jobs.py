@@ -1,7 +1,7 @@
 """What is known of each job of a sweep, and the table made of it."""
 
 import csv
-import fcntl
+import io
 import json
 import os
 import sys
@@ -96,24 +96,32 @@ def read_records(folder: Path) -> dict[int, dict[str, Any]]:
 
 def write_table(folder: Path) -> None:
     """Make `sweep.csv` anew from the records, one row a job."""
-    with (folder / ".lock").open("w") as lock:  # jobs that run side by side end at once, too
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        records = read_records(folder).values()
-        names = sorted({name for record in records for name in record["metrics"]})
-        unfinished = folder / f".{TABLE}.{os.getpid()}"
-        with unfinished.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["job", "overrides", "status", "seconds", *names, "folder", "reason"])
-            for record in records:
-                writer.writerow(
-                    [
-                        record["job"],
-                        " ".join(record["overrides"]),
-                        record["status"],
-                        record["seconds"],
-                        *(record["metrics"].get(name, "") for name in names),
-                        record["folder"],
-                        record.get("reason", ""),
-                    ]
-                )
+    unfinished = folder / f".{TABLE}.{os.getpid()}"
+    written = None
+    while (
+        table := _table(folder)
+    ) != written:  # again if a job beside this one has ended meanwhile
+        unfinished.write_text(table, newline="")
         unfinished.replace(folder / TABLE)
+        written = table
+
+
+def _table(folder: Path) -> str:
+    records = read_records(folder).values()
+    names = sorted({name for record in records for name in record["metrics"]})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["job", "overrides", "status", "seconds", *names, "folder", "reason"])
+    for record in records:
+        writer.writerow(
+            [
+                record["job"],
+                " ".join(record["overrides"]),
+                record["status"],
+                record["seconds"],
+                *(record["metrics"].get(name, "") for name in names),
+                record["folder"],
+                record.get("reason", ""),
+            ]
+        )
+    return text.getvalue()

@@ -2,13 +2,13 @@
 
 import importlib.util
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from mambavision_lab.launch.run_folder import short_path
 from mambavision_lab.launch.sweep_jobs import read_records
 
 PICTURE = "sweep.png"
@@ -20,7 +20,7 @@ def report(folder: Path, metric: str | None, *, is_minimized: bool) -> int:
     varied = varied_values(records)
     best = best_job(records, metric, is_minimized=is_minimized)
     console = Console(highlight=False)
-    console.print(f"sweep: {_short(folder)}", style="bold", soft_wrap=True)
+    console.print(f"sweep: {short_path(folder)}", style="bold", soft_wrap=True)
     table = Table()
     table.add_column("job", justify="right")
     for key in varied:
@@ -42,14 +42,14 @@ def report(folder: Path, metric: str | None, *, is_minimized: bool) -> int:
     if best is not None:
         console.print(
             f"best: job {best['job']}, {metric} {figure(best, metric):.4f}; again with:\n"
-            f"  python train.py from_run={_short(Path(best['folder']))}",
+            f"  python train.py from_run={short_path(Path(best['folder']))}",
             soft_wrap=True,
         )
     if importlib.util.find_spec("matplotlib") is None:
         console.print("no picture; for one: pip install matplotlib")
     elif metric is not None and draw(records, varied, metric, folder / PICTURE):
-        console.print(f"picture: {_short(folder / PICTURE)}", soft_wrap=True)
-    console.print(f"table: {_short(folder / 'sweep.csv')}", soft_wrap=True)
+        console.print(f"picture: {short_path(folder / PICTURE)}", soft_wrap=True)
+    console.print(f"table: {short_path(folder / 'sweep.csv')}", soft_wrap=True)
     return sum(record["status"] == "failed" for record in records)
 
 
@@ -131,7 +131,3 @@ def _number(text: str) -> float | None:
 def _rounded(text: str) -> str:
     number = _number(text)
     return text if number is None or len(text) < 8 else f"{number:.4g}"
-
-
-def _short(path: Path) -> str:
-    return min(str(path), os.path.relpath(path), key=len)

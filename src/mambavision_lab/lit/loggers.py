@@ -1,12 +1,13 @@
 """Loggers that need more than their library's constructor."""
 
+import csv
 import logging
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,18 @@ def wandb_logger(
     return WandbLogger(
         save_dir=save_dir, project=project, name=name, group=group, offline=offline, mode=mode
     )
+
+
+def keep_figures(loggers: Iterable[Logger], num_steps: int) -> None:
+    """Let a csv logger go on with the figures of a run's first steps; it would start without them."""
+    for logger in loggers:
+        if isinstance(logger, CSVLogger):
+            path = Path(logger.log_dir) / "metrics.csv"
+            if path.is_file():
+                with path.open(newline="") as file:
+                    rows = [row for row in csv.DictReader(file) if int(row["step"]) < num_steps]
+                logger.experiment.metrics = [dict(row) for row in rows]
+                logger.save()
 
 
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:

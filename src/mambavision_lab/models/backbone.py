@@ -161,6 +161,12 @@ class Backbone(nn.Module):
         self.requires_grad_(True)
         self.train(self.training)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each block in the backward pass to save memory, as `use_checkpointing` does."""
+        for module in self.modules():
+            if hasattr(module, "use_checkpointing"):
+                module.use_checkpointing = enable  # type: ignore[assignment]
+
     def train(self, mode: bool = True) -> "Backbone":
         """As `nn.Module.train`, except that frozen parts stay in evaluation mode."""
         super().train(mode)

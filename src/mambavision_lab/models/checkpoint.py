@@ -30,6 +30,7 @@ WANTED = (
     f"wanted a file ({', '.join(SUFFIXES)}), a folder with one, "
     "or a hub id such as nvidia/MambaVision-T-1K"
 )
+_OTHER_MODEL = "choose the model that it was made for"
 
 
 def load_pretrained(net: Backbone, source: str) -> None:
@@ -141,7 +142,8 @@ def _read(path: Path, source: str) -> dict[str, Tensor]:
                 state = torch.load(path, "cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
     except Exception as error:  # of many kinds, from reading and from refusing pickled code
         refused = re.search(r"GLOBAL [\w.]+|Unsupported (operand|class) [\w.]+", str(error))
-        reason = refused[0] if refused else " ".join(str(error).split())[:160]
+        sentence = " ".join(str(error).split()).partition(". ")[0][:160]
+        reason = refused[0] if refused else sentence
         raise ConfigError(
             f"pretrained={source}: {path.name} is no checkpoint, is damaged, or holds more than weights "
             f"({reason or type(error).__name__}); nothing in it was run"
@@ -161,7 +163,7 @@ def _own_entries(net: Backbone, state: dict[str, Tensor], source: str) -> dict[s
     if not prefixes:
         raise ConfigError(
             f"pretrained={source}: these are no weights of {type(net).__name__}: {anchor!r} is not "
-            f"among its {len(state)} entries ({_some(list(state))})"
+            f"among its {len(state)} entries ({_some(list(state))}); {_OTHER_MODEL}"
         )
     prefix = min(prefixes, key=len)
     return {key.removeprefix(prefix): x for key, x in state.items() if key.startswith(prefix)}
@@ -192,9 +194,12 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], source: str) ->
         "of another shape": shapes,
     }
     if found := [f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys]:
+        conv = next(key for key in own if key.endswith(".0.weight"))  # the first one
+        loaded = state.get(conv, own[conv])
+        if loaded.ndim == 4 and loaded.shape[1] != own[conv].shape[1]:
+            found.append(f"it takes {loaded.shape[1]} channels: data.in_chans={loaded.shape[1]}")
         raise ConfigError(
-            f"pretrained={source}: does not fit the network: {'; '.join(found)}; "
-            "choose the model that it was made for"
+            f"pretrained={source}: does not fit the network: {'; '.join(found)}; {_OTHER_MODEL}"
         )
 
 

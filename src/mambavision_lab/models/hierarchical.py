@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.conv_block import ConvBlock
@@ -179,11 +180,11 @@ class MambaVision(Backbone):
             indices: Which stages' maps, in ascending order; None is all.
 
         Raises:
-            ValueError: The images are smaller than one token of the first stage.
+            ConfigError: The images are smaller than one token of the first stage.
         """
         if min(x.shape[-2:]) < self.stem_stride:
             height, width = x.shape[-2:]
-            raise ValueError(
+            raise ConfigError(
                 f"image of {height} x {width} pixels: both sides must be at least the stem's stride, "
                 f"{self.stem_stride}; enlarge the images or choose a smaller stem_stride"
             )
@@ -203,7 +204,7 @@ class MambaVision(Backbone):
         """Return the normalised last map (N, num_features, H, W) for images (N, C, H, W).
 
         Raises:
-            ValueError: The images are smaller than one token of the first stage.
+            ConfigError: The images are smaller than one token of the first stage.
         """
         return self.norm(self.forward_stages(x, [len(self.levels) - 1])[-1])
 

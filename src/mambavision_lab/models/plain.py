@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.mixer import MambaVisionMixer
@@ -142,7 +143,7 @@ class PlainMambaVision(Backbone):
             indices: Which blocks' maps, in ascending order; None is all.
 
         Raises:
-            ValueError: H or W is not a multiple of the patch size.
+            ConfigError: H or W is not a multiple of the patch size.
         """
         wanted = range(len(self.blocks)) if indices is None else indices
         grid = self._grid(*x.shape[-2:])
@@ -157,7 +158,7 @@ class PlainMambaVision(Backbone):
         """Return normalised tokens (N, length, embed_dim), rows first, for images (N, C, H, W).
 
         Raises:
-            ValueError: H or W is not a multiple of the patch size.
+            ConfigError: H or W is not a multiple of the patch size.
         """
         x = self._embed(x, self._grid(*x.shape[-2:]))
         return self.norm(run_blocks(self.blocks, x, self.use_checkpointing))
@@ -213,7 +214,7 @@ class PlainMambaVision(Backbone):
                 " x ".join(str(max(patch, patch * f(side, patch))) for side in (height, width))
                 for f in (lambda n, p: n // p, lambda n, p: -(-n // p))
             )
-            raise ValueError(
+            raise ConfigError(
                 f"image of {height} x {width} pixels: both sides must be multiples of the patch size "
                 f"{patch}; the next sizes that fit are {below} and {above}"
             )

@@ -1,12 +1,14 @@
 """Remake one run's report and curves, or compare several runs.
 
-python -m mambavision_lab.report RUN [RUN ...] [--output comparison.html]
+python -m mambavision_lab.report RUN [RUN ...] [--output comparison.html] [--overwrite]
 """
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mambavision_lab.errors import ConfigError
@@ -23,14 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--output", default="comparison.html", help="page that compares several runs (%(default)s)"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     given = parser.parse_args(arguments)
     try:
-        _report(given.runs, given.output)
+        _report(given.runs, Path(given.output), given.overwrite)
     except ConfigError as error:
         refuse(error)
 
 
-def _report(runs: list[str], output: str) -> None:
+def _report(runs: list[str], output: Path, overwrite: bool) -> None:
     from mambavision_lab.report.figures import run_names
     from mambavision_lab.report.page import differing_settings, results_table
     from mambavision_lab.report.run_record import read_run
@@ -42,12 +45,14 @@ def _report(runs: list[str], output: str) -> None:
         if read_run(runs[0]).curves:
             console.print(f"wrote {plot_training_curves(runs[0])}", soft_wrap=True)
         return
+    if output.exists() and not overwrite:
+        raise ConfigError(f"--output {output}: is already there; give --overwrite or another one")
     records = [read_run(run) for run in runs]
     table = Table()
     for heading in ("", *run_names(records)):
         table.add_column(heading, overflow="fold")
     for key, values in [*results_table(records), *differing_settings(records)]:
-        table.add_row(key, *values)
+        table.add_row(key, *map(escape, values))
     console.print(table)
     console.print(f"wrote {write_comparison(runs, output)}", soft_wrap=True)
 

@@ -144,7 +144,11 @@ def class_figure(quality: Quality) -> Figure:
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
     # A ring and a dot, which are both seen where the two figures are the same.
     series: Sequence[tuple[str, np.ndarray, dict[str, Any]]] = (
-        ("precision", quality.precision, {"markersize": 9, "markerfacecolor": "none"}),
+        (
+            "precision",
+            quality.precision,
+            {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 2},
+        ),
         ("recall", quality.recall, {"markersize": 4}),
     )
     for index, (name, values, look) in enumerate(series):

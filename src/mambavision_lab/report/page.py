@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def svg(figure: Figure) -> Markup:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    prefix = f"f{abs(hash(text)) % 10**8}-"  # ids are the page's, not the figure's
+    prefix = f"f{zlib.crc32(text.encode())}-"  # ids are the page's, not the figure's
     text = re.sub(r'(\bid=")', rf"\1{prefix}", text)
     text = re.sub(r'(url\(#|href="#)', rf"\1{prefix}", text)
     return Markup(

@@ -22,7 +22,7 @@ def write_report(run_folder: str | Path) -> Path:
     """Write `report.html` into a run folder from what is stored there; returns its path.
 
     Raises:
-        ConfigError: It is no run folder, or a file in it is damaged.
+        ConfigError: It is no run folder, a file in it is damaged, or it cannot be written to.
     """
     record = read_run(run_folder)
     return _write(render_report(record), record.folder / "report.html")
@@ -32,7 +32,7 @@ def write_comparison(run_folders: Sequence[str | Path], output: str | Path) -> P
     """Write a page that compares runs; returns its path.
 
     Raises:
-        ConfigError: One is no run folder.
+        ConfigError: One is no run folder, or the output cannot be written.
     """
     return _write(render_comparison([read_run(folder) for folder in run_folders]), Path(output))
 
@@ -99,6 +99,11 @@ def _write_safely(trainer: Trainer, folder: Path, outcome: dict[str, str]) -> No
 
 def _write(text: str, path: Path) -> Path:
     unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror}); give a file in a folder that can"
+        ) from error
     return path

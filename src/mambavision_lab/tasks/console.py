@@ -1,12 +1,13 @@
 """What the tasks print: one panel at the start, one table at the end."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+
+from mambavision_lab.launch.run_folder import short_path
 
 console = Console(highlight=False)
 
@@ -46,11 +47,6 @@ def _shown(name: str, value: float) -> str:
 
 def _is_speed(name: str) -> bool:
     return name.endswith("_per_s")
-
-
-def short_path(path: Path) -> str:
-    """A path relative to the working folder where that is shorter."""
-    return min(str(path), os.path.relpath(path), key=len)
 
 
 def human_count(number: int) -> str:

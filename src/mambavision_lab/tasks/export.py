@@ -24,10 +24,10 @@ from mambavision_lab.export.verify import (
     write_markdown,
 )
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.launch.run_folder import open_run_folder, write_json
+from mambavision_lab.launch.run_folder import open_run_folder, short_path, write_json
 from mambavision_lab.launch.snapshot import find_snapshot
 from mambavision_lab.tasks.build import build, build_data
-from mambavision_lab.tasks.console import console, short_path
+from mambavision_lab.tasks.console import console
 from mambavision_lab.tasks.predict import find_images
 
 
@@ -57,8 +57,8 @@ def export(cfg: DictConfig) -> None:
     real = _real_images(cfg, inference)
     was_there = output.exists()
     unfinished = make_folder(output)
-    open_run_folder(cfg, is_latest=False)
     try:
+        open_run_folder(cfg, is_latest=False)
         facts = _write_and_compare(form, target, real, unfinished)
         for name in names:
             (unfinished / name).replace(output / name)

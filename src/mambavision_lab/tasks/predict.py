@@ -14,6 +14,7 @@ from typing import TextIO
 import torch
 from omegaconf import DictConfig
 from PIL import Image, ImageDraw
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -22,8 +23,8 @@ from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
 from mambavision_lab.data.class_folders import IMAGE_SUFFIXES
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference, Ranking, rank
-from mambavision_lab.launch.run_folder import open_run_folder, write_json
-from mambavision_lab.tasks.console import console, short_path
+from mambavision_lab.launch.run_folder import open_run_folder, short_path, write_json
+from mambavision_lab.tasks.console import console
 
 _NUM_SHOWN = 20  # rows of the printed table
 _TILE = 144  # pixels a side of a picture on the contact sheet
@@ -59,13 +60,15 @@ def predict(cfg: DictConfig) -> None:
     shown: list[tuple[str, Tensor, Ranking]] = []
     skipped: dict[str, str] = {}
     num_done = 0
-    with (folder / f"predictions.{cfg.format}").open("w", newline="") as file:
+    path = folder / f"predictions.{cfg.format}"
+    # Names of files may hold bytes that are no text; they are written as they are.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write = _writer(file, cfg.format, top_k)
         found = classify(inference, files, top_k, cfg.batch_size, workers)
         for name, pixels, ranking in track(found, "predict", total=len(files), console=console):
             if isinstance(ranking, ConfigError):
                 skipped[name] = str(ranking)
-                console.print(f"skipped: {ranking}", soft_wrap=True, markup=False)
+                console.print(f"skipped: {_printable(ranking)}", soft_wrap=True, markup=False)
                 continue
             write(name, ranking)
             num_done += 1
@@ -90,11 +93,13 @@ def find_images(images: str) -> list[str]:
     if Path(images).is_file():
         return [images]
     if Path(images).is_dir():
-        found = [
-            os.path.join(parent, name)
-            for parent, _, names in os.walk(images, followlinks=True)
-            for name in names
-        ]
+        found, seen = [], set()
+        for parent, folders, names in os.walk(images, followlinks=True):
+            if (real := os.path.realpath(parent)) in seen:
+                folders.clear()  # a link back up
+                continue
+            seen.add(real)
+            found += [os.path.join(parent, name) for name in names]
     else:
         found = [name for name in glob.glob(images, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute too)
     files = sorted(
@@ -178,7 +183,7 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         best, probability = ranking[0]
         pen.text((left, top + _TILE + 2), f"{probability:.0%} {best[:18]}", fill="black")
-        pen.text((left, top + _TILE + 16), Path(name).name[:22], fill="gray")
+        pen.text((left, top + _TILE + 16), _printable(Path(name).name[:22]), fill="gray")
     return sheet
 
 
@@ -207,5 +212,11 @@ def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> Non
     for name, _, ranking in shown:
         (best, probability), *others = ranking
         following = ", ".join(f"{c} {p:.1%}" for c, p in others[:1])
-        table.add_row(Path(name).name, best, f"{probability:.1%}", following)
+        cells = (_printable(Path(name).name), best, f"{probability:.1%}", following)
+        table.add_row(*map(escape, cells))
     console.print(table)
+
+
+def _printable(text: object) -> str:
+    """Text with a question mark for each byte of a file's name that is no text."""
+    return str(text).encode(errors="replace").decode()

@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.processes import run_together
-from mambavision_lab.launch.run_folder import goes_on, open_run_folder, write_json
+from mambavision_lab.launch.run_folder import goes_on, open_run_folder, short_path, write_json
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.loggers import log_snapshot
+from mambavision_lab.lit.loggers import keep_figures, log_snapshot
 from mambavision_lab.report.write import reported
 from mambavision_lab.tasks.build import (
     build,
@@ -27,7 +27,7 @@ from mambavision_lab.tasks.build import (
     metadata,
 )
 from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
-from mambavision_lab.tasks.console import human_count, print_panel, print_results, short_path
+from mambavision_lab.tasks.console import human_count, print_panel, print_results
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,8 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
+        if goes_on(cfg):
+            keep_figures(trainer.loggers, checkpoint["global_step"])
         _print_start(cfg, trainer, classifier, data, folder)
     with reported(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
