@@ -37,6 +37,7 @@ class MambaVisionInference:
         path: A checkpoint that `train.py` wrote, a run's folder (its best checkpoint, else its last),
             or a folder that `save_pretrained` or `export.py export=safetensors` wrote.
         device: Where to run, such as "cpu" or "cuda"; None takes a GPU where there is one.
+        scan_backend: "auto" or a backend of `selective_scan`.
 
     Attributes:
         description: Plain values that say all but the weights: `architecture`, `preprocessing` and
@@ -46,7 +47,13 @@ class MambaVisionInference:
         ConfigError: There is no such checkpoint, its network is none of ours, or no such device.
     """
 
-    def __init__(self, path: str | Path, *, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        scan_backend: str = "auto",
+    ) -> None:
         self.description, weights = _read(Path(path))
         facts = self.description["preprocessing"]
         needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
@@ -64,7 +71,7 @@ class MambaVisionInference:
             else lambda pixels: squash(pixels, self.image_size)
         )
         self.device = _device(device)
-        self.net = build_net(self.description, weights, path).to(self.device).eval()
+        self.net = build_net(self.description, weights, path, scan_backend).to(self.device).eval()
 
     @classmethod
     def from_pretrained(

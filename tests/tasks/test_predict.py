@@ -37,7 +37,7 @@ def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_p
     run = tmp_path / "logs" / "latest"
     checkpoint = f"ckpt_path={run}/checkpoints/best.ckpt"
 
-    options = ("device=cpu", "batch_size=3", "top_k=2")
+    options = ("device=cpu", "batch_size=3", "top_k=2", "ops.selective_scan.backend=torch")
     status, out, err = call("predict", checkpoint, f"images={photos}", *options)
     assert (status, err) == (0, "")
     assert "7 images classified, 2 skipped" in out
@@ -80,6 +80,7 @@ def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_p
         (checkpoint, f"images={photos}", "format=xml"): "choose csv or jsonl",
         (checkpoint, f"images={photos}", "topk=1"): "top_k",
         (f"ckpt_path={run}/checkpoints/nameless.ckpt", f"images={photos}"): "no class names",
+        (checkpoint, f"images={photos}", "ops.selective_scan.backend=fast"): "'fast' is unknown",
         (checkpoint,): "images",
     }
     for given, named in refused.items():

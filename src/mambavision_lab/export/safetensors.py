@@ -76,9 +76,14 @@ def read_weights(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def build_net(
-    description: dict[str, Any], weights: dict[str, Tensor], path: str | Path
+    description: dict[str, Any],
+    weights: dict[str, Tensor],
+    path: str | Path,
+    scan_backend: str = "auto",
 ) -> nn.Module:
     """Make the network that is described, and give it the weights.
+
+    What runs its scan is this machine's choice, not that of the one it was trained on.
 
     Raises:
         ConfigError: It is none of ours, cannot be made, or the weights are those of another.
@@ -86,8 +91,7 @@ def build_net(
     settings = dict(description.get("architecture") or {})
     make = _find_network(str(settings.pop("_target_", None)), path)
     settings.pop("pretrained", None)  # weights to start from; the trained ones follow
-    if "scan_backend" in settings:
-        settings["scan_backend"] = "auto"  # this machine's, not that of the one it was trained on
+    settings["scan_backend"] = scan_backend
     try:
         net = make(**settings)
     except (TypeError, ValueError) as error:

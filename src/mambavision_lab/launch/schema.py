@@ -64,6 +64,7 @@ class PredictConfig:
     device: str | None = None
     format: str = "csv"
     num_pictures: int = 48
+    ops: Any = "???"
     paths: Any = "???"
 
 

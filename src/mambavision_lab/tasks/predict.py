@@ -47,7 +47,9 @@ def predict(cfg: DictConfig) -> None:
     if cfg.format not in ("csv", "jsonl"):
         raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
     files = find_images(cfg.images)
-    inference = MambaVisionInference(cfg.ckpt_path, device=cfg.device)
+    inference = MambaVisionInference(
+        cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
+    )
     num_classes = len(inference.require_class_names())
     if inference.in_chans not in (1, 3):
         raise ConfigError(
