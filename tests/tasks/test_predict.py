@@ -81,6 +81,12 @@ def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_p
         (checkpoint, f"images={photos}", "topk=1"): "top_k",
         (f"ckpt_path={run}/checkpoints/nameless.ckpt", f"images={photos}"): "no class names",
         (checkpoint, f"images={photos}", "ops.selective_scan.backend=fast"): "'fast' is unknown",
+        (
+            checkpoint,
+            f"images={photos}",
+            "format=jsonl",
+            f"hydra.run.dir={folder}",
+        ): "already there",
         (checkpoint,): "images",
     }
     for given, named in refused.items():

@@ -57,12 +57,14 @@ def predict(cfg: DictConfig) -> None:
             "image file has; use MambaVisionInference on arrays"
         )
     workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)
+    path = Path(cfg.paths.output_dir) / f"predictions.{cfg.format}"
+    if path.exists():
+        raise ConfigError(f"{path}: is already there; give another hydra.run.dir, or none")
     folder = open_run_folder(cfg, is_latest=False)
     top_k = min(cfg.top_k, num_classes)
     shown: list[tuple[str, Tensor, Ranking]] = []
     skipped: dict[str, str] = {}
     num_done = 0
-    path = folder / f"predictions.{cfg.format}"
     # Names of files may hold bytes that are no text; they are written as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write = _writer(file, cfg.format, top_k)
