@@ -5,7 +5,6 @@ training images were sized, coloured and normalised. `save_pretrained` writes th
 model.safetensors and config.json, which needs no run around it and can be shared on the hub.
 """
 
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from mambavision_lab.export.safetensors import (
     read_weights,
     write_weights,
 )
+from mambavision_lab.models.checkpoint import quiet_hub
 from mambavision_lab.tasks.checkpoint import load_checkpoint
 
 Ranking = list[tuple[str, float]]
@@ -216,12 +216,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return description, weights
 
 
+@quiet_hub()
 def _download(repository: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    chatter = logging.getLogger("huggingface_hub")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)  # it tells of every attempt
     try:
         return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # of many kinds: no network, no such id, no permission
@@ -230,8 +228,6 @@ def _download(repository: str) -> Path:
             f"{repository}: no such folder here, and the Hugging Face hub did not give it "
             f"({type(error).__name__}: {reason}); check the name and the network"
         ) from error
-    finally:
-        chatter.setLevel(level)
 
 
 def _checkpoint_in(path: Path) -> Path:

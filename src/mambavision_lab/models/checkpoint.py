@@ -10,6 +10,8 @@ import mmap
 import re
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,14 +84,24 @@ def find_weights(source: str) -> Path:
     return _download(source)
 
 
+@contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Keep the hub's library from telling of every attempt; also a decorator."""
+    chatter = logging.getLogger("huggingface_hub")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        chatter.setLevel(level)
+
+
+@quiet_hub()
 def _download(repository: str) -> Path:
     """The weights of a repository on the hub; those in the local cache if the hub cannot be asked."""
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 
     log.info("looking for %s on the Hugging Face hub", repository)
-    chatter = logging.getLogger("huggingface_hub")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)  # it tells of every attempt
     try:
         # This asks once; the functions that download try for half a minute where there is no network.
         siblings = HfApi().model_info(repository, timeout=10).siblings or []
@@ -107,8 +119,6 @@ def _download(repository: str) -> Path:
                 f"give it ({type(error).__name__}: {reason}); check the name and the network, or give a file"
             ) from error
         path = folder / _weights_among(sorted(p.name for p in folder.iterdir()), repository)
-    finally:
-        chatter.setLevel(level)
     if repository.startswith("nvidia/"):
         _say_licence(repository)
     return path

@@ -15,7 +15,7 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.models.checkpoint import find_weights
+from mambavision_lab.models.checkpoint import find_weights, quiet_hub
 from mambavision_lab.models.plain import default_patch_size
 
 log = logging.getLogger(__name__)
@@ -89,11 +89,9 @@ def _fitting_patch(name: str, image_size: int) -> int | None:
     return default_patch_size(image_size)
 
 
+@quiet_hub()
 def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
     """Make it, with img_size where its constructor takes one."""
-    chatter = logging.getLogger("huggingface_hub")
-    level = chatter.level
-    chatter.setLevel(logging.ERROR)  # it tells of every attempt
     try:
         try:
             return timm.create_model(name, img_size=image_size, **options)
@@ -113,8 +111,6 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
             what = "no pretrained weights"
             advice = "check the network, or give pretrained=FILE or pretrained=null"
         raise ConfigError(f"name={name}: {what} ({reason}); {advice}") from error
-    finally:
-        chatter.setLevel(level)
 
 
 def _overlay(name: str, source: str) -> dict[str, Any]:
