@@ -73,6 +73,8 @@ def test_decode_makes_grey_and_colour():
 
 
 def test_decode_reports_truncated_and_false_files(tmp_path, refusal):
+    missing = tmp_path / "missing.png"
+    assert refusal(lambda: decode(missing, 3)) == f"{missing}: no such file; give an image"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(noise), "JPEG")
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])

@@ -45,6 +45,8 @@ def decode(source: Any, in_chans: int) -> Tensor:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
             return _from_pillow(image, in_chans)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}: no such file; give an image") from error
     except UNREADABLE as error:
         raise ConfigError(f"{name}: cannot be read as an image ({error}); remove it") from error
 
