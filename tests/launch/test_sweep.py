@@ -8,7 +8,7 @@ import pytest
 
 from mambavision_lab.launch.run_folder import write_json
 from mambavision_lab.launch.sweep_jobs import read_records
-from mambavision_lab.launch.sweep_report import best_job, varied_values
+from mambavision_lab.launch.sweep_report import best_job, report, varied_values
 
 
 @pytest.fixture
@@ -141,6 +141,17 @@ def test_best_job_is_of_those_that_were_finished():
     assert best_job(records, "m", is_minimized=False)["job"] == 3
     assert best_job(records, "m", is_minimized=True)["job"] == 0
     assert varied_values(records) == {"a": ["1", "2", "3", "4"]}
+
+
+def test_best_job_of_an_evaluation_is_repeated_by_its_own_command(tmp_path, capsys):
+    (tmp_path / "0").mkdir()
+    overrides = ["ckpt_path=best.ckpt", "data.batch_size=5", "hydra.searchpath=['file:///x']"]
+    facts = {"job": 0, "overrides": overrides, "status": "done", "seconds": 1.0, "value": 0.5}
+    write_json(facts, tmp_path / "0" / "job.json")
+    assert report(tmp_path, "eval", None, is_minimized=False) == 0
+    out = capsys.readouterr().out
+    assert "best: job 0, value 0.5000; again with:\n" in out
+    assert "\n  python eval.py ckpt_path=best.ckpt data.batch_size=5\n" in out
 
 
 def test_wandb_runs_of_a_sweep_share_a_group(compose, tmp_path):

@@ -65,7 +65,8 @@ def test_ranks_of_a_job_are_given_the_same(start, tmp_path, what, num_jobs):
 
 @pytest.mark.slow
 def test_sweep_killed_in_its_third_job_goes_on(start, tmp_path):
-    command = ["-m", *SMALL, "trainer=cpu", "trainer.max_epochs=30", "seed=range(6)"]
+    options = ["trainer=cpu", "trainer.max_epochs=30", "data.batch_size=16"]
+    command = ["-m", *SMALL, *options, "seed=range(6)"]
     run = start("train.py", *command)
     logs = tmp_path / "logs" / "sweep" / "mambavision_nano-synthetic"
     until = time.monotonic() + 300
@@ -89,6 +90,21 @@ def test_sweep_killed_in_its_third_job_goes_on(start, tmp_path):
     assert [row["epoch"] for row in after] == [str(epoch) for epoch in range(30)]
     assert after[0] == before[0]  # its speed, too: not from the start
     assert [*logs.iterdir()] == [sweep]
+
+
+@pytest.mark.slow
+def test_stopped_sweep_leaves_no_job_of_submitit(start, tmp_path):
+    pytest.importorskip("submitit")
+    launcher = ["hydra/launcher=submitit_local", "seed=1,2"]
+    run = start("train.py", "-m", *SMALL, *TWO, "trainer.max_epochs=999", *launcher)
+    until = time.monotonic() + 300
+    while len(list(tmp_path.rglob("last.ckpt"))) < 2:
+        assert run.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    run.send_signal(signal.SIGTERM)
+    out, _ = run.communicate(timeout=60)  # the jobs have this output, too, until they end
+    assert run.returncode == 143, out
 
 
 @pytest.mark.slow

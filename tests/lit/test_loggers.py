@@ -40,7 +40,9 @@ def refuse(address, timeout):
     ],
     ids=["mode", "key", "network"],
 )
-def test_wandb_logger_writes_offline_and_says_why(spoil, reason, stub_wandb, monkeypatch, caplog):
+def test_wandb_logger_writes_offline_and_says_why(
+    spoil, reason, stub_wandb, monkeypatch, caplog, refusal
+):
     spoil(stub_wandb, monkeypatch)
     options = loggers.wandb_logger("folder", "project", group="night")
     assert options == {
@@ -52,6 +54,9 @@ def test_wandb_logger_writes_offline_and_says_why(spoil, reason, stub_wandb, mon
         "mode": "offline",
     }
     assert [reason in message for message in caplog.messages] == [True]
+    message = refusal(lambda: loggers.wandb_logger("folder", "project", offline=False))
+    assert message.startswith("logger.wandb.offline=false, but ")
+    assert reason in message
 
 
 @pytest.mark.parametrize("offline", [None, True, False])

@@ -254,5 +254,7 @@ def _quieten() -> None:
     """Keep the launcher's reports to itself: workers say what went wrong."""
     import logging
 
-    for library in ("torch.distributed.elastic", "torch.multiprocessing"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    for library in ("torch.distributed", "torch.multiprocessing"):
+        for name in (library, *logging.root.manager.loggerDict):
+            if name.startswith(library):  # some set a level of their own
+                logging.getLogger(name).setLevel(logging.CRITICAL)

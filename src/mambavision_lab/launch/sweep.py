@@ -5,6 +5,7 @@ The sweep's folder holds `sweep.json` (the command), one numbered folder per job
 whenever a job starts or ends, so that a crash loses nothing.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.run_folder import write_json
 from mambavision_lab.launch.snapshot import find_snapshot
+from mambavision_lab.launch.stopping import Stopped
 from mambavision_lab.launch.sweep_jobs import RECORD, read_records, write_table
 from mambavision_lab.launch.sweepers.base import Job, Search
 from mambavision_lab.launch.sweepers.grid import GridSearch
@@ -40,6 +42,7 @@ class Sweep:
     search: Search
     parsed: list[Override]
     folder: Path
+    task: str
     metric: str | None
     launches_one_by_one: bool
 
@@ -76,7 +79,7 @@ def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
     one_by_one = config.hydra.launcher._target_ == _BASIC
-    return Sweep(search, parsed, folder, metric, one_by_one)
+    return Sweep(search, parsed, folder, config.hydra.job.name, metric, one_by_one)
 
 
 def check_resume(folder: str, overrides: Sequence[str], task: str) -> None:
@@ -104,12 +107,18 @@ def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
             for number, job in zip(numbers, overrides, strict=True):
                 results += launcher.launch([job], initial_job_idx=number)
         elif batch:
-            results += launcher.launch(overrides, initial_job_idx=numbers[0])
+            try:
+                results += launcher.launch(overrides, initial_job_idx=numbers[0])
+            except Stopped:
+                _cancel_local_jobs()
+                raise
         records.update(read_records(sweep.folder))
     from mambavision_lab.launch.sweep_report import report
 
     write_table(sweep.folder)
-    num_failed = report(sweep.folder, sweep.metric, is_minimized=is_lower_better(sweep.metric))
+    num_failed = report(
+        sweep.folder, sweep.task, sweep.metric, is_minimized=is_lower_better(sweep.metric)
+    )
     if num_failed:
         jobs = len(records)
         print(
@@ -119,6 +128,15 @@ def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
         )
         sys.exit(1)
     return results
+
+
+def _cancel_local_jobs() -> None:
+    """End the jobs that submitit has started on this machine: it would let them outlive the sweep."""
+    submitit = sys.modules.get("submitit")
+    if submitit is not None:
+        for found in gc.get_objects():  # the launcher keeps them to itself
+            if isinstance(found, submitit.LocalJob):
+                found.cancel()
 
 
 def is_lower_better(metric: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mambavision_lab.launch.sweep_jobs import read_records
 PICTURE = "sweep.png"
 
 
-def report(folder: Path, metric: str | None, *, is_minimized: bool) -> int:
+def report(folder: Path, task: str, metric: str | None, *, is_minimized: bool) -> int:
     """Print the table of a sweep and draw its picture; returns how many jobs failed."""
     records = [*read_records(folder).values()]
     varied = varied_values(records)
@@ -40,9 +41,12 @@ def report(folder: Path, metric: str | None, *, is_minimized: bool) -> int:
         )
     console.print(table)
     if best is not None:
+        again = [f"from_run={short_path(Path(best['folder']))}"]
+        if task != "train":  # those start from a training run's folder
+            again = [o for o in best["overrides"] if not o.startswith("hydra.")]
         console.print(
-            f"best: job {best['job']}, {metric} {figure(best, metric):.4f}; again with:\n"
-            f"  python train.py from_run={short_path(Path(best['folder']))}",
+            f"best: job {best['job']}, {metric or 'value'} {figure(best, metric):.4f}; again with:\n"
+            f"  python {task}.py {shlex.join(again)}",
             soft_wrap=True,
         )
     if importlib.util.find_spec("matplotlib") is None:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
+from mambavision_lab.errors import ConfigError
+
 log = logging.getLogger(__name__)
 
 
@@ -28,12 +30,18 @@ def wandb_logger(
         name: Name of the run, or None for a drawn one.
         group: Runs of one group are shown together.
         offline: None decides by key and network, and says so once.
+
+    Raises:
+        ConfigError: offline=False, and the server cannot be used.
     """
-    if offline is None:
-        reason = _why_offline()
-        offline = reason is not None
-        if reason:
-            log.warning("wandb writes offline (%s); upload later with: wandb sync", reason)
+    reason = None if offline else _why_offline()
+    if reason and offline is False:
+        raise ConfigError(
+            f"logger.wandb.offline=false, but {reason}; or leave it null to write offline"
+        )
+    if reason:
+        log.warning("wandb writes offline (%s); upload later with: wandb sync", reason)
+    offline = offline or reason is not None
     # The mode is said to wandb itself: it no longer reads what Lightning puts into the environment.
     mode = "offline" if offline else "online"
     return WandbLogger(
