@@ -103,7 +103,7 @@ class BareLoop(Callback):
         self.seconds["bare"].append(self._epoch(trainer) / (NUM_STEPS - 1))
         torch.set_rng_state(state)
         ours, theirs = (
-            torch.cat([parameter.flatten() for parameter in net.parameters()])
+            torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
             for net in (self.net, pl_module.net)
         )
         difference = float((ours - theirs).norm() / theirs.norm())

@@ -68,6 +68,13 @@ def test_base_evaluation_loaders_give_every_image_once_in_order(part):
     assert [len(batch) for batch in batches[:-1]] == [4, 4]
 
 
+def test_base_refuses_splits_with_fewer_images_than_processes(refusal):
+    data = make()
+    data.trainer = SimpleNamespace(world_size=SIZES["val"] + 1, num_devices=1, global_rank=0)
+    message = refusal(data.val_dataloader)
+    assert message.startswith(f"a split of {SIZES['val']} images for {SIZES['val'] + 1} processes")
+
+
 def test_base_training_loader_shuffles_and_drops_the_incomplete_batch():
     loader = make().train_dataloader()
     first, second = numbers(loader), numbers(loader, epoch=1)

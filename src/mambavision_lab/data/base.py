@@ -232,9 +232,15 @@ class ImageDataModule(LightningDataModule):
         # no image is given twice. In training, where all processes take equally many steps, those that
         # do not divide sit out an epoch, others each time; in evaluation some process has one more.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
+        num_processes = self.trainer.world_size if self.trainer else 1
+        if len(data) < num_processes:
+            raise ConfigError(
+                f"a split of {len(data)} images for {num_processes} processes: each needs at least one; "
+                "give more images, or fewer trainer.devices"
+            )
         sampler: DistributedSampler = make_sampler(
             data,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
+            num_replicas=num_processes,
             rank=self.trainer.global_rank if self.trainer else 0,
             shuffle=shuffle,
             drop_last=shuffle,

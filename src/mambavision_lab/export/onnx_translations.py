@@ -12,7 +12,8 @@ _OWN = Opset("mambavision_lab", 1)
 
 
 # Read by onnxscript as source: no Python runs in it. A Scan steps along the first axis, and
-# (length, batch, d_state, dim) has the long axis last, which runtimes compute faster than the short.
+# (batch, d_state, dim) has the long axis last, which runtimes compute faster than the short. All of a
+# step is in the loop: what all steps need at once, d_state times as large as u, would not fit a cache.
 @script(_OWN, default_opset=op)
 def scan(
     delta: FLOAT[...],
@@ -23,30 +24,42 @@ def scan(
     into: Sequence[int],
     out: Sequence[int],
 ) -> FLOAT[...]:
-    """Return C h; `into` and `out` are the directions of the two inputs and the output of the loop."""
+    """Return C h; `into` and `out` are the directions of the four inputs and the output of the loop."""
     third = op.Constant(value_ints=[2])
-    delta_lbnd = op.Unsqueeze(op.Transpose(delta, perm=[1, 0, 2]), third)
-    product_lbnd = op.Unsqueeze(op.Transpose(op.Mul(delta, u), perm=[1, 0, 2]), third)
-    decay = op.Exp(op.Mul(delta_lbnd, op.Transpose(A, perm=[1, 0])))
-    drive = op.Mul(product_lbnd, op.Unsqueeze(op.Transpose(B, perm=[1, 0, 2]), [3]))
-    # Not 0 * drive, which is NaN where drive overflows.
-    start = op.ConstantOfShape(op.Shape(drive, start=1))
+    delta_lb1d = op.Unsqueeze(op.Transpose(delta, perm=[1, 0, 2]), third)
+    product_lb1d = op.Unsqueeze(op.Transpose(op.Mul(delta, u), perm=[1, 0, 2]), third)
+    B_lbn1 = op.Unsqueeze(op.Transpose(B, perm=[1, 0, 2]), [3])
+    C_lb1n = op.Unsqueeze(op.Transpose(C, perm=[1, 0, 2]), third)
+    rates_nd = op.Transpose(A, perm=[1, 0])
+    # Not 0 * anything, which is NaN where that overflows.
+    start_bnd = op.ConstantOfShape(
+        op.Concat(op.Shape(delta, start=0, end=1), op.Shape(rates_nd), axis=0)
+    )
 
     @graph()
-    def step(state: FLOAT[...], decay_now: FLOAT[...], drive_now: FLOAT[...]):
-        following = op.Add(op.Mul(decay_now, state), drive_now)
-        return following, op.Identity(following)
+    def step(
+        state: FLOAT[...],
+        delta_now: FLOAT[...],
+        product_now: FLOAT[...],
+        B_now: FLOAT[...],
+        C_now: FLOAT[...],
+    ):
+        decay = op.Exp(op.Mul(delta_now, rates_nd))
+        following = op.Add(op.Mul(decay, state), op.Mul(product_now, B_now))
+        return following, op.MatMul(C_now, following)
 
-    _, states = op.Scan(
-        start,
-        decay,
-        drive,
-        num_scan_inputs=2,
+    _, y_lb1d = op.Scan(
+        start_bnd,
+        delta_lb1d,
+        product_lb1d,
+        B_lbn1,
+        C_lb1n,
+        num_scan_inputs=4,
         scan_input_directions=into,
         scan_output_directions=out,
         body=step,
     )
-    return op.Einsum(C, states, equation="bln,lbnd->bld")
+    return op.Transpose(op.Squeeze(y_lb1d, third), perm=[1, 0, 2])
 
 
 def selective_scan(
@@ -66,7 +79,7 @@ def selective_scan(
     assert initial_state is None
     delta = delta if delta_bias is None else op.Add(delta, delta_bias)
     delta = op.Softplus(delta) if delta_softplus else delta
-    y = scan(delta, u, A, B, C, into=[int(reverse)] * 2, out=[int(reverse)])
+    y = scan(delta, u, A, B, C, into=[int(reverse)] * 4, out=[int(reverse)])
     y = y if D is None else op.Add(y, op.Mul(D, u))
     return y, op.Constant(value_float=0.0)  # in the last state's place; the optimizer drops it
 
