@@ -233,10 +233,11 @@ class ImageDataModule(LightningDataModule):
         # do not divide sit out an epoch, others each time; in evaluation some process has one more.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
         num_processes = self.trainer.world_size if self.trainer else 1
-        if len(data) < num_processes:
+        num_images = len(data)  # type: ignore[arg-type]
+        if num_images < num_processes:
             raise ConfigError(
-                f"a split of {len(data)} images for {num_processes} processes: each needs at least one; "
-                "give more images, or fewer trainer.devices"
+                f"a split of {num_images} images for {num_processes} processes: each needs at least "
+                "one; give more images, or fewer trainer.devices"
             )
         sampler: DistributedSampler = make_sampler(
             data,
