@@ -1,9 +1,11 @@
 """Fixtures that several test folders share."""
 
 import contextlib
+import runpy
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,6 +43,23 @@ def _keep_captured_output_open():
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Call an entry point in this process, its logs in tmp_path; returns exit status, stdout and stderr."""
+    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
+
+    def run(script: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
+        status = 0
+        try:
+            runpy.run_path(str(Path(__file__).parents[1] / f"{script}.py"), run_name="__main__")
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import json
 import re
-import runpy
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,21 +19,10 @@ TOY = (
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Call an entry point in a folder that has what the README speaks of; returns what it says."""
+def command(call, tmp_path, monkeypatch):
+    """Call an entry point in a folder that has what the README speaks of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
-
-    def call(script: str, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, "".join(capsys.readouterr())
-
-    status, said = call("train", *TOY)
+    status, *said = call("train", *TOY)
     assert status == 0, said
     for name in ("cat", "dog"):
         Path("FOLDER", "train", name).mkdir(parents=True)
@@ -56,9 +43,9 @@ def test_readme_commands_are_right(command):
             Path(folder, "sweep.json").write_text(
                 json.dumps({"task": "train", "overrides": before})
             )
-        status, said = command(script, "check=true", *arguments)
-        assert status == 0, f"python {script}.py {line}\n{said}"
-        assert "--help" in arguments or "nothing wrong, nothing started" in said
+        status, out, err = command(script, "check=true", *arguments)
+        assert status == 0, f"python {script}.py {line}\n{out}{err}"
+        assert "--help" in arguments or "nothing wrong, nothing started" in out
 
 
 def test_readme_examples_run(command):
