@@ -16,10 +16,10 @@ def use_folder(monkeypatch):
 
     def use(folder):
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
-        compiled._engine.cache_clear()
+        compiled._kernels.clear()
 
     yield use
-    compiled._engine.cache_clear()
+    compiled._kernels.clear()
 
 
 def assert_scan_works():

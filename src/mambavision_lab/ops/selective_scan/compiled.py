@@ -6,7 +6,6 @@ of the versions and of the processor: whatever changes, an old file is not found
 """
 
 import contextlib
-import functools
 import gc
 import hashlib
 import logging
@@ -21,8 +20,10 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 _lock = threading.Lock()
+_kernels: dict[str, tuple[Any, int]] = {}  # by name the engine, without which the address is void
 _SOURCES = [
-    Path(__file__).with_name(f"{n}.py") for n in ("compiled", "numba_call", "numba_kernels")
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("compiled", "numba_call", "numba_vectors", "numba_kernels")
 ]
 
 
@@ -42,7 +43,10 @@ def cache_folder() -> Path:
 def kernel_address(name: str) -> int:
     """Address of a kernel, void * -> void: from the file if there is one, compiled otherwise."""
     with _lock:
-        return _engine(name).get_function_address(name)
+        if name not in _kernels:
+            engine = _load(name)
+            _kernels[name] = engine, engine.get_function_address(name)
+        return _kernels[name][1]
 
 
 def is_compiled() -> bool:
@@ -50,8 +54,7 @@ def is_compiled() -> bool:
     return _read(_key_and_machine()[0], "forward") is not None
 
 
-@functools.cache
-def _engine(name: str) -> Any:
+def _load(name: str) -> Any:
     from llvmlite import binding as llvm
 
     key, machine = _key_and_machine()

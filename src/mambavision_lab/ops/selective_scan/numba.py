@@ -7,20 +7,14 @@ They are compiled when first needed and kept; see `compiled.py`.
 import functools
 import importlib.util
 import logging
-import math
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mambavision_lab.ops.selective_scan import openmp
 from mambavision_lab.ops.selective_scan.compiled import is_compiled, kernel_address
-from mambavision_lab.ops.selective_scan.numba_call import (
-    LANES,
-    chunk_steps,
-    make_record,
-    scratch_bytes,
-)
+from mambavision_lab.ops.selective_scan.numba_call import CALL, LANES, chunk_steps, scratch_bytes
 
 log = logging.getLogger(__name__)
 # What the kernels write to, whatever torch's default dtype and device are at the moment.
@@ -139,28 +133,24 @@ class _Call:
         reverse: bool,
     ) -> None:
         self.reverse = reverse
-        self.fields: dict[str, int] = {}
+        self.record = np.zeros((), CALL)
         self.tensors: list[Tensor] = []
         self.u, self.delta = self.sequence("u", u), self.sequence("delta", delta)
         self.sequence("B", B)
         self.sequence("C", C)
         batch, length, dim = u.shape
-        blocks, missing = -(-dim // LANES), -dim % LANES
-        # Finite, so that no infinity times zero can arise; a product of 1e30 decays to zero anyway.
-        rates = (A.float() * math.log2(math.e)).clamp(-1e30, 1e30)
-        rates = (
-            F.pad(rates, (0, 0, 0, missing)).view(blocks, LANES, -1).transpose(1, 2).contiguous()
-        )
-        padded = _zeros(2, blocks * LANES)
-        for row, x in zip(padded, (D, delta_bias), strict=True):
-            if x is not None:
-                row[:dim] = x
-        self.address(rates=rates, D=padded[0], delta_bias=padded[1])
+        self.address(A=_dense(A), D=_dense(D), delta_bias=_dense(delta_bias))
+        blocks = -(-dim // LANES)
         # One task a sample; where those are too few for the cores, several share its blocks.
         threads = openmp.num_workers(batch * blocks)
         self.groups = 1 if batch % threads == 0 else min(blocks, -(-4 * threads // batch))
-        self.fields |= {"batch": batch, "length": length, "dim": dim, "d_state": A.shape[1]}
-        self.fields |= {"groups": self.groups, "softplus": delta_softplus}
+        sizes = {"batch": batch, "length": length, "dim": dim, "d_state": A.shape[1]}
+        for name, size in sizes.items():
+            self.record[name] = size
+        self.record["groups"], self.record["softplus"] = self.groups, delta_softplus
+        self.workers = openmp.num_workers(batch * self.groups)
+        self.record["scratch_bytes"] = each = scratch_bytes(dim, A.shape[1])
+        self.address(scratch=_empty(self.workers * each, dtype=torch.uint8))
 
     def sequence(self, name: str, x: Tensor) -> Tensor:
         """Name a tensor (batch, length, ...); returns it, or a copy that the kernels can read."""
@@ -173,27 +163,19 @@ class _Call:
         start, step = x.data_ptr(), item * x.stride(1)
         if self.reverse:
             start, step = start + (x.shape[1] - 1) * step, -step
-        values = (start, item * x.stride(0), step, x.dtype == torch.bfloat16)
-        for part, value in zip(("", "_b", "_t", "_kind"), values, strict=True):
-            self.fields[name + part] = value
+        self.record[name] = start, item * x.stride(0), step, x.dtype == torch.bfloat16
         return x
 
     def address(self, **tensors: Tensor | None) -> None:
         """Name contiguous float32 tensors; None is the address 0."""
         for name, x in tensors.items():
-            self.fields[name] = 0 if x is None else x.data_ptr()
-            self.tensors += [] if x is None else [x]
+            if x is not None:
+                self.record[name] = x.data_ptr()
+                self.tensors.append(x)
 
     def run(self, kernel: str) -> None:
         """Run a kernel on all cores."""
-        size = scratch_bytes(self.fields["dim"], self.fields["d_state"])
-        workers = openmp.num_workers(self.fields["batch"] * self.groups)
-        scratch = _empty(workers * size, dtype=torch.uint8)
-        counters = _zeros(2, 8, dtype=torch.int64)  # each on a cache line of its own
-        self.address(scratch=scratch, next_task=counters[0], next_worker=counters[1])
-        self.fields["scratch_bytes"] = size
-        record = make_record(self.fields)
-        openmp.run(kernel_address(kernel), record.ctypes.data, workers)
+        openmp.run(kernel_address(kernel), self.record.ctypes.data, self.workers)
 
 
 def _dense(x: Tensor | None) -> Tensor | None:

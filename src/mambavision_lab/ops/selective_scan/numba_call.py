@@ -3,19 +3,31 @@
 import numpy as np
 
 LANES = 16  # channels of a block
+BLOCK = 4 * LANES  # bytes of its float32
 CHUNK_STATES = 128  # steps of a chunk times d_state
 
-# Tensors over (batch, length, ...) bring an address, two strides and the kind of their elements.
+# Tensors over (batch, length, ...): an address, two strides in bytes and the kind of the elements.
 # Those of grad_B and grad_C, always float32, are (task, length, d_state).
+SEQUENCE = np.dtype([(name, np.int64) for name in ("start", "b", "t", "kind")])
+FLOAT32 = 0  # and 1 is bfloat16
 _SEQUENCES = ("u", "delta", "B", "C", "y", "grad_y", "grad_u", "grad_delta", "grad_B", "grad_C")
 _STATES = ("first_state", "last_state", "saved")  # 0 where there is none
-_CHANNELS = ("rates", "D", "delta_bias", "grad_A", "grad_D", "grad_bias")
-_WORK = ("scratch", "scratch_bytes", "next_task", "next_worker")
-_SIZES = ("batch", "length", "dim", "d_state", "groups", "softplus")
+_CHANNELS = ("A", "D", "delta_bias", "grad_A", "grad_D", "grad_bias")
+_SIZES = ("batch", "length", "dim", "d_state", "groups", "softplus", "scratch", "scratch_bytes")
+_COUNTERS = ("next_task", "next_worker")
 CALL = np.dtype(
-    [(name + part, np.int64) for name in _SEQUENCES for part in ("", "_b", "_t", "_kind")]
-    + [(name, np.int64) for name in _STATES + _CHANNELS + _WORK + _SIZES]
+    [(name, SEQUENCE) for name in _SEQUENCES]
+    + [(name, np.int64) for name in _STATES + _CHANNELS + _SIZES + _COUNTERS]
 )
+NEXT_TASK, NEXT_WORKER = CALL.itemsize - 16, CALL.itemsize - 8  # where the counters are
+
+# A worker's scratch begins with arrays of one vector a step; their distances are no multiples of a
+# page, where the processor would take a load for one of what was just stored.
+_ARRAY = (CHUNK_STATES + 1) * BLOCK
+STEPS, DRIVES, INPUTS = 0, _ARRAY, 2 * _ARRAY
+OUTPUTS = 3 * _ARRAY  # forward
+GRADS, SLOPES, GRAD_DRIVES, GRAD_EXPONENTS, DECAYS, STATES = (i * _ARRAY for i in range(3, 9))
+ARRAYS = 9 * _ARRAY
 
 
 def chunk_steps(d_state: int) -> int:
@@ -25,13 +37,7 @@ def chunk_steps(d_state: int) -> int:
 
 def scratch_bytes(dim: int, d_state: int) -> int:
     """What one worker needs."""
-    steps = chunk_steps(d_state)
-    vectors = (-(-dim // LANES) + 4 * steps + 4) * d_state + 4 * steps
-    scalars = 2 * steps * d_state
+    states = chunk_steps(d_state) * d_state
+    vectors = 2 * states + 1 + 2 * -(-dim // LANES) * d_state
     page = 4096
-    return -(-4 * (vectors * LANES + scalars) // page) * page + page
-
-
-def make_record(fields: dict[str, int]) -> np.ndarray:
-    """A `CALL` with these fields, zero elsewhere."""
-    return np.array([tuple(fields.get(name, 0) for name in CALL.names or ())], CALL)
+    return -(-(ARRAYS + 8 * states + BLOCK + BLOCK * vectors) // page) * page + page

@@ -2,241 +2,76 @@
 
 Data are (batch, length, dim); 16 neighbouring channels, a block, are one vector. A task is one sample
 (or, where samples are few, one sample's share of the blocks); workers take tasks off a shared counter.
-Within a task the length is cut into chunks whose factors and states stay in the first-level cache:
-chunk -> block -> step -> d_state. Backward recomputes one chunk from its first state and sweeps it in
-reverse. A task's sums have a place of their own, so results do not depend on which worker took it.
+Within a task the length is cut into chunks whose work stays in the first-level cache: chunk -> block ->
+d_state -> step, so that a state and its gradient never leave their registers. Backward recomputes one
+chunk from its first state and sweeps it in reverse. A task's sums have a place of their own, so results
+do not depend on which worker took it.
 
-Vectors are LLVM's <16 x float>, which LLVM fits to what the machine has; the loops are numba's. What a
-call needs is in one record, `CALL`: addresses, strides in bytes (negative for a scan in reverse) and
-sizes. All of the compiled code is in this file, whose hash names what `compiled.py` keeps.
+The loops are numba's, the vectors are in `numba_vectors.py`. What a call needs is in one record, `CALL`:
+addresses, strides (negative for a scan in reverse) and sizes; `compiled.py` keeps what is compiled.
 """
 
 import functools
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import cfunc, from_dtype, njit, types
-from numba.core import cgutils
-from numba.core.datamodel import models
-from numba.extending import intrinsic, register_model
-
-from mambavision_lab.ops.selective_scan.numba_call import CALL, CHUNK_STATES, LANES
-
-BLOCK = 4 * LANES  # bytes
-FLOAT32 = 0  # and 1 is bfloat16
-
-# 2**x on [-0.5, 0.5], relative error 2e-9; log1p(z) / z on [0, 1], 5e-9. Both exact at 0.
-_EXP2 = (1.53533620e-4, 1.33988750e-3, 9.61843692e-3, 5.55033237e-2, 0.240226477, 0.693147182, 1.0)
-_LOG1P = (-0.00331847253, 0.0202045846, -0.0576644465, 0.106805556, -0.153553963)
-_LOG1P += (0.196954012, -0.249585882, 0.33330512, -0.499999315, 1.0)
-_MAGIC = float(1.5 * 2**23 + 127)  # adding it rounds, and leaves a float's exponent in the low bits
-_MAGIC_BITS = int(np.float32(_MAGIC).view(np.int32))
-_LOG2E = float(np.float32(np.log2(np.e)))
-_LOG2E_REST = float(np.float32(np.log2(np.e) - _LOG2E))
-LN2 = float(np.float32(np.log(2)))
-
-# ---- vectors ---------------------------------------------------------------------------------------
-
-_F32, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_VEC, _IVEC, _HALVES = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I16))
-
-
-class _Lanes(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
-
-
-_lanes = _Lanes()
-
-
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, fe_type: Any) -> None:
-        super().__init__(manager, fe_type, _VEC)
-
-
-def _instruction(result: types.Type, *parameters: types.Type) -> Any:
-    """Make emit(builder, *values) -> value a function that compiled code can call."""
-
-    def wrap(emit: Any) -> Any:
-        typed = result(*parameters), lambda context, builder, _, values: emit(builder, *values)
-        by_arity = (  # numba wants to see the number of arguments
-            lambda typingctx: typed,
-            lambda typingctx, a: typed,
-            lambda typingctx, a, b: typed,
-            lambda typingctx, a, b, c: typed,
-        )
-        return intrinsic(by_arity[len(parameters)])
-
-    return wrap
-
-
-def _splat(value: float, vector: ir.VectorType = _VEC) -> ir.Constant:
-    return ir.Constant(vector, [value] * LANES)
-
-
-def _call(builder: Any, name: str, *values: Any) -> Any:
-    kind = ir.FunctionType(values[-1].type, [v.type for v in values])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
-
-
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    return _call(builder, "llvm.fmuladd.v16f32", a, b, c)
-
-
-def _pointer(builder: Any, address: Any, kind: ir.Type) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
-def _polynomial(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
-    p = _splat(coefficients[0])
-    for c in coefficients[1:]:
-        p = _fma(builder, p, x, _splat(c))
-    return p
-
-
-def _exp2_of_product(builder: Any, a: Any, b: Any, b_rest: Any = None) -> Any:
-    """2**(a b) as 2**k 2**f, k an integer and |f| <= 1/2; 0 and infinity beyond float32, NaN for NaN."""
-    t = _fma(builder, a, b, _splat(_MAGIC))
-    f = _fma(builder, a, b, builder.fneg(builder.fsub(t, _splat(_MAGIC))))
-    if b_rest is not None:
-        f = _fma(builder, a, b_rest, f)
-    bits = builder.bitcast(t, _IVEC)
-    for order, limit in (("<", _MAGIC_BITS - 127), (">", _MAGIC_BITS + 128)):
-        bound = _splat(limit, _IVEC)
-        bits = builder.select(builder.icmp_signed(order, bits, bound), bound, bits)
-    scale = builder.bitcast(builder.shl(bits, _splat(23, _IVEC)), _VEC)
-    return builder.fmul(_polynomial(builder, f, _EXP2), scale)
-
-
-def _exp_of_minus_abs(builder: Any, x: Any) -> Any:
-    size = _call(builder, "llvm.fabs.v16f32", x)
-    limit = _splat(87.0)  # beyond, 2**k leaves float32's range
-    size = builder.select(builder.fcmp_ordered(">", size, limit), limit, size)
-    minus = builder.fneg(size)
-    return _exp2_of_product(builder, minus, _splat(_LOG2E), _splat(_LOG2E_REST))
-
-
-zero = _instruction(_lanes)(lambda builder: _splat(0.0))
-add = _instruction(_lanes, _lanes, _lanes)(lambda builder, a, b: builder.fadd(a, b))
-mul = _instruction(_lanes, _lanes, _lanes)(lambda builder, a, b: builder.fmul(a, b))
-fma = _instruction(_lanes, _lanes, _lanes, _lanes)(_fma)
-exp2_of_product = _instruction(_lanes, _lanes, _lanes)(_exp2_of_product)
-
-
-@_instruction(_lanes, types.float32)
-def splat(builder, x):
-    """All lanes x."""
-    vector = builder.insert_element(ir.Constant(_VEC, ir.Undefined), x, _I32(0))
-    zeros = ir.Constant(_IVEC, [0] * LANES)
-    return builder.shuffle_vector(vector, ir.Constant(_VEC, ir.Undefined), zeros)
-
-
-@_instruction(_lanes, _lanes)
-def softplus(builder, x):
-    """log(1 + exp(x))."""
-    positive = builder.select(builder.fcmp_ordered(">", x, _splat(0.0)), x, _splat(0.0))
-    z = _exp_of_minus_abs(builder, x)
-    return _fma(builder, z, _polynomial(builder, z, _LOG1P), positive)
-
-
-@_instruction(_lanes, _lanes)
-def sigmoid(builder, x):
-    """1 / (1 + exp(-x)), the derivative of softplus."""
-    z = _exp_of_minus_abs(builder, x)
-    upper = builder.select(builder.fcmp_ordered("<", x, _splat(0.0)), z, _splat(1.0))
-    return builder.fdiv(upper, builder.fadd(z, _splat(1.0)))
-
-
-@_instruction(types.float32, _lanes)
-def total(builder, x):
-    """Sum of the lanes."""
-    kind = ir.FunctionType(_F32, [_F32, _VEC])
-    name = "llvm.vector.reduce.fadd.v16f32"
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
-    return builder.call(function, (_F32(0.0), x), fastmath=("reassoc",))
-
-
-@_instruction(_lanes, types.int64)
-def load(builder, address):
-    """16 neighbouring float32."""
-    return builder.load(_pointer(builder, address, _VEC), align=4)
-
-
-@_instruction(types.void, types.int64, _lanes)
-def store(builder, address, x):
-    """16 neighbouring float32."""
-    builder.store(x, _pointer(builder, address, _VEC), align=4)
-
-
-@_instruction(_lanes, types.int64)
-def load_bfloat16(builder, address):
-    """16 neighbouring bfloat16, widened."""
-    halves = builder.load(_pointer(builder, address, _HALVES), align=2)
-    return builder.bitcast(builder.shl(builder.zext(halves, _IVEC), _splat(16, _IVEC)), _VEC)
-
-
-@_instruction(types.void, types.int64, _lanes)
-def store_bfloat16(builder, address, x):
-    """16 neighbouring bfloat16, rounded to the nearest, ties to even; NaN stays NaN."""
-    bits = builder.bitcast(x, _IVEC)
-    odd = builder.and_(builder.lshr(bits, _splat(16, _IVEC)), _splat(1, _IVEC))
-    rounded = builder.add(builder.add(bits, odd), _splat(0x7FFF, _IVEC))
-    is_nan = builder.fcmp_unordered("uno", x, x)
-    rounded = builder.select(is_nan, _splat(0x7FC00000, _IVEC), rounded)
-    halves = builder.trunc(builder.lshr(rounded, _splat(16, _IVEC)), _HALVES)
-    builder.store(halves, _pointer(builder, address, _HALVES), align=2)
-
-
-@_instruction(types.float32, types.int64)
-def load_scalar(builder, address):
-    """One float32."""
-    return builder.load(_pointer(builder, address, _F32), align=4)
-
-
-@_instruction(types.void, types.int64, types.float32)
-def store_scalar(builder, address, x):
-    """One float32."""
-    builder.store(x, _pointer(builder, address, _F32), align=4)
-
-
-@_instruction(types.uint16, types.int64)
-def load_bits(builder, address):
-    """One bfloat16 as it is stored."""
-    return builder.load(_pointer(builder, address, _I16), align=2)
-
-
-@_instruction(types.void, types.int64, types.uint16)
-def store_bits(builder, address, x):
-    """One bfloat16 as it is stored."""
-    builder.store(x, _pointer(builder, address, _I16), align=2)
-
-
-@_instruction(types.float32, types.uint16)
-def widen_bits(builder, x):
-    """A bfloat16's bits as a float32."""
-    return builder.bitcast(builder.shl(builder.zext(x, _I32), _I32(16)), _F32)
-
-
-@_instruction(from_dtype(CALL), types.voidptr)
-def as_call(builder, pointer):
-    """The record behind a pointer."""
-    return builder.bitcast(pointer, ir.ArrayType(ir.IntType(8), CALL.itemsize).as_pointer())
-
-
-@_instruction(types.int64, types.int64, types.int64)
-def smaller(builder, a, b):
-    """The smaller of two numbers."""
-    return builder.select(builder.icmp_signed("<", a, b), a, b)
-
-
-@_instruction(types.int64, types.int64)
-def take_number(builder, address):
-    """Count up by one and return the number before, safe among workers."""
-    pointer = _pointer(builder, address, _I64)
-    return builder.atomic_rmw("add", pointer, _I64(1), "monotonic")
-
+from numba import cfunc, njit, types
+
+from mambavision_lab.ops.selective_scan.numba_call import (
+    ARRAYS,
+    BLOCK,
+    CHUNK_STATES,
+    DECAYS,
+    DRIVES,
+    FLOAT32,
+    GRAD_DRIVES,
+    GRAD_EXPONENTS,
+    GRADS,
+    INPUTS,
+    LANES,
+    NEXT_TASK,
+    NEXT_WORKER,
+    OUTPUTS,
+    SLOPES,
+    STATES,
+    STEPS,
+)
+from mambavision_lab.ops.selective_scan.numba_vectors import (
+    add,
+    as_call,
+    exp2_of_product,
+    fma,
+    gather,
+    load,
+    load_bfloat16,
+    load_scalar,
+    load_scalar_bfloat16,
+    load_some,
+    load_some_bfloat16,
+    mul,
+    prefetch,
+    prefetch_to_write,
+    scatter,
+    sigmoid,
+    smaller,
+    softplus,
+    splat,
+    store,
+    store_bfloat16,
+    store_scalar,
+    store_some,
+    store_some_bfloat16,
+    take_number,
+    total,
+    within,
+    zero,
+)
+
+ONE, LN2, LOG2E = np.float32(1), np.float32(np.log(2)), np.float32(np.log2(np.e))
+LARGEST_RATE = np.float32(1e30)  # with any step that counts it decays to zero anyway
+# Where steps hardly decay, every step's rounding stays to the end. Longer sequences than this go from
+# chunk to chunk by one factor each.
+LONG = 256
 
 # ---- pieces ----------------------------------------------------------------------------------------
 
@@ -244,86 +79,167 @@ piece = functools.partial(njit, error_model="numpy")
 
 
 @piece
-def read(source, stride, kind, lanes, steps, target):
-    """A block's steps as float32, zeros beyond the last channel."""
-    for t in range(steps):
-        at, to = source + t * stride, target + t * BLOCK
-        if lanes == LANES:
-            store(to, load(at) if kind == FLOAT32 else load_bfloat16(at))
-        else:
-            store(to, zero())
-            for i in range(lanes):
-                if kind == FLOAT32:
-                    store_scalar(to + 4 * i, load_scalar(at + 4 * i))
-                else:
-                    store_scalar(to + 4 * i, widen_bits(load_bits(at + 2 * i)))
+def find(sequence, b, t, channel):
+    """Address of an element of a (batch, length, ...) tensor."""
+    return sequence.start + b * sequence.b + t * sequence.t + (4 >> sequence.kind) * channel
 
 
 @piece
-def write(source, steps, target, stride, kind, lanes):
-    """The way back of `read`; source is spoiled where there are few lanes."""
-    for t in range(steps):
-        at, to = source + t * BLOCK, target + t * stride
-        if lanes == LANES:
-            if kind == FLOAT32:
-                store(to, load(at))
-            else:
-                store_bfloat16(to, load(at))
-        elif kind == FLOAT32:
-            for i in range(lanes):
-                store_scalar(to + 4 * i, load_scalar(at + 4 * i))
-        else:
-            store_bfloat16(at, load(at))
-            for i in range(lanes):
-                store_bits(to + 2 * i, load_bits(at + 2 * i))
+def is_plain(sequence, lanes):
+    """Whether a block's steps can be read and written where they are."""
+    return lanes == LANES and sequence.kind == FLOAT32
 
 
 @piece
-def read_maps(source, stride, kind, steps, d_state, target):
-    """B or C of one chunk as float32, one step after the other."""
-    for t in range(steps):
+def read(sequence, address, ahead, lanes, count, scratch):
+    """Return the address of a block's steps as float32, zeros beyond the last channel, and their stride."""
+    if is_plain(sequence, lanes):
+        return address, sequence.t
+    for to in range(scratch, scratch + count * BLOCK, BLOCK):
+        prefetch(address + ahead)
+        if sequence.kind == FLOAT32:
+            store(to, load_some(address, lanes))
+        elif lanes == LANES:
+            store(to, load_bfloat16(address))
+        else:
+            store(to, load_some_bfloat16(address, lanes))
+        address += sequence.t
+    return scratch, BLOCK
+
+
+@piece
+def place(sequence, address, lanes, scratch):
+    """Return where to put a block's steps, and their stride, before `write` has the rest done."""
+    return (address, sequence.t) if is_plain(sequence, lanes) else (scratch, BLOCK)
+
+
+@piece
+def write(sequence, address, lanes, count, scratch):
+    """Bring a block's steps from scratch to where they belong, unless `place` has put them there."""
+    if is_plain(sequence, lanes):
+        return
+    for at in range(scratch, scratch + count * BLOCK, BLOCK):
+        if sequence.kind == FLOAT32:
+            store_some(address, load(at), lanes)
+        elif lanes == LANES:
+            store_bfloat16(address, load(at))
+        else:
+            store_some_bfloat16(address, load(at), lanes)
+        address += sequence.t
+
+
+@piece
+def read_maps(sequence, b, t0, count, d_state, target):
+    """B or C of one chunk as float32, step by step, into every second place."""
+    for t in range(count):
+        at = find(sequence, b, t0 + t, 0)
         for n in range(d_state):
-            if kind == FLOAT32:
-                value = load_scalar(source + t * stride + 4 * n)
+            if sequence.kind == FLOAT32:
+                store_scalar(target, load_scalar(at + 4 * n))
             else:
-                value = widen_bits(load_bits(source + t * stride + 2 * n))
-            store_scalar(target + 4 * (t * d_state + n), value)
+                store_scalar(target, load_scalar_bfloat16(at + 2 * n))
+            target += 8
 
 
 @piece
 def copy(source, target, count):
     """Copy count vectors, or write zeros where there is no source."""
-    for i in range(count):
-        store(target + i * BLOCK, load(source + i * BLOCK) if source else zero())
+    for i in range(0, count * BLOCK, BLOCK):
+        store(target + i, load(source + i) if source else zero())
 
 
 @piece
 def read_states(source, dim, d_state, target):
     """A state (dim, d_state) as blocks of d_state vectors, or zeros where there is no source."""
-    copy(0, target, (dim + LANES - 1) // LANES * d_state)
-    if source:
-        for i in range(dim):
-            to = target + i // LANES * d_state * BLOCK + 4 * (i % LANES)
-            for n in range(d_state):
-                store_scalar(to + n * BLOCK, load_scalar(source + 4 * (i * d_state + n)))
+    for channel in range(0, dim, LANES):
+        lanes = smaller(LANES, dim - channel)
+        for n in range(d_state):
+            at = source + 4 * (channel * d_state + n)
+            store(target, gather(at, 4 * d_state, lanes) if source else zero())
+            target += BLOCK
+
+
+@piece
+def read_channels(source, channel, lanes):
+    """A block of a vector over the channels, or zeros where there is none."""
+    return load_some(source + 4 * channel, lanes) if source else zero()
+
+
+@piece
+def read_rates(A, dim, d_state, target):
+    """A as powers of 2 a step, finite so that no infinity times zero can arise."""
+    read_states(A, dim, d_state, target)
+    for at in range(target, target + (dim + LANES - 1) // LANES * d_state * BLOCK, BLOCK):
+        store(at, within(mul(load(at), splat(LOG2E)), LARGEST_RATE))
 
 
 @piece
 def write_states(source, dim, d_state, target):
     """The way back of `read_states`."""
-    for i in range(dim):
-        at = source + i // LANES * d_state * BLOCK + 4 * (i % LANES)
+    for channel in range(0, dim, LANES):
+        lanes = smaller(LANES, dim - channel)
         for n in range(d_state):
-            store_scalar(target + 4 * (i * d_state + n), load_scalar(at + n * BLOCK))
+            at = target + 4 * (channel * d_state + n)
+            scatter(at, load(source), 4 * d_state, lanes)
+            source += BLOCK
 
 
-@piece
-def carry_over(elapsed, rates, before, local, after, d_state):
-    """A chunk's last state from its first in one step, so that roundings do not add up within it."""
-    for i in range(0, d_state * BLOCK, BLOCK):
-        decay = exp2_of_product(elapsed, load(rates + i))
-        store(after + i, fma(decay, load(before + i), load(local + i)))
+def _scan_of(is_long):
+    @piece
+    def scan(h, rate, elapsed, work, maps, map_bytes, y, y_bytes, count):
+        """Run one state of a block through a chunk, add its share to y and return it."""
+        first, local = h, zero()
+        for t in range(count):
+            at, BC = work + t * BLOCK, maps + t * map_bytes
+            decay = exp2_of_product(load(at + STEPS), rate)
+            driven = mul(load(at + DRIVES), splat(load_scalar(BC)))
+            h = fma(decay, h, driven)
+            store(y, fma(h, splat(load_scalar(BC + 4)), load(y)))
+            y += y_bytes
+            if is_long:
+                local = fma(decay, local, driven)
+        return fma(exp2_of_product(elapsed, rate), first, local) if is_long else h
 
+    return scan
+
+
+def _sweep_of(is_long):
+    @piece
+    def sweep(h, carry, rate, elapsed, work, maps, map_bytes, sums, sum_bytes, count, grad_A):
+        """Run one state of a block through a chunk and its gradient back, and return the latter.
+
+        carry is that of the state, decayed to the step before.
+        """
+        for t in range(count):
+            at, BC, grads_BC = work + t * BLOCK, maps + t * map_bytes, sums + t * sum_bytes
+            decay = exp2_of_product(load(at + STEPS), rate)
+            store(at + DECAYS, decay)
+            store(at + STATES, h)
+            h = fma(decay, h, mul(load(at + DRIVES), splat(load_scalar(BC))))
+            store(grads_BC + BLOCK, fma(load(at + GRADS), h, load(grads_BC + BLOCK)))
+        last, local, sum_A = carry, zero(), zero()
+        for i in range(1, count + 1):
+            t = count - i
+            at, BC, grads_BC = work + t * BLOCK, maps + t * map_bytes, sums + t * sum_bytes
+            decay, driven = load(at + DECAYS), mul(load(at + GRADS), splat(load_scalar(BC + 4)))
+            g = add(driven, carry)
+            store(grads_BC, fma(g, load(at + DRIVES), load(grads_BC)))
+            store(at + GRAD_DRIVES, fma(g, splat(load_scalar(BC)), load(at + GRAD_DRIVES)))
+            driven = mul(driven, decay)
+            carry = fma(decay, carry, driven)
+            if is_long:
+                local = fma(decay, local, driven)
+            g = mul(carry, load(at + STATES))
+            sum_A = fma(g, load(at + STEPS), sum_A)
+            store(at + GRAD_EXPONENTS, fma(g, rate, load(at + GRAD_EXPONENTS)))
+        store(grad_A, add(sum_A, load(grad_A)))
+        return fma(exp2_of_product(elapsed, rate), last, local) if is_long else carry
+
+    return sweep
+
+
+scan, scan_long = _scan_of(is_long=False), _scan_of(is_long=True)
+sweep, sweep_long = _sweep_of(is_long=False), _sweep_of(is_long=True)
 
 # ---- workers ---------------------------------------------------------------------------------------
 
@@ -335,16 +251,14 @@ def forward(pointer):
     blocks = (call.dim + LANES - 1) // LANES
     chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
-    state_bytes = d_state * BLOCK
-    states = call.scratch + take_number(call.next_worker) * call.scratch_bytes
-    B = states + blocks * state_bytes
-    C = B + 4 * chunk_steps * d_state
-    inputs = C + 4 * chunk_steps * d_state
-    steps = inputs + chunk_steps * BLOCK
-    first_of_chunk = steps + chunk_steps * BLOCK
-    local = first_of_chunk + state_bytes  # the state if the chunk's first were zero
+    state_bytes, map_bytes = d_state * BLOCK, 8 * d_state
+    work = call.scratch + take_number(pointer, NEXT_WORKER) * call.scratch_bytes
+    maps = work + ARRAYS
+    rates = maps + (chunk_steps * map_bytes + BLOCK - 1) // BLOCK * BLOCK
+    states = rates + blocks * state_bytes
+    read_rates(call.A, call.dim, d_state, rates)
     while True:
-        task = take_number(call.next_task)
+        task = take_number(pointer, NEXT_TASK)
         if task >= call.batch * call.groups:
             break
         b, group = task // call.groups, task % call.groups
@@ -355,46 +269,58 @@ def forward(pointer):
         for chunk in range(chunks):
             t0 = chunk * chunk_steps
             count = smaller(chunk_steps, length - t0)
-            at = call.B + b * call.B_b + t0 * call.B_t
-            read_maps(at, call.B_t, call.B_kind, count, d_state, B)
-            at = call.C + b * call.C_b + t0 * call.C_t
-            read_maps(at, call.C_t, call.C_kind, count, d_state, C)
+            read_maps(call.B, b, t0, count, d_state, maps)
+            read_maps(call.C, b, t0, count, d_state, maps + 4)
             for channel in range(first, first + dim, LANES):
                 block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
-                state = states + (channel - first) // LANES * state_bytes
+                # The next block's memory is asked for now: a new page a step is what no hardware foresees.
+                is_last = channel + LANES >= first + dim
+                next_t = chunk_steps if is_last else 0
+                next_channel = first - channel if is_last else LANES
+                state = states + (block - first // LANES) * state_bytes
                 if call.saved:
                     index = (b * chunks + chunk) * blocks + block
                     copy(state, call.saved + index * state_bytes, d_state)
-                at = call.u + b * call.u_b + t0 * call.u_t + (4 >> call.u_kind) * channel
-                read(at, call.u_t, call.u_kind, lanes, count, inputs)
-                at = call.delta + b * call.delta_b + t0 * call.delta_t
-                at += (4 >> call.delta_kind) * channel
-                read(at, call.delta_t, call.delta_kind, lanes, count, steps)
-                bias, elapsed = load(call.delta_bias + 4 * channel), zero()
-                for t in range(count):
-                    step = add(load(steps + t * BLOCK), bias)
+                u, delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
+                ahead_u = next_t * call.u.t + (4 >> call.u.kind) * next_channel
+                ahead_delta = next_t * call.delta.t + (4 >> call.delta.kind) * next_channel
+                ahead_y = next_t * call.y.t + (4 >> call.y.kind) * next_channel
+                u, u_bytes = read(call.u, u, ahead_u, lanes, count, work + INPUTS)
+                delta, delta_bytes = read(
+                    call.delta, delta, ahead_delta, lanes, count, work + STEPS
+                )
+                first_y = find(call.y, b, t0, channel)
+                y, y_bytes = place(call.y, first_y, lanes, work + OUTPUTS)
+                bias, D = (
+                    read_channels(call.delta_bias, channel, lanes),
+                    read_channels(call.D, channel, lanes),
+                )
+                elapsed, y_t = zero(), y
+                for at in range(work, work + count * BLOCK, BLOCK):
+                    prefetch(u + ahead_u)
+                    prefetch(delta + ahead_delta)
+                    prefetch_to_write(y_t + ahead_y)
+                    u_t, step = load(u), add(load(delta), bias)
                     step = softplus(step) if call.softplus else step
                     elapsed = add(elapsed, step)
-                    store(steps + t * BLOCK, step)
-                copy(state, first_of_chunk, d_state)
-                copy(0, local, d_state)
-                rates = call.rates + block * state_bytes
-                D = load(call.D + 4 * channel)
-                for t in range(count):
-                    u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
-                    drive, y = mul(step, u), mul(D, u)
-                    for n in range(d_state):
-                        i, tn = n * BLOCK, 4 * (t * d_state + n)
-                        decay = exp2_of_product(step, load(rates + i))
-                        driven = mul(drive, splat(load_scalar(B + tn)))
-                        h = fma(decay, load(state + i), driven)
-                        store(state + i, h)
-                        store(local + i, fma(decay, load(local + i), driven))
-                        y = fma(h, splat(load_scalar(C + tn)), y)
-                    store(inputs + t * BLOCK, y)
-                carry_over(elapsed, rates, first_of_chunk, local, state, d_state)
-                at = call.y + b * call.y_b + t0 * call.y_t + (4 >> call.y_kind) * channel
-                write(inputs, count, at, call.y_t, call.y_kind, lanes)
+                    store(at + STEPS, step)
+                    store(at + DRIVES, mul(step, u_t))
+                    store(y_t, mul(D, u_t))
+                    u += u_bytes
+                    delta += delta_bytes
+                    y_t += y_bytes
+                for i in range(0, state_bytes, BLOCK):
+                    h, rate, BC = (
+                        load(state + i),
+                        load(rates + block * state_bytes + i),
+                        maps + i // 8,
+                    )
+                    if length > LONG:
+                        h = scan_long(h, rate, elapsed, work, BC, map_bytes, y, y_bytes, count)
+                    else:
+                        h = scan(h, rate, elapsed, work, BC, map_bytes, y, y_bytes, count)
+                    store(state + i, h)
+                write(call.y, first_y, lanes, count, work + OUTPUTS)
         write_states(states, dim, d_state, call.last_state + state_b)
 
 
@@ -408,24 +334,15 @@ def backward(pointer):
     blocks = (call.dim + LANES - 1) // LANES
     chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
-    state_bytes = d_state * BLOCK
-    chunk_bytes = chunk_steps * state_bytes
-    carries = call.scratch + take_number(call.next_worker) * call.scratch_bytes  # decay[t+1] g[t+1]
-    B = carries + blocks * state_bytes
-    C = B + 4 * chunk_steps * d_state
-    lanes_B = C + 4 * chunk_steps * d_state  # gradients of B and C before the sum over channels
-    lanes_C = lanes_B + chunk_bytes
-    decays = lanes_C + chunk_bytes
-    states = decays + chunk_bytes  # one more: begins with the chunk's first state
-    inputs = states + chunk_bytes + state_bytes
-    steps = inputs + chunk_steps * BLOCK
-    slopes = steps + chunk_steps * BLOCK
-    grads = slopes + chunk_steps * BLOCK
-    chunk_A = grads + chunk_steps * BLOCK
-    last_of_chunk = chunk_A + state_bytes
-    local = last_of_chunk + state_bytes  # the carry if that from later chunks were zero
+    state_bytes, map_bytes = d_state * BLOCK, 8 * d_state
+    work = call.scratch + take_number(pointer, NEXT_WORKER) * call.scratch_bytes
+    maps = work + ARRAYS
+    sums = maps + (chunk_steps * map_bytes + BLOCK - 1) // BLOCK * BLOCK
+    rates = sums + 2 * chunk_steps * state_bytes + BLOCK
+    carries = rates + blocks * state_bytes
+    read_rates(call.A, call.dim, d_state, rates)
     while True:
-        task = take_number(call.next_task)
+        task = take_number(pointer, NEXT_TASK)
         if task >= call.batch * call.groups:
             break
         b, group = task // call.groups, task % call.groups
@@ -436,97 +353,122 @@ def backward(pointer):
         for chunk in range(chunks - 1, -1, -1):
             t0 = chunk * chunk_steps
             count = smaller(chunk_steps, length - t0)
-            at = call.B + b * call.B_b + t0 * call.B_t
-            read_maps(at, call.B_t, call.B_kind, count, d_state, B)
-            at = call.C + b * call.C_b + t0 * call.C_t
-            read_maps(at, call.C_t, call.C_kind, count, d_state, C)
-            copy(0, lanes_B, 2 * chunk_steps * d_state)
+            read_maps(call.B, b, t0, count, d_state, maps)
+            read_maps(call.C, b, t0, count, d_state, maps + 4)
+            copy(0, sums, 2 * chunk_steps * d_state)
             for channel in range(first, first + dim, LANES):
                 block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
-                copy(
-                    call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes,
-                    states,
-                    d_state,
+                is_last = channel + LANES >= first + dim
+                next_t = -chunk_steps if is_last else 0
+                next_channel = first - channel if is_last else LANES
+                u, delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
+                grad_y = find(call.grad_y, b, t0, channel)
+                ahead_u = next_t * call.u.t + (4 >> call.u.kind) * next_channel
+                ahead_delta = next_t * call.delta.t + (4 >> call.delta.kind) * next_channel
+                ahead_y = next_t * call.grad_y.t + (4 >> call.grad_y.kind) * next_channel
+                u, u_bytes = read(call.u, u, ahead_u, lanes, count, work + INPUTS)
+                delta, delta_bytes = read(
+                    call.delta, delta, ahead_delta, lanes, count, work + STEPS
                 )
-                at = call.u + b * call.u_b + t0 * call.u_t + (4 >> call.u_kind) * channel
-                read(at, call.u_t, call.u_kind, lanes, count, inputs)
-                at = call.delta + b * call.delta_b + t0 * call.delta_t
-                at += (4 >> call.delta_kind) * channel
-                read(at, call.delta_t, call.delta_kind, lanes, count, steps)
-                at = call.grad_y + b * call.grad_y_b + t0 * call.grad_y_t
-                at += (4 >> call.grad_y_kind) * channel
-                read(at, call.grad_y_t, call.grad_y_kind, lanes, count, grads)
-                bias, elapsed = load(call.delta_bias + 4 * channel), zero()
-                for t in range(count):
-                    step = add(load(steps + t * BLOCK), bias)
-                    slope = sigmoid(step) if call.softplus else splat(np.float32(1))
-                    store(slopes + t * BLOCK, slope)
+                grad_y, y_bytes = read(call.grad_y, grad_y, ahead_y, lanes, count, work + GRADS)
+                bias, elapsed = read_channels(call.delta_bias, channel, lanes), zero()
+                for at in range(work, work + count * BLOCK, BLOCK):
+                    prefetch(u + ahead_u)
+                    prefetch(delta + ahead_delta)
+                    prefetch(grad_y + ahead_y)
+                    u_t, grad, step = load(u), load(grad_y), add(load(delta), bias)
+                    store(at + SLOPES, sigmoid(step) if call.softplus else splat(ONE))
                     step = softplus(step) if call.softplus else step
                     elapsed = add(elapsed, step)
-                    store(steps + t * BLOCK, step)
-                rates = call.rates + block * state_bytes
-                for t in range(count):
-                    step, grad = load(steps + t * BLOCK), load(grads + t * BLOCK)
-                    drive = mul(step, load(inputs + t * BLOCK))
-                    for n in range(d_state):
-                        tn = t * d_state + n
-                        decay = exp2_of_product(step, load(rates + n * BLOCK))
-                        h = mul(drive, splat(load_scalar(B + 4 * tn)))
-                        h = fma(decay, load(states + tn * BLOCK), h)
-                        store(decays + tn * BLOCK, decay)
-                        store(states + (tn + d_state) * BLOCK, h)
-                        store(lanes_C + tn * BLOCK, fma(grad, h, load(lanes_C + tn * BLOCK)))
-                carry = carries + (channel - first) // LANES * state_bytes
+                    store(at + STEPS, step)
+                    store(at + DRIVES, mul(step, u_t))
+                    store(at + INPUTS, u_t)
+                    store(at + GRADS, grad)
+                    store(at + GRAD_DRIVES, zero())  # of delta u
+                    store(at + GRAD_EXPONENTS, zero())  # of delta A2, times A2
+                    u += u_bytes
+                    delta += delta_bytes
+                    grad_y += y_bytes
+                saved = call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes
+                carry = carries + (block - first // LANES) * state_bytes
                 grad_A = call.grad_A + (b * blocks + block) * state_bytes
-                grad_D = call.grad_D + (b * blocks + block) * BLOCK
-                grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
-                sum_D, sum_bias = zero(), zero()  # of this chunk: sums of sums round less
-                copy(0, chunk_A, d_state)
-                copy(carry, last_of_chunk, d_state)
-                copy(0, local, d_state)
-                D = load(call.D + 4 * channel)
-                for t in range(count - 1, -1, -1):
-                    u, step = load(inputs + t * BLOCK), load(steps + t * BLOCK)
-                    grad = load(grads + t * BLOCK)
-                    drive = mul(step, u)
-                    grad_drive, grad_exponent = zero(), zero()  # of delta u; of delta A2, times A2
-                    for n in range(d_state):
-                        i, tn = n * BLOCK, t * d_state + n
-                        C_t = splat(load_scalar(C + 4 * tn))
-                        decay = load(decays + tn * BLOCK)
-                        store(local + i, mul(decay, fma(grad, C_t, load(local + i))))
-                        g = fma(grad, C_t, load(carry + i))
-                        store(lanes_B + tn * BLOCK, fma(g, drive, load(lanes_B + tn * BLOCK)))
-                        grad_drive = fma(g, splat(load_scalar(B + 4 * tn)), grad_drive)
-                        g = mul(g, decay)
-                        store(carry + i, g)
-                        g = mul(g, load(states + tn * BLOCK))
-                        store(chunk_A + i, fma(g, step, load(chunk_A + i)))
-                        grad_exponent = fma(g, load(rates + i), grad_exponent)
-                    sum_D = fma(grad, u, sum_D)
-                    store(inputs + t * BLOCK, fma(D, grad, mul(grad_drive, step)))
-                    out = fma(grad_exponent, splat(np.float32(LN2)), mul(grad_drive, u))
-                    out = mul(out, load(slopes + t * BLOCK))
-                    sum_bias = add(out, sum_bias)
-                    store(steps + t * BLOCK, out)
-                carry_over(elapsed, rates, last_of_chunk, local, carry, d_state)
-                store(grad_D, add(sum_D, load(grad_D)))
-                store(grad_bias, add(sum_bias, load(grad_bias)))
                 for i in range(0, state_bytes, BLOCK):
-                    store(grad_A + i, add(load(chunk_A + i), load(grad_A + i)))
-                at = call.grad_u + b * call.grad_u_b + t0 * call.grad_u_t
-                at += (4 >> call.grad_u_kind) * channel
-                write(inputs, count, at, call.grad_u_t, call.grad_u_kind, lanes)
-                at = call.grad_delta + b * call.grad_delta_b + t0 * call.grad_delta_t
-                at += (4 >> call.grad_delta_kind) * channel
-                write(steps, count, at, call.grad_delta_t, call.grad_delta_kind, lanes)
-            for t in range(count):
-                at_B = call.grad_B + task * call.grad_B_b + (t0 + t) * call.grad_B_t
-                at_C = call.grad_C + task * call.grad_C_b + (t0 + t) * call.grad_C_t
+                    h, g, rate = (
+                        load(saved + i),
+                        load(carry + i),
+                        load(rates + block * state_bytes + i),
+                    )
+                    BC, grads_BC = maps + i // 8, sums + 2 * i
+                    if length > LONG:
+                        g = sweep_long(
+                            h,
+                            g,
+                            rate,
+                            elapsed,
+                            work,
+                            BC,
+                            map_bytes,
+                            grads_BC,
+                            2 * state_bytes,
+                            count,
+                            grad_A + i,
+                        )
+                    else:
+                        g = sweep(
+                            h,
+                            g,
+                            rate,
+                            elapsed,
+                            work,
+                            BC,
+                            map_bytes,
+                            grads_BC,
+                            2 * state_bytes,
+                            count,
+                            grad_A + i,
+                        )
+                    store(carry + i, g)
+                first_u, first_delta = (
+                    find(call.grad_u, b, t0, channel),
+                    find(call.grad_delta, b, t0, channel),
+                )
+                ahead_u = next_t * call.grad_u.t + (4 >> call.grad_u.kind) * next_channel
+                ahead_delta = (
+                    next_t * call.grad_delta.t + (4 >> call.grad_delta.kind) * next_channel
+                )
+                grad_u, u_bytes = place(call.grad_u, first_u, lanes, work + INPUTS)
+                grad_delta, delta_bytes = place(call.grad_delta, first_delta, lanes, work + STEPS)
+                D, sum_D, sum_bias = read_channels(call.D, channel, lanes), zero(), zero()
+                for at in range(work, work + count * BLOCK, BLOCK):
+                    prefetch_to_write(grad_u + ahead_u)
+                    prefetch_to_write(grad_delta + ahead_delta)
+                    u_t, grad, grad_drive = (
+                        load(at + INPUTS),
+                        load(at + GRADS),
+                        load(at + GRAD_DRIVES),
+                    )
+                    sum_D = fma(grad, u_t, sum_D)
+                    out = fma(load(at + GRAD_EXPONENTS), splat(LN2), mul(grad_drive, u_t))
+                    out = mul(out, load(at + SLOPES))
+                    sum_bias = add(out, sum_bias)
+                    store(grad_u, fma(D, grad, mul(grad_drive, load(at + STEPS))))
+                    store(grad_delta, out)
+                    grad_u += u_bytes
+                    grad_delta += delta_bytes
+                write(call.grad_u, first_u, lanes, count, work + INPUTS)
+                write(call.grad_delta, first_delta, lanes, count, work + STEPS)
+                # Sums of a chunk's sums round less.
+                grad_D = call.grad_D + (b * blocks + block) * BLOCK
+                store(grad_D, add(sum_D, load(grad_D)))
+                grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
+                store(grad_bias, add(sum_bias, load(grad_bias)))
+            at = sums
+            for t in range(t0, t0 + count):
+                grad_B, grad_C = find(call.grad_B, task, t, 0), find(call.grad_C, task, t, 0)
                 for n in range(d_state):
-                    i = (t * d_state + n) * BLOCK
-                    store_scalar(at_B + 4 * n, total(load(lanes_B + i)))
-                    store_scalar(at_C + 4 * n, total(load(lanes_C + i)))
+                    store_scalar(grad_B + 4 * n, total(load(at)))
+                    store_scalar(grad_C + 4 * n, total(load(at + BLOCK)))
+                    at += 2 * BLOCK
         write_states(carries, dim, d_state, call.last_state + state_b)
 
 
