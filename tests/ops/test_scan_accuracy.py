@@ -1,5 +1,10 @@
 """How much float32 costs: every backend's outputs and gradients in float32 against float64."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from scan_cases import each_backend, run
@@ -62,3 +67,23 @@ def test_torch_backend_in_float64_equals_the_reference_over_long_sequences():
     args = {n: x.double() for n, x in make_args(1200, **REGIMES["large steps"]).items()}
     y, expected = (selective_scan(**args, backend=b) for b in ("torch", "reference"))
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_numba_scan_is_accurate_on_processors_without_avx512(tmp_path):
+    vectors = pytest.importorskip("mambavision_lab.ops.selective_scan.numba_vectors")
+    if not vectors.HAS_AVX512:
+        pytest.skip("this processor has no AVX-512: the other tests are of this")
+    program = """
+import torch
+from mambavision_lab.ops.selective_scan import numba_vectors
+numba_vectors.HAS_AVX512 = False
+from test_scan_accuracy import REGIMES, test_float32_scan_is_accurate
+torch.manual_seed(0)
+for regime in REGIMES:
+    for softplus in (False, True):
+        test_float32_scan_is_accurate("numba", 300, regime, softplus)
+"""
+    here = Path(__file__).parent
+    folders = {"PYTHONPATH": f"{here}:{here.parent}", "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=os.environ | folders, check=True)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".o"}
