@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -311,6 +312,22 @@ def test_compiled_net_is_one_graph_and_gives_equal_outputs(make_net):
     net, x = make_net().eval(), torch.randn(2, 2, 16, 16)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     assert_close(compiled(x), net(x), torch.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
+def test_net_compiled_by_inductor_trains_on_any_batch(make_net):
+    net, x = make_net(), torch.randn(4, 2, 16, 16)
+    compiled = torch.compile(net, fullgraph=True)
+    torch._dynamo.mark_dynamic(x, 0)
+    for batch in (x, torch.randn(3, 2, 16, 16), torch.randn(7, 2, 16, 16)):
+        with torch._dynamo.config.patch(error_on_recompile=batch is not x):
+            results = [
+                (y, *torch.autograd.grad(y.square().sum(), [*net.parameters()]))
+                for y in (compiled(batch), net(batch))
+            ]
+        for actual, expected in zip(*results, strict=True):
+            assert_close(actual, expected, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
