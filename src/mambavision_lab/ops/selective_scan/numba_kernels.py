@@ -79,9 +79,15 @@ piece = functools.partial(njit, error_model="numpy")
 
 
 @piece
+def distance(sequence, steps, channels):
+    """Bytes from one element of a (batch, length, ...) tensor to another of the same sample."""
+    return steps * sequence.t + (4 >> sequence.kind) * channels
+
+
+@piece
 def find(sequence, b, t, channel):
     """Address of an element of a (batch, length, ...) tensor."""
-    return sequence.start + b * sequence.b + t * sequence.t + (4 >> sequence.kind) * channel
+    return sequence.start + b * sequence.b + distance(sequence, t, channel)
 
 
 @piece
@@ -184,17 +190,49 @@ def write_states(source, dim, d_state, target):
             source += BLOCK
 
 
+# ---- a block in a chunk ----------------------------------------------------------------------------
+# Memory ahead by (skip_t, skip_channel), where the next block lies, is asked for now: a stride is more
+# than the hardware foresees.
+
+
+@piece
+def begin(call, work, b, t0, count, channel, lanes, skip_t, skip_channel, y, y_bytes):
+    """Fill in a block's steps and drives, y as far as it is D u, and return the sum of the steps."""
+    u_ahead = distance(call.u, skip_t, skip_channel)
+    delta_ahead = distance(call.delta, skip_t, skip_channel)
+    y_ahead = distance(call.y, skip_t, skip_channel)
+    at_u, at_delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
+    u, u_bytes = read(call.u, at_u, u_ahead, lanes, count, work + INPUTS)
+    delta, delta_bytes = read(call.delta, at_delta, delta_ahead, lanes, count, work + STEPS)
+    bias = read_channels(call.delta_bias, channel, lanes)
+    D, elapsed = read_channels(call.D, channel, lanes), zero()
+    for at in range(work, work + count * BLOCK, BLOCK):
+        prefetch(u + u_ahead)
+        prefetch(delta + delta_ahead)
+        prefetch_to_write(y + y_ahead)
+        u_t, step = load(u), add(load(delta), bias)
+        step = softplus(step) if call.softplus else step
+        elapsed = add(elapsed, step)
+        store(at + STEPS, step)
+        store(at + DRIVES, mul(step, u_t))
+        store(y, mul(D, u_t))
+        u += u_bytes
+        delta += delta_bytes
+        y += y_bytes
+    return elapsed
+
+
 def _scan_of(is_long):
     @piece
-    def scan(h, rate, elapsed, work, maps, map_bytes, y, y_bytes, count):
+    def scan(h, rate, elapsed, work, count, BC, d_state, y, y_bytes):
         """Run one state of a block through a chunk, add its share to y and return it."""
-        first, local = h, zero()
+        first, local = h, zero()  # local: the state if the first were zero
         for t in range(count):
-            at, BC = work + t * BLOCK, maps + t * map_bytes
+            at, BC_t = work + t * BLOCK, BC + t * 8 * d_state
             decay = exp2_of_product(load(at + STEPS), rate)
-            driven = mul(load(at + DRIVES), splat(load_scalar(BC)))
+            driven = mul(load(at + DRIVES), splat(load_scalar(BC_t)))
             h = fma(decay, h, driven)
-            store(y, fma(h, splat(load_scalar(BC + 4)), load(y)))
+            store(y, fma(h, splat(load_scalar(BC_t + 4)), load(y)))
             y += y_bytes
             if is_long:
                 local = fma(decay, local, driven)
@@ -203,28 +241,68 @@ def _scan_of(is_long):
     return scan
 
 
+@piece
+def begin_backward(call, work, b, t0, count, channel, lanes, skip_t, skip_channel):
+    """Fill in what a block's gradients need of its inputs, and return the sum of the steps."""
+    u_ahead = distance(call.u, skip_t, skip_channel)
+    delta_ahead = distance(call.delta, skip_t, skip_channel)
+    y_ahead = distance(call.grad_y, skip_t, skip_channel)
+    at_u, at_delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
+    at_y = find(call.grad_y, b, t0, channel)
+    u, u_bytes = read(call.u, at_u, u_ahead, lanes, count, work + INPUTS)
+    delta, delta_bytes = read(call.delta, at_delta, delta_ahead, lanes, count, work + STEPS)
+    grad_y, y_bytes = read(call.grad_y, at_y, y_ahead, lanes, count, work + GRADS)
+    bias, elapsed = read_channels(call.delta_bias, channel, lanes), zero()
+    for at in range(work, work + count * BLOCK, BLOCK):
+        prefetch(u + u_ahead)
+        prefetch(delta + delta_ahead)
+        prefetch(grad_y + y_ahead)
+        u_t, grad, step = load(u), load(grad_y), add(load(delta), bias)
+        store(at + SLOPES, sigmoid(step) if call.softplus else splat(ONE))
+        step = softplus(step) if call.softplus else step
+        elapsed = add(elapsed, step)
+        store(at + STEPS, step)
+        store(at + DRIVES, mul(step, u_t))
+        store(at + INPUTS, u_t)
+        store(at + GRADS, grad)
+        store(at + GRAD_DRIVES, zero())  # of delta u
+        store(at + GRAD_EXPONENTS, zero())  # of delta A2, times A2
+        u += u_bytes
+        delta += delta_bytes
+        grad_y += y_bytes
+    return elapsed
+
+
 def _sweep_of(is_long):
     @piece
-    def sweep(h, carry, rate, elapsed, work, maps, map_bytes, sums, sum_bytes, count, grad_A):
+    def sweep(h, carry, rate, elapsed, work, count, BC, grads_BC, d_state, grad_A):
         """Run one state of a block through a chunk and its gradient back, and return the latter.
 
-        carry is that of the state, decayed to the step before.
+        carry is the gradient of the state after the chunk, decayed to the step before it.
         """
         for t in range(count):
-            at, BC, grads_BC = work + t * BLOCK, maps + t * map_bytes, sums + t * sum_bytes
+            at, BC_t, grads_t = (
+                work + t * BLOCK,
+                BC + t * 8 * d_state,
+                grads_BC + t * 2 * d_state * BLOCK,
+            )
             decay = exp2_of_product(load(at + STEPS), rate)
             store(at + DECAYS, decay)
             store(at + STATES, h)
-            h = fma(decay, h, mul(load(at + DRIVES), splat(load_scalar(BC))))
-            store(grads_BC + BLOCK, fma(load(at + GRADS), h, load(grads_BC + BLOCK)))
-        last, local, sum_A = carry, zero(), zero()
+            h = fma(decay, h, mul(load(at + DRIVES), splat(load_scalar(BC_t))))
+            store(grads_t + BLOCK, fma(load(at + GRADS), h, load(grads_t + BLOCK)))
+        last, local, sum_A = carry, zero(), zero()  # local: the carry if the last were zero
         for i in range(1, count + 1):
             t = count - i
-            at, BC, grads_BC = work + t * BLOCK, maps + t * map_bytes, sums + t * sum_bytes
-            decay, driven = load(at + DECAYS), mul(load(at + GRADS), splat(load_scalar(BC + 4)))
+            at, BC_t, grads_t = (
+                work + t * BLOCK,
+                BC + t * 8 * d_state,
+                grads_BC + t * 2 * d_state * BLOCK,
+            )
+            decay, driven = load(at + DECAYS), mul(load(at + GRADS), splat(load_scalar(BC_t + 4)))
             g = add(driven, carry)
-            store(grads_BC, fma(g, load(at + DRIVES), load(grads_BC)))
-            store(at + GRAD_DRIVES, fma(g, splat(load_scalar(BC)), load(at + GRAD_DRIVES)))
+            store(grads_t, fma(g, load(at + DRIVES), load(grads_t)))
+            store(at + GRAD_DRIVES, fma(g, splat(load_scalar(BC_t)), load(at + GRAD_DRIVES)))
             driven = mul(driven, decay)
             carry = fma(decay, carry, driven)
             if is_long:
@@ -236,6 +314,35 @@ def _sweep_of(is_long):
         return fma(exp2_of_product(elapsed, rate), last, local) if is_long else carry
 
     return sweep
+
+
+@piece
+def finish_backward(call, work, b, t0, count, channel, lanes, skip_t, skip_channel):
+    """Write a block's gradients of u and delta, and add to those of D and the bias."""
+    u_ahead = distance(call.grad_u, skip_t, skip_channel)
+    delta_ahead = distance(call.grad_delta, skip_t, skip_channel)
+    at_u, at_delta = find(call.grad_u, b, t0, channel), find(call.grad_delta, b, t0, channel)
+    grad_u, u_bytes = place(call.grad_u, at_u, lanes, work + INPUTS)
+    grad_delta, delta_bytes = place(call.grad_delta, at_delta, lanes, work + STEPS)
+    D, sum_D, sum_bias = read_channels(call.D, channel, lanes), zero(), zero()
+    for at in range(work, work + count * BLOCK, BLOCK):
+        prefetch_to_write(grad_u + u_ahead)
+        prefetch_to_write(grad_delta + delta_ahead)
+        u_t, grad, grad_drive = load(at + INPUTS), load(at + GRADS), load(at + GRAD_DRIVES)
+        sum_D = fma(grad, u_t, sum_D)
+        out = fma(load(at + GRAD_EXPONENTS), splat(LN2), mul(grad_drive, u_t))
+        out = mul(out, load(at + SLOPES))
+        sum_bias = add(out, sum_bias)
+        store(grad_u, fma(D, grad, mul(grad_drive, load(at + STEPS))))
+        store(grad_delta, out)
+        grad_u += u_bytes
+        grad_delta += delta_bytes
+    write(call.grad_u, at_u, lanes, count, work + INPUTS)
+    write(call.grad_delta, at_delta, lanes, count, work + STEPS)
+    # Sums of a chunk's sums round less.
+    index = (b * ((call.dim + LANES - 1) // LANES) + channel // LANES) * BLOCK
+    store(call.grad_D + index, add(sum_D, load(call.grad_D + index)))
+    store(call.grad_bias + index, add(sum_bias, load(call.grad_bias + index)))
 
 
 scan, scan_long = _scan_of(is_long=False), _scan_of(is_long=True)
@@ -251,10 +358,10 @@ def forward(pointer):
     blocks = (call.dim + LANES - 1) // LANES
     chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
-    state_bytes, map_bytes = d_state * BLOCK, 8 * d_state
+    state_bytes = d_state * BLOCK
     work = call.scratch + take_number(pointer, NEXT_WORKER) * call.scratch_bytes
     maps = work + ARRAYS
-    rates = maps + (chunk_steps * map_bytes + BLOCK - 1) // BLOCK * BLOCK
+    rates = maps + (8 * chunk_steps * d_state + BLOCK - 1) // BLOCK * BLOCK
     states = rates + blocks * state_bytes
     read_rates(call.A, call.dim, d_state, rates)
     while True:
@@ -273,54 +380,27 @@ def forward(pointer):
             read_maps(call.C, b, t0, count, d_state, maps + 4)
             for channel in range(first, first + dim, LANES):
                 block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
-                # The next block's memory is asked for now: a new page a step is what no hardware foresees.
                 is_last = channel + LANES >= first + dim
-                next_t = chunk_steps if is_last else 0
-                next_channel = first - channel if is_last else LANES
+                skip_t = chunk_steps if is_last else 0
+                skip_channel = first - channel if is_last else LANES
                 state = states + (block - first // LANES) * state_bytes
                 if call.saved:
                     index = (b * chunks + chunk) * blocks + block
                     copy(state, call.saved + index * state_bytes, d_state)
-                u, delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
-                ahead_u = next_t * call.u.t + (4 >> call.u.kind) * next_channel
-                ahead_delta = next_t * call.delta.t + (4 >> call.delta.kind) * next_channel
-                ahead_y = next_t * call.y.t + (4 >> call.y.kind) * next_channel
-                u, u_bytes = read(call.u, u, ahead_u, lanes, count, work + INPUTS)
-                delta, delta_bytes = read(
-                    call.delta, delta, ahead_delta, lanes, count, work + STEPS
+                at_y = find(call.y, b, t0, channel)
+                y, y_bytes = place(call.y, at_y, lanes, work + OUTPUTS)
+                elapsed = begin(
+                    call, work, b, t0, count, channel, lanes, skip_t, skip_channel, y, y_bytes
                 )
-                first_y = find(call.y, b, t0, channel)
-                y, y_bytes = place(call.y, first_y, lanes, work + OUTPUTS)
-                bias, D = (
-                    read_channels(call.delta_bias, channel, lanes),
-                    read_channels(call.D, channel, lanes),
-                )
-                elapsed, y_t = zero(), y
-                for at in range(work, work + count * BLOCK, BLOCK):
-                    prefetch(u + ahead_u)
-                    prefetch(delta + ahead_delta)
-                    prefetch_to_write(y_t + ahead_y)
-                    u_t, step = load(u), add(load(delta), bias)
-                    step = softplus(step) if call.softplus else step
-                    elapsed = add(elapsed, step)
-                    store(at + STEPS, step)
-                    store(at + DRIVES, mul(step, u_t))
-                    store(y_t, mul(D, u_t))
-                    u += u_bytes
-                    delta += delta_bytes
-                    y_t += y_bytes
                 for i in range(0, state_bytes, BLOCK):
-                    h, rate, BC = (
-                        load(state + i),
-                        load(rates + block * state_bytes + i),
-                        maps + i // 8,
-                    )
+                    h, rate = load(state + i), load(rates + block * state_bytes + i)
+                    BC = maps + i // 8
                     if length > LONG:
-                        h = scan_long(h, rate, elapsed, work, BC, map_bytes, y, y_bytes, count)
+                        h = scan_long(h, rate, elapsed, work, count, BC, d_state, y, y_bytes)
                     else:
-                        h = scan(h, rate, elapsed, work, BC, map_bytes, y, y_bytes, count)
+                        h = scan(h, rate, elapsed, work, count, BC, d_state, y, y_bytes)
                     store(state + i, h)
-                write(call.y, first_y, lanes, count, work + OUTPUTS)
+                write(call.y, at_y, lanes, count, work + OUTPUTS)
         write_states(states, dim, d_state, call.last_state + state_b)
 
 
@@ -334,11 +414,11 @@ def backward(pointer):
     blocks = (call.dim + LANES - 1) // LANES
     chunk_steps = CHUNK_STATES // d_state if d_state < CHUNK_STATES else 1
     chunks = (length + chunk_steps - 1) // chunk_steps
-    state_bytes, map_bytes = d_state * BLOCK, 8 * d_state
+    state_bytes = d_state * BLOCK
     work = call.scratch + take_number(pointer, NEXT_WORKER) * call.scratch_bytes
     maps = work + ARRAYS
-    sums = maps + (chunk_steps * map_bytes + BLOCK - 1) // BLOCK * BLOCK
-    rates = sums + 2 * chunk_steps * state_bytes + BLOCK
+    sums = maps + (8 * chunk_steps * d_state + BLOCK - 1) // BLOCK * BLOCK  # gradients of B and C
+    rates = sums + 2 * chunk_steps * state_bytes
     carries = rates + blocks * state_bytes
     read_rates(call.A, call.dim, d_state, rates)
     while True:
@@ -355,40 +435,15 @@ def backward(pointer):
             count = smaller(chunk_steps, length - t0)
             read_maps(call.B, b, t0, count, d_state, maps)
             read_maps(call.C, b, t0, count, d_state, maps + 4)
-            copy(0, sums, 2 * chunk_steps * d_state)
+            copy(0, sums, 2 * count * d_state)
             for channel in range(first, first + dim, LANES):
                 block, lanes = channel // LANES, smaller(LANES, call.dim - channel)
                 is_last = channel + LANES >= first + dim
-                next_t = -chunk_steps if is_last else 0
-                next_channel = first - channel if is_last else LANES
-                u, delta = find(call.u, b, t0, channel), find(call.delta, b, t0, channel)
-                grad_y = find(call.grad_y, b, t0, channel)
-                ahead_u = next_t * call.u.t + (4 >> call.u.kind) * next_channel
-                ahead_delta = next_t * call.delta.t + (4 >> call.delta.kind) * next_channel
-                ahead_y = next_t * call.grad_y.t + (4 >> call.grad_y.kind) * next_channel
-                u, u_bytes = read(call.u, u, ahead_u, lanes, count, work + INPUTS)
-                delta, delta_bytes = read(
-                    call.delta, delta, ahead_delta, lanes, count, work + STEPS
+                skip_t = -chunk_steps if is_last else 0
+                skip_channel = first - channel if is_last else LANES
+                elapsed = begin_backward(
+                    call, work, b, t0, count, channel, lanes, skip_t, skip_channel
                 )
-                grad_y, y_bytes = read(call.grad_y, grad_y, ahead_y, lanes, count, work + GRADS)
-                bias, elapsed = read_channels(call.delta_bias, channel, lanes), zero()
-                for at in range(work, work + count * BLOCK, BLOCK):
-                    prefetch(u + ahead_u)
-                    prefetch(delta + ahead_delta)
-                    prefetch(grad_y + ahead_y)
-                    u_t, grad, step = load(u), load(grad_y), add(load(delta), bias)
-                    store(at + SLOPES, sigmoid(step) if call.softplus else splat(ONE))
-                    step = softplus(step) if call.softplus else step
-                    elapsed = add(elapsed, step)
-                    store(at + STEPS, step)
-                    store(at + DRIVES, mul(step, u_t))
-                    store(at + INPUTS, u_t)
-                    store(at + GRADS, grad)
-                    store(at + GRAD_DRIVES, zero())  # of delta u
-                    store(at + GRAD_EXPONENTS, zero())  # of delta A2, times A2
-                    u += u_bytes
-                    delta += delta_bytes
-                    grad_y += y_bytes
                 saved = call.saved + ((b * chunks + chunk) * blocks + block) * state_bytes
                 carry = carries + (block - first // LANES) * state_bytes
                 grad_A = call.grad_A + (b * blocks + block) * state_bytes
@@ -398,70 +453,13 @@ def backward(pointer):
                         load(carry + i),
                         load(rates + block * state_bytes + i),
                     )
-                    BC, grads_BC = maps + i // 8, sums + 2 * i
+                    BC, grads_BC, to = maps + i // 8, sums + 2 * i, grad_A + i
                     if length > LONG:
-                        g = sweep_long(
-                            h,
-                            g,
-                            rate,
-                            elapsed,
-                            work,
-                            BC,
-                            map_bytes,
-                            grads_BC,
-                            2 * state_bytes,
-                            count,
-                            grad_A + i,
-                        )
+                        g = sweep_long(h, g, rate, elapsed, work, count, BC, grads_BC, d_state, to)
                     else:
-                        g = sweep(
-                            h,
-                            g,
-                            rate,
-                            elapsed,
-                            work,
-                            BC,
-                            map_bytes,
-                            grads_BC,
-                            2 * state_bytes,
-                            count,
-                            grad_A + i,
-                        )
+                        g = sweep(h, g, rate, elapsed, work, count, BC, grads_BC, d_state, to)
                     store(carry + i, g)
-                first_u, first_delta = (
-                    find(call.grad_u, b, t0, channel),
-                    find(call.grad_delta, b, t0, channel),
-                )
-                ahead_u = next_t * call.grad_u.t + (4 >> call.grad_u.kind) * next_channel
-                ahead_delta = (
-                    next_t * call.grad_delta.t + (4 >> call.grad_delta.kind) * next_channel
-                )
-                grad_u, u_bytes = place(call.grad_u, first_u, lanes, work + INPUTS)
-                grad_delta, delta_bytes = place(call.grad_delta, first_delta, lanes, work + STEPS)
-                D, sum_D, sum_bias = read_channels(call.D, channel, lanes), zero(), zero()
-                for at in range(work, work + count * BLOCK, BLOCK):
-                    prefetch_to_write(grad_u + ahead_u)
-                    prefetch_to_write(grad_delta + ahead_delta)
-                    u_t, grad, grad_drive = (
-                        load(at + INPUTS),
-                        load(at + GRADS),
-                        load(at + GRAD_DRIVES),
-                    )
-                    sum_D = fma(grad, u_t, sum_D)
-                    out = fma(load(at + GRAD_EXPONENTS), splat(LN2), mul(grad_drive, u_t))
-                    out = mul(out, load(at + SLOPES))
-                    sum_bias = add(out, sum_bias)
-                    store(grad_u, fma(D, grad, mul(grad_drive, load(at + STEPS))))
-                    store(grad_delta, out)
-                    grad_u += u_bytes
-                    grad_delta += delta_bytes
-                write(call.grad_u, first_u, lanes, count, work + INPUTS)
-                write(call.grad_delta, first_delta, lanes, count, work + STEPS)
-                # Sums of a chunk's sums round less.
-                grad_D = call.grad_D + (b * blocks + block) * BLOCK
-                store(grad_D, add(sum_D, load(grad_D)))
-                grad_bias = call.grad_bias + (b * blocks + block) * BLOCK
-                store(grad_bias, add(sum_bias, load(grad_bias)))
+                finish_backward(call, work, b, t0, count, channel, lanes, skip_t, skip_channel)
             at = sums
             for t in range(t0, t0 + count):
                 grad_B, grad_C = find(call.grad_B, task, t, 0), find(call.grad_C, task, t, 0)
