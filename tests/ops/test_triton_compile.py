@@ -30,9 +30,9 @@ def compile_kernel(monkeypatch, tmp_path):
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
-    def compile_it(kernel, dtype, d_state, capability, is_full):
+    def compile_it(kernel, length, dtype, d_state, capability, is_full):
         function = getattr(triton_kernels, kernel)
-        options = backend.options_of(d_state, delta_softplus=is_full, reverse=not is_full)
+        options = backend.options_of(length, d_state, delta_softplus=is_full, reverse=not is_full)
         constants = dict(options)
         if not is_full:
             constants |= {f"{name}_ptr": None for name in OPTIONAL[kernel].split()}
@@ -54,18 +54,21 @@ def compile_kernel(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("kernel", OPTIONAL)
 @pytest.mark.parametrize(
-    ("dtype", "d_state", "capability", "is_full"),
+    ("length", "dtype", "d_state", "capability", "is_full"),
     [
-        (torch.float32, 8, 80, True),
-        (torch.float32, 8, 90, True),
-        (torch.bfloat16, 16, 90, True),
-        (torch.float16, 8, 80, False),
-        (torch.bfloat16, 1, 90, False),
+        (49, torch.float32, 8, 80, True),
+        (196, torch.float32, 8, 80, True),
+        (196, torch.float32, 8, 90, True),
+        (196, torch.bfloat16, 16, 90, True),
+        (49, torch.float16, 8, 80, False),
+        (196, torch.bfloat16, 1, 90, False),
     ],
     ids=str,
 )
-def test_kernels_compile_for_gpus(compile_kernel, kernel, dtype, d_state, capability, is_full):
-    compiled = compile_kernel(kernel, dtype, d_state, capability, is_full)
+def test_kernels_compile_for_gpus(
+    compile_kernel, kernel, length, dtype, d_state, capability, is_full
+):
+    compiled = compile_kernel(kernel, length, dtype, d_state, capability, is_full)
     assert f".target sm_{capability}" in compiled.asm["ptx"]
     # No atomics: equal calls give equal bits.
     assert not re.search(r"^\s*(@\S+ )?(atom|red)\.", compiled.asm["ptx"], re.MULTILINE)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 CHUNK = 32  # steps; the saved states shrink with it, and the scratch of backward grows
 BLOCK = 32  # channels to a program: one to each lane of its one warp
+# Where steps hardly decay, every step's rounding stays to the end. Longer sequences than this go from
+# chunk to chunk by one factor each, for 1 to 11 % more instructions and up to two thirds more registers.
+_LONG = 64
 _MAX_D_STATE = 64  # a lane holds this many numbers several times over
 _MAX_BATCH = 65535  # CUDA's limit to a grid's second axis
 
@@ -127,16 +130,16 @@ def _launch(
     u = sequences[-4]
     batch, length, dim = u.shape
     strides = [stride for x in sequences for stride in x.stride()[:2]]
-    options = options_of(A.shape[1], delta_softplus, reverse)
+    options = options_of(length, A.shape[1], delta_softplus, reverse)
     with torch.cuda.device_of(u):
         run = getattr(triton_kernels, kernel)[(_blocks(A), batch)]
         run(*tensors, length, dim, *strides, **options, num_warps=1)
 
 
-def options_of(d_state: int, delta_softplus: bool, reverse: bool) -> dict[str, Any]:
+def options_of(length: int, d_state: int, delta_softplus: bool, reverse: bool) -> dict[str, Any]:
     """What the kernels are compiled for."""
     sizes = {"D_STATE": d_state, "N": _padded(d_state), "BLOCK": BLOCK, "CHUNK": CHUNK}
-    return sizes | {"SOFTPLUS": delta_softplus, "REVERSE": reverse}
+    return sizes | {"LONG": length > _LONG, "SOFTPLUS": delta_softplus, "REVERSE": reverse}
 
 
 def _padded(d_state: int) -> int:

@@ -4,6 +4,10 @@ A program is one warp with a channel to a lane: its state, (d_state, channels), 
 step's u and delta are one coalesced load each, its B and C are broadcast, and the sum over d_state
 stays within a lane. Time is counted in the order of the scan; reversed, step t reads row length-1-t.
 
+In LONG sequences a second recurrence starts from zero in each chunk, and a chunk's last state is its
+first, decayed in one step, plus that; backward carries its gradient likewise. So roundings do not add
+up from chunk to chunk. Sums over time are sums of the chunks' sums.
+
 Rates come multiplied by log2(e), for exp2. d_state is padded to a power of two: padded rates, B and C
 are zero, so padded states stay zero. Channels beyond dim read zeros and write nothing.
 Triton reads this as a language of its own, and in its interpreter as Python.
@@ -26,6 +30,21 @@ def _step_size(delta, SOFTPLUS: tl.constexpr):
         # Not maximum(delta, 0), which would turn a NaN into 0.
         delta = tl.where(delta < 0, 0.0, delta) + 2.0 * s * series
     return delta
+
+
+@triton.jit
+def _carry_over(elapsed, rates, first, local):
+    """Return decay * first + local: a chunk's last state from its first, or backward the other way.
+
+    Where the decay is nearly 1 this takes decay - 1 from its series: then only the last sum rounds at
+    the size of the state, and the error of the GPU's exp2, up to 2 ulp, does not come in.
+    """
+    exponent = elapsed[None, :] * rates
+    x = exponent * 0.6931471805599453
+    series = 1.0 / 6 + x * (1.0 / 24 + x * (1.0 / 120 + x * (1.0 / 720)))
+    growth = x + x * x * (0.5 + x * series)  # exp(x) - 1, to 2e-8 of exp(x) for |x| <= 1/4
+    nearly_neutral = first + (growth * first + local)
+    return tl.where(tl.abs(x) < 0.25, nearly_neutral, tl.exp2(exponent) * first + local)
 
 
 @triton.jit
@@ -55,6 +74,7 @@ def forward_kernel(
     N: tl.constexpr,
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
+    LONG: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
 ):
@@ -89,6 +109,9 @@ def forward_kernel(
         if saved_ptr is not None:
             index = (sample * num_chunks + chunk) * tl.num_programs(0) + block
             tl.store(saved_ptr + index * (N * BLOCK) + slot, state)
+        first = state
+        local = tl.zeros([N, BLOCK], dtype=tl.float32)  # the state if the chunk's first were zero
+        elapsed = tl.zeros([BLOCK], dtype=tl.float32)
         for t in range(chunk * CHUNK, tl.minimum(chunk * CHUNK + CHUNK, length)):
             row = tl.cast(t, tl.int64)
             if REVERSE:
@@ -102,12 +125,18 @@ def forward_kernel(
             if bias_ptr is not None:
                 delta += bias
             delta = _step_size(delta, SOFTPLUS)
-            state = tl.exp2(delta[None, :] * rates) * state + (delta * u)[None, :] * B[:, None]
+            elapsed += delta
+            decay = tl.exp2(delta[None, :] * rates)
+            driven = (delta * u)[None, :] * B[:, None]
+            state = decay * state + driven
+            local = decay * local + driven
             y = tl.sum(state * C[:, None], axis=0)
             if D_ptr is not None:
                 y += D * u
             y_row = y_ptr + row * dim + channel
             tl.store(y_row, y.to(y_ptr.dtype.element_ty), mask=has_channel)
+        if LONG:
+            state = _carry_over(elapsed, rates, first, local)
     tl.store(last_state_ptr + state_base + tile, state, mask=has_tile)
 
 
@@ -148,6 +177,7 @@ def backward_kernel(
     N: tl.constexpr,
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
+    LONG: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
 ):
@@ -197,6 +227,7 @@ def backward_kernel(
         steps = tl.minimum(CHUNK, length - start)
         index = (sample * num_chunks + chunk) * tl.num_programs(0) + block
         state = tl.load(saved_ptr + index * (N * BLOCK) + slot)
+        elapsed = tl.zeros([BLOCK], dtype=tl.float32)
         for k in range(0, steps):
             tl.store(scratch_ptr + k * (N * BLOCK) + slot, state)
             row = tl.cast(start + k, tl.int64)
@@ -209,9 +240,17 @@ def backward_kernel(
             if bias_ptr is not None:
                 delta += bias
             delta = _step_size(delta, SOFTPLUS)
+            elapsed += delta
             drive = delta * u.to(tl.float32)
             state = tl.exp2(delta[None, :] * rates) * state + drive[None, :] * B[:, None]
         tl.debug_barrier()  # the scratch is written before another lane reads it
+        last = carry  # as it enters at the chunk's last step
+        local = tl.zeros(
+            [N, BLOCK], dtype=tl.float32
+        )  # the carry if that from later chunks were zero
+        chunk_A = tl.zeros([N, BLOCK], dtype=tl.float32)
+        chunk_D = tl.zeros([BLOCK], dtype=tl.float32)
+        chunk_bias = tl.zeros([BLOCK], dtype=tl.float32)
         for j in range(0, steps):
             k = steps - 1 - j
             row = tl.cast(start + k, tl.int64)
@@ -235,14 +274,16 @@ def backward_kernel(
             drive = delta * u
             state = decayed + drive[None, :] * B[:, None]
 
-            carry += grad_y[None, :] * C[:, None]
+            from_y = grad_y[None, :] * C[:, None]
+            carry += from_y
+            local += from_y
             grad_B = tl.sum(carry * drive[None, :], axis=1)
             grad_C = tl.sum(state * grad_y[None, :], axis=1)
             tl.store(grad_B_ptr + row * D_STATE + n, grad_B, mask=has_n)
             tl.store(grad_C_ptr + row * D_STATE + n, grad_C, mask=has_n)
             grad_drive = tl.sum(carry * B[:, None], axis=0)
             decayed *= carry  # the gradient of delta A
-            grad_A += decayed * delta[None, :]
+            chunk_A += decayed * delta[None, :]
             # rates / log2(e) is A
             grad_delta = grad_drive * u + tl.sum(decayed * rates, axis=0) * 0.6931471805599453
             if SOFTPLUS:
@@ -250,15 +291,21 @@ def backward_kernel(
             grad_u = grad_drive * delta
             if D_ptr is not None:
                 grad_u += grad_y * D
-                grad_D += grad_y * u
+                chunk_D += grad_y * u
             if bias_ptr is not None:
-                grad_bias += grad_delta
+                chunk_bias += grad_delta
             at = row * dim + channel
             grad_u = grad_u.to(grad_u_ptr.dtype.element_ty)
             grad_delta = grad_delta.to(grad_delta_ptr.dtype.element_ty)
             tl.store(grad_u_ptr + at, grad_u, mask=has_channel)
             tl.store(grad_delta_ptr + at, grad_delta, mask=has_channel)
             carry *= decay
+            local *= decay
+        if LONG:
+            carry = _carry_over(elapsed, rates, last, local)
+        grad_A += chunk_A
+        grad_D += chunk_D
+        grad_bias += chunk_bias
         tl.debug_barrier()  # the scratch is read before the next chunk overwrites it
 
     tl.store(grad_A_ptr + state_base + tile, grad_A, mask=has_tile)
