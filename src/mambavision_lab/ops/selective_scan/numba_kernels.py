@@ -75,7 +75,7 @@ LONG = 256
 
 # ---- pieces ----------------------------------------------------------------------------------------
 
-piece = functools.partial(njit, error_model="numpy")
+piece = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @piece
