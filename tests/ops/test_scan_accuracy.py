@@ -72,13 +72,24 @@ def test_numba_scan_is_accurate_on_processors_without_avx512(tmp_path):
         pytest.skip("this processor has no AVX-512: the other tests are of this")
     program = """
 import torch
-from mambavision_lab.ops.selective_scan import numba_vectors
+from llvmlite import binding as llvm
+from mambavision_lab.ops.selective_scan import compiled, numba_vectors
+
+key, _ = compiled._key_and_machine()
+target = llvm.Target.from_default_triple()
+older = target.create_target_machine(cpu="haswell", opt=3, codemodel="jitdefault", jit=True)
+compiled._key_and_machine = lambda: (key, older)
 numba_vectors.HAS_AVX512 = False
+
+from scan_cases import assert_same, expect, make_args, run
 from test_scan_accuracy import REGIMES, test_float32_scan_is_accurate
+
 torch.manual_seed(0)
 for regime in REGIMES:
     for softplus in (False, True):
         test_float32_scan_is_accurate("numba", 300, regime, softplus)
+args = make_args(40, torch.bfloat16, dim=37)
+assert_same(run("numba", args), expect(args))
 """
     here = Path(__file__).parent
     folders = {"PYTHONPATH": f"{here}:{here.parent}", "NUMBA_CACHE_DIR": str(tmp_path)}
