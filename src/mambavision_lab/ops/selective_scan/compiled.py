@@ -23,7 +23,7 @@ _lock = threading.Lock()
 _kernels: dict[str, tuple[Any, int]] = {}  # by name the engine, without which the address is void
 _SOURCES = [
     Path(__file__).with_name(f"{name}.py")
-    for name in ("compiled", "numba_call", "numba_vectors", "numba_kernels")
+    for name in ("compiled", "numba_call", "numba_vectors", "numba_blocks", "numba_kernels")
 ]
 
 

@@ -144,12 +144,12 @@ class _Call:
         # One task a sample; where those are too few for the cores, several share its blocks.
         threads = openmp.num_workers(batch * blocks)
         self.groups = 1 if batch % threads == 0 else min(blocks, -(-4 * threads // batch))
+        self.workers = openmp.num_workers(batch * self.groups)
+        each = scratch_bytes(dim, A.shape[1])
         sizes = {"batch": batch, "length": length, "dim": dim, "d_state": A.shape[1]}
+        sizes |= {"groups": self.groups, "softplus": delta_softplus, "scratch_bytes": each}
         for name, size in sizes.items():
             self.record[name] = size
-        self.record["groups"], self.record["softplus"] = self.groups, delta_softplus
-        self.workers = openmp.num_workers(batch * self.groups)
-        self.record["scratch_bytes"] = each = scratch_bytes(dim, A.shape[1])
         self.address(scratch=_empty(self.workers * each, dtype=torch.uint8))
 
     def sequence(self, name: str, x: Tensor) -> Tensor:
