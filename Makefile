@@ -37,7 +37,7 @@ typecheck: $(READY)  ## mypy
 	$(VENV)/bin/mypy
 
 reproduce: $(READY)  ## train as RUN=<run folder> did and compare the figures
-	$(PY) -m mambavision_lab.launch.reproduce $(RUN) $(ARGS)
+	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
 
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
 	for name in selective_scan first_call training_step long_images models launching export predict; do \

@@ -31,12 +31,12 @@ from timing import interleave, median_ms
 from torch import Tensor, nn
 
 from mambavision_lab import create_mambavision
-from mambavision_lab.export.base import ExportFormat, Runtime
-from mambavision_lab.export.onnx import OnnxFormat
-from mambavision_lab.export.openvino import OpenvinoFormat
-from mambavision_lab.export.torch_export import TorchExportFormat
-from mambavision_lab.export.torchscript import TorchscriptFormat
-from mambavision_lab.export.verify import BATCHES, TIMED_BATCHES, compare, require_parity
+from mambavision_lab.exporters.base import ExportFormat, Runtime
+from mambavision_lab.exporters.onnx import OnnxFormat
+from mambavision_lab.exporters.openvino import OpenvinoFormat
+from mambavision_lab.exporters.torch_export import TorchExportFormat
+from mambavision_lab.exporters.torchscript import TorchscriptFormat
+from mambavision_lab.exporters.verify import BATCHES, TIMED_BATCHES, compare, require_parity
 from mambavision_lab.layers import mixer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

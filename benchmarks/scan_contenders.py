@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambavision_lab.ops.selective_scan import available_backends, numba, selective_scan
+from mambavision_lab.ops.selective_scan import available_backends, selective_scan
+from mambavision_lab.ops.selective_scan.backends.numba import backend as numba
 
 # From u, delta, A, B, C and, if backward is wanted, the gradient of y: y and the gradients of the five.
 Call = Callable[[list[Tensor], Tensor | None], list[Tensor]]

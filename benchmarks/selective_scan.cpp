@@ -1,5 +1,5 @@
 // The numba kernels' algorithm in C++ for float32 and whole blocks of 16 channels, to compare with.
-// Built on the spot by benchmarks/selective_scan.py; takes the same record (numba_call.py).
+// Built on the spot by benchmarks/selective_scan.py; takes the same record (backends/numba/call.py).
 #include <atomic>
 #include <cstdint>
 #include <cstring>

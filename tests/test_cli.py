@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambavision_lab.launch.processes import num_local_processes
+from mambavision_lab.launch.distributed.devices import num_local_processes
 
 ROOT = Path(__file__).parents[1]
 SMALL = (

@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mambavision_lab.config.resolvers import prepare
+from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import check_job, prepare
-from mambavision_lab.launch.schema import LAUNCH_OPTIONS
-from mambavision_lab.launch.snapshot import write_snapshot
+from mambavision_lab.launch.entry import check_job
+from mambavision_lab.runs.snapshot import write_snapshot
 
 CONFIGS = configs_folder()
 YAMLS = {path.relative_to(CONFIGS).as_posix(): path for path in sorted(CONFIGS.rglob("*.yaml"))}

@@ -8,7 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from mambavision_lab.launch.sweep import open_sweep, run_sweep
+from mambavision_lab.launch.sweeps.sweep import open_sweep, run_sweep
 
 
 class LabSweeper(Sweeper):

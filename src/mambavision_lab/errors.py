@@ -1,4 +1,4 @@
-"""The one exception that means: what was asked for cannot be run."""
+"""The one exception that means: what was asked for cannot be run; and reasons in one line."""
 
 
 class ConfigError(ValueError):
@@ -12,3 +12,11 @@ class ConfigError(ValueError):
         if message.startswith("Caught "):  # by a loader's worker, which hands over its traceback
             message = message.rpartition("ConfigError: ")[2].strip()
         super().__init__(message)
+
+
+def reason(error: BaseException, max_length: int = 300) -> str:
+    """Give the reason of an exception in one line of at most max_length characters.
+
+    The exception's name, where it says nothing itself.
+    """
+    return " ".join(str(error).split())[:max_length] or type(error).__name__

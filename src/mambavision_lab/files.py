@@ -1,11 +1,38 @@
-"""Where the package finds the files that are not Python."""
+"""Find the package's configs, and write files that are whole or not there."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 
 
 def configs_folder() -> Path:
-    """The configs: inside an installed package, beside src/ in a checkout."""
+    """Return the folder of configs: inside an installed package, beside src/ in a checkout."""
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parents[1] / "configs"
+
+
+def list_choices(group: str) -> list[str]:
+    """List the choices of a config group, such as "nvidia/mambavision_t" of `model`, sorted."""
+    folder = configs_folder() / group
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file beside its place, flush it to the disk, and rename it into place.
+
+    Whoever reads the path, also after a crash, finds the old content or the new one, whole.
+
+    Raises:
+        OSError: The folder cannot be written to; an earlier file is as it was.
+    """
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import decode, evaluation_transform, squash
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.export.safetensors import (
+from mambavision_lab.exporters.safetensors import (
     CONFIG,
     WEIGHTS,
     build_net,

@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from mambavision_lab.data.base import ImageDataModule, Splits
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.splits import Splits
 from mambavision_lab.files import configs_folder
 
 PARTS = ("train", "val", "test")

@@ -10,8 +10,10 @@ from tolerances import assert_close
 from torch import nn
 
 from mambavision_lab.data import base
-from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
-from mambavision_lab.data.image_folder import ImageFiles, evaluation_transform
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.decode import evaluation_transform
+from mambavision_lab.data.image_files import ImageFiles
+from mambavision_lab.data.splits import Splits, split_by_class
 
 SIZES = {"train": 23, "val": 11, "test": 9}
 
@@ -281,7 +283,7 @@ def test_base_refuses_another_number_of_classes(refusal):
 
 
 def test_base_facts_are_plain_values():
-    assert make(mean=(0.5,)).facts() == {
+    assert make(mean=(0.5,)).metadata() == {
         "image_size": 4,
         "in_chans": 3,
         "num_classes": 3,

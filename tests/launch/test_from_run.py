@@ -11,9 +11,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.provenance import differences
-from mambavision_lab.launch.reproduce import show_comparison
-from mambavision_lab.launch.run_folder import open_run_folder
+from mambavision_lab.runs.folder import open_run_folder
+from mambavision_lab.runs.provenance import differences
+from mambavision_lab.runs.reproduce import show_comparison
 
 ROOT = configs_folder().parent
 

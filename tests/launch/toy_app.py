@@ -9,9 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.entry import hydra_app
-from mambavision_lab.launch.processes import run_together
-from mambavision_lab.launch.run_folder import write_json
+from mambavision_lab.runs.folder import write_json
 
 
 @hydra_app(config_name="train")

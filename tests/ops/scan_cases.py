@@ -5,7 +5,7 @@ import torch
 from tolerances import TOLERANCES
 
 from mambavision_lab.ops.selective_scan import available_backends, selective_scan
-from mambavision_lab.ops.selective_scan.backends import BACKENDS
+from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS
 
 # mamba_ssm takes too little for these; test_mamba_ssm.py has its own.
 FAST = [name for name in available_backends() if name not in ("reference", "mamba_ssm")]

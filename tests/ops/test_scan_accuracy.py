@@ -67,19 +67,19 @@ def test_torch_backend_in_float64_equals_the_reference_over_long_sequences():
 
 
 def test_numba_scan_is_accurate_on_processors_without_avx512(tmp_path):
-    vectors = pytest.importorskip("mambavision_lab.ops.selective_scan.numba_vectors")
+    vectors = pytest.importorskip("mambavision_lab.ops.selective_scan.backends.numba.vectors")
     if not vectors.HAS_AVX512:
         pytest.skip("this processor has no AVX-512: the other tests are of this")
     program = """
 import torch
 from llvmlite import binding as llvm
-from mambavision_lab.ops.selective_scan import compiled, numba_vectors
+from mambavision_lab.ops.selective_scan.backends.numba import compiled, vectors
 
 key, _ = compiled._key_and_machine()
 target = llvm.Target.from_default_triple()
 older = target.create_target_machine(cpu="haswell", opt=3, codemodel="jitdefault", jit=True)
 compiled._key_and_machine = lambda: (key, older)
-numba_vectors.HAS_AVX512 = False
+vectors.HAS_AVX512 = False
 
 from scan_cases import assert_same, expect, make_args, run
 from test_scan_accuracy import REGIMES, test_float32_scan_is_accurate

@@ -10,9 +10,9 @@ from scan_cases import FAST, NAMES, admit, make_args
 from mambavision_lab.ops.selective_scan import (
     BackendUnavailableError,
     available_backends,
-    backends,
     selective_scan,
 )
+from mambavision_lab.ops.selective_scan.backends import registry as backends
 
 
 @pytest.mark.parametrize(

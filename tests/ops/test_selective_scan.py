@@ -17,7 +17,8 @@ from scan_cases import (
 )
 from tolerances import TOLERANCES, assert_close
 
-from mambavision_lab.ops.selective_scan import pytorch, selective_scan
+from mambavision_lab.ops.selective_scan import selective_scan
+from mambavision_lab.ops.selective_scan.backends import pytorch
 
 
 @pytest.mark.parametrize("backend", ["reference", *FAST])

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
-from mambavision_lab.export.safetensors import SafetensorsFormat, write_weights
+from mambavision_lab.exporters.safetensors import SafetensorsFormat, write_weights
 from mambavision_lab.models.plain import PlainMambaVision
 
 

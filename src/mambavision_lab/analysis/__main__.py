@@ -18,10 +18,11 @@ from torch import nn
 
 from mambavision_lab.analysis.analyze import analyze_model
 from mambavision_lab.analysis.latency import latency_table, measure, plot, write_csv
+from mambavision_lab.config.resolvers import prepare
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.launch.entry import prepare, refuse
+from mambavision_lab.launch.entry import refuse
 
 OPTIONS = {
     "model": "mambavision_nano",

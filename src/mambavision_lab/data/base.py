@@ -6,7 +6,6 @@ training) and normalised. So little travels, and augmentation runs where the net
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import squash
+from mambavision_lab.data.splits import Splits
 from mambavision_lab.errors import ConfigError
 
 MAX_AUTO_WORKERS = 8
@@ -45,16 +45,6 @@ class InMemoryImages(Dataset):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         return self.images[indices], self.labels[indices]
-
-
-@dataclass
-class Splits:
-    """The three parts of a data set, which never overlap, and what its labels mean."""
-
-    train: Dataset
-    val: Dataset
-    test: Dataset
-    class_names: list[str]
 
 
 class ImageDataModule(LightningDataModule):
@@ -163,7 +153,7 @@ class ImageDataModule(LightningDataModule):
             )
         self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What a checkpoint must remember of the data, as plain values."""
         names = (
             "image_size",
@@ -267,18 +257,3 @@ def _as_fetched(batch: Any) -> Any:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def split_by_class(labels: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices into a kept and a held-out part, taking `fraction` of each class.
-
-    A class of two or more keeps at least one image and gives at least one.
-    """
-    labels = np.asarray(labels)
-    generator = np.random.default_rng(seed)
-    is_held_out = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        is_held_out[members[:count]] = True
-    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

@@ -6,7 +6,8 @@ Source: Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images.
 import numpy as np
 from torchvision.datasets import CIFAR10
 
-from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
 
 

@@ -5,7 +5,8 @@ Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits (UCI
 
 import numpy as np
 
-from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
 
 TEST_FRACTION = 0.2

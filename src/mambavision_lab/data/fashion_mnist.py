@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import FashionMNIST
 
-from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -8,36 +8,14 @@ training class, drawn by seed.
 from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from mambavision_lab.data.base import ImageDataModule, Splits, split_by_class
+from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.class_folders import list_classes, list_images, training_folder
-from mambavision_lab.data.decode import decode, evaluation_transform
+from mambavision_lab.data.decode import evaluation_transform
+from mambavision_lab.data.image_files import ImageFiles, Items
+from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
-
-Items = list[tuple[str, int]]
-
-
-class ImageFiles(Dataset):
-    """Image files, decoded and brought to one size when asked for.
-
-    Args:
-        items: Paths and labels.
-        in_chans: 1 for grey, 3 for colour.
-        transform: From a uint8 image (C, H, W) to one of the wanted size.
-    """
-
-    def __init__(self, items: Items, in_chans: int, transform: v2.Transform) -> None:
-        self.items, self.in_chans, self.transform = items, in_chans, transform
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, label = self.items[index]
-        return self.transform(decode(path, self.in_chans)), label
 
 
 class ImageFolderDataModule(ImageDataModule):

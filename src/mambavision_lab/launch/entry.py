@@ -23,20 +23,20 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.config import schema
+from mambavision_lab.config.check import check_config, check_extra, check_nodes, suggest
+from mambavision_lab.config.help import help_text
+from mambavision_lab.config.messages import one_line
+from mambavision_lab.config.resolvers import prepare
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch import schema
-from mambavision_lab.launch.check import check_config, check_extra, check_nodes, suggest
-from mambavision_lab.launch.help import help_text
-from mambavision_lab.launch.messages import one_line
-from mambavision_lab.launch.outer import find_place
-from mambavision_lab.launch.provenance import differences
-from mambavision_lab.launch.snapshot import find_snapshot
-from mambavision_lab.launch.stopping import stopping_on_signals
-from mambavision_lab.launch.sweep import check_resume
-from mambavision_lab.launch.sweep_jobs import is_sweep_job, run_recorded, sweep_group
-from mambavision_lab.launch.sweepers.base import Search
+from mambavision_lab.launch.distributed.environment import find_place
+from mambavision_lab.launch.distributed.signals import stopping_on_signals
+from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
+from mambavision_lab.launch.sweeps.search import Search
+from mambavision_lab.launch.sweeps.sweep import check_resume
+from mambavision_lab.runs.provenance import differences
+from mambavision_lab.runs.snapshot import find_snapshot
 
 Task = Callable[[DictConfig], Any]
 
@@ -62,7 +62,9 @@ def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
                     if place is None:
                         run(task, config_name)
                     else:
-                        from mambavision_lab.launch.joining import join  # imports torch
+                        from mambavision_lab.launch.distributed.external import (
+                            join,  # imports torch
+                        )
 
                         join(lambda: run(task, config_name), task, place)
                 except ConfigError as error:
@@ -140,23 +142,6 @@ def run(task: Task, config_name: str) -> None:
         if wants_run:
             raise
         raise ConfigError(one_line(error, None)) from error
-
-
-def prepare() -> None:
-    """Register what the configs refer to: schemas and resolvers."""
-    schema.register()
-    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
-    OmegaConf.register_new_resolver("required", _required, replace=True)
-    # The last part of a choice such as nvidia/mambavision_t, for names of folders.
-    OmegaConf.register_new_resolver(
-        "leaf", lambda choice: str(choice).rpartition("/")[2], replace=True
-    )
-    OmegaConf.register_new_resolver("sweep_group", sweep_group, replace=True)
-
-
-def _required(key: str, what: str) -> None:
-    """Refuse a config in which a value that an experiment needs was not given."""
-    raise ConfigError(f"{key} is missing; give {key}=VALUE, {what}")
 
 
 def _put_flags_first() -> None:

@@ -49,7 +49,7 @@ def wandb_logger(
     )
 
 
-def keep_figures(loggers: Iterable[Logger], num_steps: int) -> None:
+def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int) -> None:
     """Let a csv logger go on with the figures of a run's first steps; it would start without them."""
     for logger in loggers:
         if isinstance(logger, CSVLogger):

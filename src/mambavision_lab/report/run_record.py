@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mambavision_lab.config.schema import register
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.schema import register
 
 OUTCOME_FILE = "outcome.json"
 NOT_SETTINGS = ("paths", "hydra", "name")

@@ -8,12 +8,12 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.run_folder import write_json
 from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
 from mambavision_lab.report.figures import all_curves
 from mambavision_lab.report.page import render_comparison, render_report
 from mambavision_lab.report.publish import publish
 from mambavision_lab.report.run_record import OUTCOME_FILE, read_run
+from mambavision_lab.runs.folder import write_json
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.schema import LAUNCH_OPTIONS
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.sync_batch_norm import CPUSyncBatchNorm
 
@@ -104,7 +104,7 @@ def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     model = cast(dict[str, Any], OmegaConf.to_container(cfg.model, resolve=True))
     if "pretrained" in model:
         model["pretrained"] = None  # the checkpoint's own weights replace those
-    return {"name": cfg.name, "model": model, "data": data.facts()}
+    return {"name": cfg.name, "model": model, "data": data.metadata()}
 
 
 def device_name(trainer: Trainer) -> str:

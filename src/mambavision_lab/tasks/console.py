@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from mambavision_lab.launch.run_folder import short_path
+from mambavision_lab.runs.folder import short_path
 
 console = Console(highlight=False)
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.export.base import ExportFormat, Target
-from mambavision_lab.export.verify import (
+from mambavision_lab.exporters.base import ExportFormat, ExportSpec
+from mambavision_lab.exporters.verify import (
     BATCHES,
     ParityError,
     as_json,
@@ -24,8 +24,8 @@ from mambavision_lab.export.verify import (
     write_markdown,
 )
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.launch.run_folder import open_run_folder, short_path, write_json
-from mambavision_lab.launch.snapshot import find_snapshot
+from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
+from mambavision_lab.runs.snapshot import find_snapshot
 from mambavision_lab.tasks.build import build, build_data
 from mambavision_lab.tasks.console import console
 from mambavision_lab.tasks.predict import find_images
@@ -103,7 +103,7 @@ def make_folder(output: Path) -> Path:
 
 
 def _write_and_compare(
-    form: ExportFormat, target: Target, real: Tensor | None, folder: Path
+    form: ExportFormat, target: ExportSpec, real: Tensor | None, folder: Path
 ) -> dict[str, str]:
     """Write files and tables into a folder, print the tables; returns what to say of the files."""
     start = time.perf_counter()

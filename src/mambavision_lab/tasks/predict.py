@@ -23,7 +23,7 @@ from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
 from mambavision_lab.data.class_folders import IMAGE_SUFFIXES
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference, Ranking, rank
-from mambavision_lab.launch.run_folder import open_run_folder, short_path, write_json
+from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.console import console
 
 _NUM_SHOWN = 20  # rows of the printed table

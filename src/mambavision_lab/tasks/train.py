@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.processes import run_together
-from mambavision_lab.launch.run_folder import goes_on, open_run_folder, short_path, write_json
+from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.loggers import keep_figures, log_snapshot
+from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
 from mambavision_lab.report.write import reported
+from mambavision_lab.runs.folder import is_resuming, open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,
@@ -73,7 +73,7 @@ def _train(cfg: DictConfig) -> float | None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
         load_weights(classifier, checkpoint, cfg.ckpt_path)
         epochs_done = checkpoint["epoch"] + 1
-        if not goes_on(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
+        if not is_resuming(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
             raise ConfigError(
                 f"ckpt_path={cfg.ckpt_path}: has {epochs_done} epochs, and "
                 f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
@@ -85,8 +85,8 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
-        if goes_on(cfg):
-            keep_figures(trainer.loggers, checkpoint["global_step"])
+        if is_resuming(cfg):
+            restore_csv_metrics(trainer.loggers, checkpoint["global_step"])
         _print_start(cfg, trainer, classifier, data, folder)
     with reported(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from mambavision_lab.ops.selective_scan import reference
-from mambavision_lab.ops.selective_scan.backends import BACKENDS
+from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS
 from mambavision_lab.ops.selective_scan.operators import scan_inference, scan_train
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambavision_lab.ops.selective_scan.backends import resolve
+from mambavision_lab.ops.selective_scan.backends.registry import resolve
 
 _NUM_TENSORS = 8  # u, delta, A, B, C, D, delta_bias, initial_state
 

@@ -1,0 +1,1 @@
+"""What a config must be: schemas, checks, messages and help; knows no torch and no run folder."""

@@ -1,0 +1,175 @@
+"""Check a composed config before anything starts: names, types and paths, without importing torch."""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.config.schema import LAUNCH_OPTIONS
+from mambavision_lab.config.signatures import read_signature
+from mambavision_lab.errors import ConfigError
+
+# Annotation -> values that fit it; what is not named here is not checked.
+_SIMPLE: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+    "None": (type(None),),
+    "list": (list,),
+}
+_RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Check every `_target_` node of a composed config against the signature of its target.
+
+    Raises:
+        ConfigError: The first thing found wrong, with a suggestion.
+    """
+    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    for key, annotation in LAUNCH_OPTIONS.items():
+        if key in (resolved.get("trainer") or {}):
+            value = resolved["trainer"].pop(key)
+            _check_value(f"trainer.{key}", value, annotation)
+            if value < 0:
+                raise ConfigError(f"trainer.{key}={value}: wanted 0 or more")
+    check_nodes(resolved)
+    for key, seed in (
+        ("seed", resolved.get("seed")),
+        ("data.seed", (resolved.get("data") or {}).get("seed")),
+    ):
+        if seed is not None and not 0 <= seed < 2**32:
+            raise ConfigError(f"{key}={seed}: wanted a whole number from 0 to {2**32 - 1}")
+    outputs, num_classes = (
+        (resolved.get(key) or {}).get("num_classes") for key in ("model", "data")
+    )
+    if outputs is not None and num_classes is not None and outputs < num_classes:
+        raise ConfigError(
+            f"model.num_classes={outputs}, but the data have {num_classes} classes; "
+            "leave model.num_classes as it is"
+        )
+    checkpoint = resolved.get("ckpt_path")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigError(
+            f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "
+            "logs/latest/checkpoints/best.ckpt"
+        )
+
+
+def check_nodes(node: Any, path: str = "") -> None:
+    """Check every `_target_` node in plain values against the signature of its target.
+
+    Raises:
+        ConfigError: The first thing found wrong, with a suggestion.
+    """
+    for where, found in _target_nodes(node, path):
+        _check_node(where, found)
+
+
+# Choice -> the package it needs and our extra that brings it.
+_NEEDS = {
+    "sweep=optuna": ("optuna", "optuna"),
+    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
+    "hydra/launcher=ray": ("hydra_plugins.hydra_ray_launcher", "ray"),
+}
+
+
+def check_extra(override: str) -> None:
+    """Refuse a choice whose package is not installed.
+
+    Raises:
+        ConfigError: It is not; the message names the extra that brings it.
+    """
+    if override not in _NEEDS:
+        return
+    package, extra = _NEEDS[override]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{override} needs a package that is not installed; "
+            f"install it with: pip install 'mambavision-lab[{extra}]'"
+        )
+
+
+def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, child in node.items():
+            yield from _target_nodes(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for i, child in enumerate(node):
+            yield from _target_nodes(child, f"{path}[{i}]")
+
+
+def _check_node(path: str, node: dict[str, Any]) -> None:
+    if not isinstance(node["_target_"], str):
+        raise ConfigError(f"{path}._target_={node['_target_']}: wanted the name of a class")
+    try:
+        signature = read_signature(node["_target_"])
+    except LookupError as error:
+        raise ConfigError(f"{path}._target_={node['_target_']}: {error.args[0]}") from error
+    if signature is None:
+        return
+    for key, value in node.items():
+        if key in _RESERVED:
+            continue
+        if key in signature.parameters:
+            _check_value(f"{path}.{key}", value, signature.parameters[key])
+        elif not signature.is_open:
+            hint = suggest(key, signature.parameters)
+            raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
+
+
+def suggest(given: str, known: Any) -> str:
+    """A 'did you mean' for a mistyped name, or else the list of names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
+
+
+def _check_value(path: str, value: Any, annotation: str | None) -> None:
+    if annotation is None:
+        return
+    accepted = list(_alternatives(ast.parse(annotation, mode="eval").body))
+    if None in accepted or any(_fits(value, choice) for choice in accepted):
+        return
+    wanted = " or ".join(str(choice) for choice in accepted)
+    raise ConfigError(f"{path}={value}: wanted {wanted}, got {type(value).__name__} {value!r}")
+
+
+def _alternatives(annotation: ast.expr) -> Iterator[Any]:
+    """Simple type names in an annotation; None for anything else."""
+    match annotation:
+        case ast.Constant(value=None):
+            yield "None"
+        case ast.Name(id=name) if name in _SIMPLE:
+            yield name
+        case ast.Name(id="Tensor"):  # no value in a config is one
+            return
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            yield from _alternatives(left)
+            yield from _alternatives(right)
+        case ast.Subscript(value=ast.Name(id="Sequence" | "list" | "tuple")):
+            yield "list"
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
+            yield from _alternatives(inner)
+            yield "None"
+        case ast.Subscript(value=ast.Name(id="Union"), slice=ast.Tuple(elts=members)):
+            for member in members:
+                yield from _alternatives(member)
+        case _:
+            yield None
+
+
+def _fits(value: Any, choice: str) -> bool:
+    if isinstance(value, bool) and choice in ("int", "float"):
+        return False
+    return isinstance(value, _SIMPLE[choice])

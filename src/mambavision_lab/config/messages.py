@@ -1,0 +1,75 @@
+"""Turn what Hydra and OmegaConf raise about a config into one line for the user."""
+
+import re
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from mambavision_lab.config.check import suggest
+from mambavision_lab.config.signatures import read_signature
+from mambavision_lab.errors import ConfigError
+
+
+def one_line(error: Exception, composed: DictConfig | None) -> str:
+    """Say in one line what an error while composing or resolving a config means.
+
+    Args:
+        error: What Hydra, OmegaConf or a resolver raised.
+        composed: The config without the user's overrides, from which suggestions are drawn.
+    """
+    chain = list(_chain(error))
+    for cause in chain:  # also when the missing value is met while another refers to it
+        if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(cause)):
+            is_itself = isinstance(cause, MissingMandatoryValue) and cause.full_key
+            key = cause.full_key if is_itself else missing[1]
+            return f"{key} is missing; give {key}=VALUE"
+    for cause in chain:
+        if isinstance(cause, ConfigError):
+            return str(cause)
+    for cause in chain:
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+            return _unknown_key(_full_key(cause), composed)
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            group, _, option = (cause.missing_cfg_file or "").rpartition("/")
+            return f"{group}={option}: no such choice; {suggest(option, cause.options)}"
+        if isinstance(cause, OmegaConfBaseException):
+            key = _full_key(cause)
+            return f"{key}: {_first_line(cause)}" if key else _first_line(cause)
+    return _first_line(error)
+
+
+def _chain(error: BaseException | None):
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _full_key(error: OmegaConfBaseException) -> str:
+    return str(error.full_key or error.key or "")
+
+
+def _first_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])
+
+
+def _unknown_key(key: str, composed: DictConfig | None) -> str:
+    parent, _, name = key.rpartition(".")
+    node = composed
+    for part in filter(None, parent.split(".")):
+        node = node.get(part) if isinstance(node, DictConfig) else None
+    if not isinstance(node, DictConfig):
+        return f"{key}: no such option"
+    known = {str(k) for k in node if k != "_target_"}
+    target = node.get("_target_")
+    signature = read_signature(target) if target else None
+    if signature is not None:
+        if name in signature.parameters:
+            return f"{key}: not in the config yet; add it with +{key}=VALUE"
+        known |= set(signature.parameters)
+    return f"{key}: no such option; {suggest(name, known)}"

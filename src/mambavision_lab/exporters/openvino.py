@@ -1,0 +1,68 @@
+"""OpenVINO's own format, made from the ONNX form."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mambavision_lab.exporters.base import ExportFormat, ExportSpec, Runtime
+from mambavision_lab.exporters.onnx import check_scan, write_onnx
+
+
+class OpenvinoFormat(ExportFormat):
+    """A pair of files, model.xml and model.bin, in float32.
+
+    Args:
+        scan: "op" for one loop node a scan, "unrolled" for plain operations.
+        tolerance: As in `ExportFormat`.
+        image_size: As in `ExportFormat`.
+        dynamic_size: As in `ExportFormat`.
+    """
+
+    name = "openvino"
+    files = ("model.xml", "model.bin")
+    packages = ("openvino", "onnx", "onnxscript")
+
+    def __init__(
+        self,
+        *,
+        scan: str,
+        tolerance: float,
+        image_size: int | Sequence[int] | None = None,
+        dynamic_size: bool | None = None,
+    ) -> None:
+        super().__init__(tolerance=tolerance, image_size=image_size, dynamic_size=dynamic_size)
+        check_scan(scan)
+        self.scan = scan
+
+    def write(self, target: ExportSpec, folder: Path) -> None:
+        """Write both; the target's description goes into `rt_info` under mambavision_lab."""
+        import openvino
+
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            path = Path(place) / "model.onnx"
+            write_onnx(target, path, is_unrolled=self.scan == "unrolled")
+            # Not openvino.convert_model: that reports its use over the network.
+            model = openvino.Core().read_model(path)
+            for key, value in target.description.items():
+                model.set_rt_info(json.dumps(value), ["mambavision_lab", key])
+            openvino.save_model(model, folder / self.files[0], compress_to_fp16=False)
+
+    def load(self, folder: Path) -> Runtime:
+        """Load them on the CPU."""
+        import openvino
+
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16 otherwise
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(folder / self.files[0], "CPU", options)
+
+        def run(images: Tensor) -> Tensor:
+            return torch.from_numpy(compiled(images.numpy())[0].copy())
+
+        return run

@@ -1,0 +1,194 @@
+"""Compare an exported file, in its own runtime, with eager mode: logits and latency."""
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.table import Table
+from torch import Tensor, nn
+
+from mambavision_lab.exporters.base import ExportSpec, Runtime
+
+BATCHES = (1, 3, 8)
+TIMED_BATCHES = (1, 8)
+_NUM_REPEATS = 5
+
+
+class ParityError(RuntimeError):
+    """The exported file does not compute what the network computes."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One comparison; `difference` is the largest of the logits, `largest_logit` that of eager mode."""
+
+    images: str
+    batch: int
+    height: int
+    width: int
+    difference: float
+    largest_logit: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Medians over interleaved repeats, in milliseconds a batch."""
+
+    batch: int
+    eager_ms: float
+    exported_ms: float
+
+
+def sizes(target: ExportSpec) -> list[tuple[int, int]]:
+    """Heights and widths to compare at: the target's, and others that need windows to be padded."""
+    height, width = target.image_size
+    return [(height, width)] + ([(height + 32, width + 32), (320, 480)] if target.any_size else [])
+
+
+def compare(
+    run: Runtime, target: ExportSpec, real: Tensor | None, tolerance: float
+) -> list[Parity]:
+    """Compare logits on random and, where given, real images (N, C, H, W), in several batches and sizes.
+
+    The tolerance is absolute, and relative to the largest logit where that exceeds 1.
+    """
+    rows = []
+    generator = torch.Generator().manual_seed(0)
+    for height, width in sizes(target):
+        drawn = torch.randn(max(BATCHES), target.in_chans, height, width, generator=generator)
+        kinds = {"random": drawn}
+        if real is not None:
+            taken = real[torch.arange(max(BATCHES)) % len(real)]
+            kinds["real"] = F.interpolate(taken, (height, width), mode="bilinear", antialias=True)
+        for kind, images in kinds.items():
+            for batch in BATCHES:
+                expected, found = _eager(target.net, images[:batch]), run(images[:batch])
+                is_alike = found.shape == expected.shape
+                difference = (found - expected).abs().max().item() if is_alike else float("inf")
+                largest = expected.abs().max().item()
+                passed = difference <= tolerance * max(1.0, largest)  # NaN does not
+                rows.append(Parity(kind, batch, height, width, difference, largest, passed))
+    return rows
+
+
+def time_both(run: Runtime, target: ExportSpec) -> list[Latency]:
+    """Time eager mode and the exported file in turns, on as many threads as torch has."""
+    found = []
+    for batch in TIMED_BATCHES:
+        images = torch.randn(batch, target.in_chans, *target.image_size)
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(_NUM_REPEATS + 1):
+            for own, call in zip(times, (lambda x: _eager(target.net, x), run), strict=True):
+                start = time.perf_counter()
+                call(images)
+                own.append(1e3 * (time.perf_counter() - start))
+        eager, exported = (statistics.median(own[1:]) for own in times)  # the first is warm-up
+        found.append(Latency(batch, eager, exported))
+    return found
+
+
+def require_parity(rows: list[Parity], tolerance: float) -> None:
+    """Raise if a comparison failed.
+
+    Raises:
+        ParityError: One did; the message names the worst.
+    """
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        worst = max(failed, key=lambda row: (row.difference != row.difference, row.difference))
+        raise ParityError(
+            f"{len(failed)} of {len(rows)} comparisons with eager mode exceed the tolerance {tolerance:g}; "
+            f"the worst differs by {worst.difference:.1e} ({worst.images} images, batch {worst.batch}, "
+            f"{worst.height} x {worst.width}); nothing was kept"
+        )
+
+
+def parity_table(rows: list[Parity]) -> Table:
+    """A rich table, one row a size and kind of image."""
+    table = Table(title="logits: largest difference from eager mode")
+    table.add_column("images")
+    table.add_column("size")
+    for batch in BATCHES:
+        table.add_column(f"batch {batch}", justify="right")
+    table.add_column("largest logit", justify="right")
+    for cells in _parity_cells(rows):
+        table.add_row(*cells)
+    return table
+
+
+def latency_table(rows: list[Latency]) -> Table:
+    """A rich table, one row a batch."""
+    table = Table(title=f"latency (ms), {_threads()}")
+    for heading in ("batch", "eager", "exported", "exported / eager"):
+        table.add_column(heading, justify="right")
+    for cells in _latency_cells(rows):
+        table.add_row(*cells)
+    return table
+
+
+def write_markdown(
+    facts: dict[str, str], rows: list[Parity], times: list[Latency], path: Path
+) -> None:
+    """Write facts and both tables as Markdown."""
+    lines = [f"# {path.stem}", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]
+    headings = ["images", "size", *(f"batch {batch}" for batch in BATCHES), "largest logit"]
+    lines += [
+        "Logits, largest difference from eager mode:",
+        "",
+        *_rows(headings, _parity_cells(rows)),
+        "",
+    ]
+    lines += [f"Latency in ms, {_threads()}:", ""]
+    lines += _rows(["batch", "eager", "exported", "exported / eager"], _latency_cells(times))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def as_json(facts: dict[str, str], rows: list[Parity], times: list[Latency]) -> dict[str, Any]:
+    """Both tables as plain values."""
+    parity, latency = [asdict(row) for row in rows], [asdict(row) for row in times]
+    return {**facts, "num_threads": torch.get_num_threads(), "parity": parity, "latency": latency}
+
+
+def _eager(net: nn.Module, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return net(images)
+
+
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' * (count > 1)}"
+
+
+def _parity_cells(rows: list[Parity]) -> list[list[str]]:
+    found: dict[tuple[str, str], list[Parity]] = {}
+    for row in rows:
+        found.setdefault((row.images, f"{row.height} x {row.width}"), []).append(row)
+    return [
+        [
+            *key,
+            *(f"{row.difference:.1e}" for row in own),
+            f"{max(r.largest_logit for r in own):.1f}",
+        ]
+        for key, own in found.items()
+    ]
+
+
+def _latency_cells(rows: list[Latency]) -> list[list[str]]:
+    return [
+        [
+            str(r.batch),
+            f"{r.eager_ms:.1f}",
+            f"{r.exported_ms:.1f}",
+            f"{r.exported_ms / r.eager_ms:.2f}",
+        ]
+        for r in rows
+    ]
+
+
+def _rows(headings: list[str], cells: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in [headings, ["---"] * len(headings), *cells]]

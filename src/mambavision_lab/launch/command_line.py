@@ -1,0 +1,106 @@
+"""The command line, read once into a frozen `Command` that is handed on.
+
+    sys.argv -> read_command -> Command(task, overrides, is_multirun, check, from_run, flags)
+
+Nothing else in the package reads `sys.argv`. What changes a command (a restart that resumes, say) makes
+a new one: `command.with_overrides(...)`.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hydra._internal.utils import get_args_parser
+
+from mambavision_lab.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, as it was typed.
+
+    Attributes:
+        task: Name of its root config in `configs/`, such as "train".
+        argv: The command line itself, the program first, for records and messages.
+        overrides: Hydra's overrides, in the order given.
+        is_multirun: Whether it is a sweep (-m).
+        check: Whether it is to be checked only (check=true).
+        from_run: Run folder to start from (from_run=...), or None.
+        flags: Hydra's flags, by their names in Hydra's own parser, such as "cfg".
+    """
+
+    task: str
+    argv: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    is_multirun: bool = False
+    check: bool = False
+    from_run: str | None = None
+    flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
+
+    @property
+    def line(self) -> str:
+        """The command as one would type it in a shell."""
+        program, *arguments = self.argv or (f"{self.task}.py",)
+        return shlex.join([Path(sys.executable).name, program, *arguments])
+
+    @property
+    def shows_only(self) -> bool:
+        """Whether it asks for help, a config or completions, and runs nothing."""
+        f = self.flags
+        return any((f.help, f.hydra_help, f.cfg, f.info, f.shell_completion))
+
+    def with_overrides(self, *overrides: str) -> "Command":
+        """Return the same command with more overrides behind those given."""
+        return replace(self, overrides=(*self.overrides, *overrides))
+
+
+def read_command(task: str) -> Command:
+    """Parse this process's command line.
+
+    Raises:
+        ConfigError: A flag is unknown or lacks its value, or check= is neither true nor false.
+    """
+    return parse_command(task, sys.argv)
+
+
+def parse_command(task: str, argv: Sequence[str]) -> Command:
+    """Parse a command line, the program first; see `read_command`."""
+    flags = _parse(list(argv[1:]))
+    overrides: list[str] = flags.overrides
+    check = (_take(overrides, "check") or "false").lower()
+    if check not in ("true", "false"):
+        raise ConfigError(f"check={check}: wanted true or false")
+    from_run = _take(overrides, "from_run")
+    return Command(
+        task=task,
+        argv=tuple(argv),
+        overrides=tuple(overrides),
+        is_multirun=bool(flags.multirun),
+        check=check == "true",
+        from_run=from_run,
+        flags=flags,
+    )
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """Let Hydra's parser have the flags, which may stand anywhere among the overrides."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        flags, unknown = parser.parse_known_intermixed_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from error
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such flag; see --help and --hydra-help")
+    return flags
+
+
+def _take(overrides: list[str], key: str) -> str | None:
+    """Remove key=... from overrides; returns the last value given."""
+    given = [override for override in overrides if override.startswith(f"{key}=")]
+    for override in given:
+        overrides.remove(override)
+    return given[-1].partition("=")[2].strip("'\"") if given else None

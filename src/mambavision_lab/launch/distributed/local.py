@@ -1,0 +1,173 @@
+"""Run a task in worker processes of this machine, from one composed config.
+
+Lightning's own launcher runs the command line again in each process, which composes a second config
+and, in a sweep, a second sweep. Here torch's elastic launcher starts the workers; they receive the
+config that was composed once, and Lightning finds the environment that torchrun would have made.
+"""
+
+import atexit
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
+from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
+
+Task = Callable[[DictConfig], Any]
+
+_STOP_TIMEOUT_S = 5  # for workers to end by themselves before they are killed
+
+
+def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restarts: int = 0) -> Any:
+    """Run a task in worker processes that form one process group; returns rank 0's result.
+
+    Args:
+        task: A module-level function of the config.
+        cfg: The composed config.
+        num_processes: Number of workers.
+        max_restarts: How often to start the workers again when one has failed.
+
+    Raises:
+        ConfigError: This system cannot start workers so.
+        SystemExit: A worker failed and has printed why, or a signal came.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: several processes, and restarts, need Linux or macOS; "
+            "choose trainer.devices=1 and trainer.max_restarts=0"
+        )
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # A server that has the slow imports done forks workers in a fraction of a second.
+    multiprocessing.set_forkserver_preload(["lightning.pytorch", task.__module__])
+    atexit.unregister(_end_server)  # once is enough
+    atexit.register(_end_server)
+    # Workers are told the start method of this process and must know it: joblib's is its own.
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("forkserver", force=True)
+    # Each start has a store of its own; a shared one would keep addresses of processes that are gone.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        start_method="forkserver",
+        max_restarts=max_restarts,
+        shutdown_timeout=_STOP_TIMEOUT_S,
+    )
+    _quieten()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with tempfile.TemporaryDirectory(prefix="mambavision-") as refusals:
+            arguments = (task, cfg, hydra_values(), sys.argv, refusals)
+            results = elastic_launch(config, _work)(*arguments)
+    except SignalException as stop:  # an Exception, which Hydra would swallow
+        raise Stopped(stop.sigval) from None
+    except ChildFailedError as error:
+        failures: list[ProcessFailure] = [*error.failures.values()]
+        if any(failure.exitcode == 2 for failure in failures):
+            sys.exit(2)
+        _, first = error.get_first_failure()
+        if first.exitcode < 0:
+            name = signal.Signals(-first.exitcode).name
+            print(
+                f"error: rank {error.get_first_failure()[0]} was killed by {name}", file=sys.stderr
+            )
+        sys.exit(1)
+    finally:
+        multiprocessing.set_start_method(start_method, force=True)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return results[0]
+
+
+def _work(
+    task: Task, cfg: DictConfig, hydra: dict[str, Any], argv: list[str], refusals: str
+) -> Any:
+    """Be one of the worker processes."""
+    _end_with_parent()
+    handle_signals()
+    rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
+    begin_rank(rank, hydra, argv)
+    _share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
+    refusal = Path(refusals, "refused")
+    if restart:
+        if refusal.exists():  # it would be refused again
+            sys.exit(2)
+        _go_on(cfg, rank, restart)
+    try:
+        return task(cfg)
+    except ConfigError as error:
+        refusal.touch()
+        show_error(rank, error)
+        sys.exit(2)
+    except Exception as error:
+        show_error(rank, error)
+        sys.exit(1)
+
+
+def _go_on(cfg: DictConfig, rank: int, restart: int) -> None:
+    """Let a restarted run start from its own last checkpoint, or anew where there is none yet."""
+    last = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        cfg.ckpt_path = str(last)
+    if rank == 0:
+        start = cfg.ckpt_path or "the beginning"
+        limit = os.environ["TORCHELASTIC_MAX_RESTARTS"]
+        print(f"a process was lost: restart {restart} of {limit}, from {start}", flush=True)
+
+
+def _share_cores(num_processes: int) -> None:
+    """Give each process its part of the cores; without a limit each would take all of them."""
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    import torch
+
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    torch.set_num_threads(max(1, cores // num_processes))
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, however that ended."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _end_server() -> None:
+    """End the server that forks workers: with its imports it would take seconds to end by itself."""
+    from multiprocessing import forkserver
+
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _quieten() -> None:
+    """Keep the launcher's reports to itself: workers say what went wrong."""
+    import logging
+
+    for library in ("torch.distributed", "torch.multiprocessing"):
+        for name in (library, *logging.root.manager.loggerDict):
+            if name.startswith(library):  # some set a level of their own
+                logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,121 @@
+"""What is known of each job of a sweep, and the table made of it."""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.runs.folder import write_json
+
+RECORD = "job.json"
+TABLE = "sweep.csv"
+
+
+class JobFailedError(RuntimeError):
+    """A job of a sweep has failed and said why; the sweep goes on."""
+
+
+def is_sweep_job(folder: Path) -> bool:
+    """Whether a run folder is that of a sweep's job."""
+    return (folder / RECORD).is_file()
+
+
+def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Path) -> Any:
+    """Run a task as the job of a sweep that has this folder, and keep its record."""
+    record = json.loads((folder / RECORD).read_text())
+    spent_before = record.get("seconds", 0.0)
+    start = time.perf_counter()
+
+    def keep(status: str, **facts: Any) -> None:
+        seconds = round(spent_before + time.perf_counter() - start, 3)
+        write_json(record | facts | {"status": status, "seconds": seconds}, folder / RECORD)
+        write_table(folder.parent)
+
+    # Plain values can be sent to worker processes; the classes of launcher plugins cannot.
+    hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)
+    HydraConfig.instance().cfg = OmegaConf.create(hydra_config)  # type: ignore[assignment]
+    record.pop("reason", None)
+    keep("running")
+    num_devices = (cfg.get("sweep") or {}).get("devices_per_job")
+    try:
+        if num_devices is not None:
+            from mambavision_lab.launch.sweeps.device_lock import take_devices  # imports torch
+
+            take_devices(num_devices)
+        value = task(cfg)
+    except ConfigError as error:
+        reason = " ".join(str(error).split())
+        print(f"error: job {record['job']}: {reason}", file=sys.stderr, flush=True)
+        keep("failed", reason=reason)
+        raise
+    except SystemExit as stop:
+        # 1 and 2 are those of workers that failed and have said why; others end the sweep.
+        if stop.code not in (1, 2):
+            keep("interrupted")
+            raise
+        keep("failed", reason=f"a worker ended with status {stop.code}")
+        raise JobFailedError(f"job {record['job']} failed") from stop
+    except Exception as error:
+        print(f"job {record['job']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        keep("failed", reason=f"{type(error).__name__}: {error}".split("\n")[0])
+        raise
+    except BaseException:
+        keep("interrupted")
+        raise
+    keep("pruned" if (folder / "pruned").exists() else "done", value=value)
+    return value
+
+
+def read_records(folder: Path) -> dict[int, dict[str, Any]]:
+    """Records of all jobs of a sweep, by number, with each job's folder and metrics."""
+    records = {}
+    for path in folder.glob(f"*/{RECORD}"):
+        record = json.loads(path.read_text())
+        metrics = path.with_name("metrics.json")
+        record["metrics"] = json.loads(metrics.read_text()) if metrics.is_file() else {}
+        record["folder"] = str(path.parent)
+        records[record["job"]] = record
+    return dict(sorted(records.items()))
+
+
+def write_table(folder: Path) -> None:
+    """Make `sweep.csv` anew from the records, one row a job."""
+    unfinished = folder / f".{TABLE}.{os.getpid()}"
+    written = None
+    while (
+        table := _table(folder)
+    ) != written:  # again if a job beside this one has ended meanwhile
+        unfinished.write_text(table, newline="")
+        unfinished.replace(folder / TABLE)
+        written = table
+
+
+def _table(folder: Path) -> str:
+    records = read_records(folder).values()
+    names = sorted({name for record in records for name in record["metrics"]})
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["job", "overrides", "status", "seconds", *names, "folder", "reason"])
+    for record in records:
+        writer.writerow(
+            [
+                record["job"],
+                " ".join(record["overrides"]),
+                record["status"],
+                record["seconds"],
+                *(record["metrics"].get(name, "") for name in names),
+                record["folder"],
+                record.get("reason", ""),
+            ]
+        )
+    return text.getvalue()

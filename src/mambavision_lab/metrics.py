@@ -1,0 +1,19 @@
+"""How metrics are shown and compared, by their names alone (`val/acc1`, `train/images_per_s`)."""
+
+
+def format_metric(name: str, value: float) -> str:
+    """Format a metric: accuracies in percent, speeds as whole numbers, the rest with four decimals."""
+    last = name.rpartition("/")[2]
+    if last.startswith("acc"):
+        return f"{value:.2%}"
+    return f"{value:.0f}" if is_speed(name) else f"{value:.4f}"
+
+
+def is_speed(name: str) -> bool:
+    """Say whether a metric is a speed, which no two runs share."""
+    return name.endswith("_per_s")
+
+
+def is_lower_better(name: str | None) -> bool:
+    """Say whether a metric is one to minimise."""
+    return name is not None and "loss" in name

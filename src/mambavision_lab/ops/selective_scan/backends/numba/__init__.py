@@ -1,0 +1,1 @@
+"""The numba backend; its door is `backend.py`."""

@@ -1,0 +1,72 @@
+"""What every run leaves in its folder, beside metrics and checkpoints."""
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.runs.provenance import collect
+from mambavision_lab.runs.snapshot import write_snapshot
+
+log = logging.getLogger(__name__)
+
+
+def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
+    """Write config, overrides, provenance and snapshot into the run's folder; returns the folder.
+
+    A run that goes on from a checkpoint of its own folder keeps what it wrote there at first.
+
+    Args:
+        cfg: The composed config.
+        is_latest: Whether `latest` in the log folder should point at this run.
+    """
+    folder = Path(cfg.paths.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_resuming(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
+        return folder
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task)  # interpolations kept
+    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    write_json(collect(cfg.get("seed")), folder / "provenance.json")
+    write_snapshot(cfg, folder)
+    if is_latest:
+        _point_latest(Path(cfg.paths.log_dir), folder)
+    return folder
+
+
+def is_resuming(cfg: DictConfig) -> bool:
+    """Whether a run starts from a checkpoint of its own folder: it was broken off before."""
+    checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
+    return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write plain values as indented JSON, all at once."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def short_path(path: Path) -> str:
+    """A path relative to the working folder where it lies in it."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _point_latest(log_dir: Path, folder: Path) -> None:
+    """Let log_dir/latest point at a folder; replaced in one step, and never a real folder."""
+    link = log_dir / "latest"
+    if link.exists() and not link.is_symlink():
+        return
+    try:
+        with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as place:
+            fresh = Path(place) / "latest"
+            fresh.symlink_to(os.path.relpath(folder, log_dir), target_is_directory=True)
+            fresh.replace(link)
+    except (OSError, ValueError) as error:  # Windows asks for a right, and one drive for both
+        log.warning("%s does not point at this run: %s", link, error)

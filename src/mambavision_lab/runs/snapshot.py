@@ -1,0 +1,125 @@
+"""A run's own configuration, kept as a folder of configs from which Hydra can compose again.
+
+`snapshot/<node>/snapshot.yaml` holds each node as it was composed, interpolations and all, so that
+`data=cifar100` on top still reaches the model; `as_trained.yaml` beside it holds the same node with
+every value filled in, for what must stay as it was. `sha256sum -c checksums.sha256` in the folder
+finds what has been edited.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.config.schema import SCHEMAS
+from mambavision_lab.errors import ConfigError
+
+FOLDER = "snapshot"
+CHECKSUMS = "checksums.sha256"
+_PRIMARY = "snapshot.yaml"
+
+
+def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
+    """Write the snapshot of a composed config into a run folder."""
+    folder = run_folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    resolved = cast(dict[str, Any], OmegaConf.to_container(_keeping_ops(cfg), resolve=True))
+    nodes = [key for key, value in composed.items() if isinstance(value, dict)]
+    for node in nodes:
+        (folder / node).mkdir(exist_ok=True)
+        _save(composed[node], folder / node / "snapshot.yaml")
+        if node != "ops":  # what runs the network is each command's own choice
+            _save(resolved[node], folder / node / "as_trained.yaml")
+    # Groups that are switched off: another choice can still be made on top.
+    absent = [key for key in _groups() if key in resolved and resolved[key] is None]
+    for group in absent:
+        (folder / group).mkdir(exist_ok=True)
+        (folder / group / _PRIMARY).write_text(f"# @package _global_\n{group}: null\n")
+    # Outside the nodes a value that refers to Hydra's choices would change with them: filled in.
+    scalars = {key: value for key, value in resolved.items() if key not in [*nodes, *absent]}
+    schema = [f"{name}_schema" for name, node in SCHEMAS.items() if OmegaConf.get_type(cfg) is node]
+    choices = [{key: "snapshot"} for key in [*nodes, *absent]]
+    later = [{"experiment": None}] if "experiment" in _groups() else []
+    defaults = [*schema, {"optional hydra": "default"}, *choices, "_self_", *later]
+    _save({"defaults": defaults, **scalars}, folder / _PRIMARY)
+    if "run" not in nodes:  # a training run's own name, for the tasks that follow it
+        (folder / "run").mkdir(exist_ok=True)
+        _save({"name": resolved["name"]}, folder / "run" / "as_trained.yaml")
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files_in(folder)]
+    (folder / CHECKSUMS).write_text("".join(lines))
+
+
+def _keeping_ops(cfg: DictConfig) -> DictConfig:
+    """A copy in which references to `ops` survive: a network may later run on another backend."""
+    kept = cfg.copy()
+    for name, options in (cfg.get("ops") or {}).items():
+        for key in options:
+            OmegaConf.update(kept, f"ops.{name}.{key}", f"\\${{ops.{name}.{key}}}")
+    return kept
+
+
+def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
+    """The snapshot folder of the run that a path belongs to: its folder or anything in it.
+
+    Args:
+        path: A run folder, a checkpoint in it, or a folder that holds a copy of the snapshot, such
+            as a downloaded W&B artifact.
+        option: What the user gave the path with, for messages.
+
+    Raises:
+        ConfigError: Nothing is at path, it lies in no run folder, or the snapshot was edited.
+    """
+    start = Path(path).absolute()
+    if not start.exists():
+        raise ConfigError(
+            f"{option}={path}: no such file or folder; give {_WANTED.get(option, 'a run folder')}"
+        )
+    for folder in (start, *start.parents):
+        for candidate in (folder / FOLDER, folder):
+            if (candidate / _PRIMARY).is_file() and (candidate / CHECKSUMS).is_file():
+                _check_unedited(candidate, option, path)
+                return candidate
+    raise ConfigError(
+        f"{option}={path}: no run folder around it; give {_WANTED.get(option, 'a run folder')}, "
+        f"with {FOLDER}/ in the run's folder"
+    )
+
+
+_WANTED = {
+    "ckpt_path": "a checkpoint in its run's folder, such as logs/latest/checkpoints/best.ckpt",
+    "from_run": "the folder of a run, such as logs/latest",
+}
+
+
+def _check_unedited(folder: Path, option: str, given: str) -> None:
+    lines = (folder / CHECKSUMS).read_text().splitlines()
+    known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    found = {name: _sha256(folder / name) for name in _files_in(folder)}
+    if edited := sorted(name for name in {*known, *found} if known.get(name) != found.get(name)):
+        raise ConfigError(
+            f"{option}={given}: the run's snapshot has been edited since ({edited[0]}); "
+            "restore the file, and give changes on the command line"
+        )
+
+
+def _files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _groups() -> list[str]:
+    """The groups that the composition chose from."""
+    if not HydraConfig.initialized():
+        return []
+    choices = HydraConfig.get().runtime.choices
+    return [str(key) for key in choices if "/" not in str(key) and key not in ("hydra", "paths")]
+
+
+def _save(content: Any, path: Path) -> None:
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))

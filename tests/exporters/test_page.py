@@ -1,0 +1,59 @@
+"""The examples of docs/export.md, on the files that the page takes for granted."""
+
+import re
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+import torch
+from export_cases import make_format, make_plain
+from PIL import Image
+from toys import TOY_OPTIONS
+
+from mambavision_lab.exporters.safetensors import write_weights
+from mambavision_lab.inference import MambaVisionInference
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(("in_chans", "keeps_aspect"), [(3, True), (1, False)])
+def test_examples_of_the_page_compute_what_inference_does(
+    in_chans, keeps_aspect, tmp_path, monkeypatch, capsys
+):
+    options = {**TOY_OPTIONS, "in_chans": in_chans, "num_classes": 5, "image_size": 28}
+    names = ["ant", "bee", "cat", "dog"]  # the head is wider than the data have classes
+    preprocessing = {"image_size": 28, "in_chans": in_chans, "mean": [0.4], "std": [0.2]}
+    description = {
+        "architecture": {"_target_": "mambavision_lab.models.plain.PlainMambaVision", **options},
+        "preprocessing": {**preprocessing, "keeps_aspect": keeps_aspect},
+        "class_names": names,
+    }
+    net = make_plain(**options, bidirectional=False)
+    form = make_format("onnx", scan="op")
+    form.write(form.target(net, in_chans, 28, description), tmp_path)
+    run = tmp_path / "logs" / "latest"
+    run.mkdir(parents=True)
+    write_weights(net, description, run)
+    coarse = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize((90, 60)).save(tmp_path / "photo.jpg", quality=95)
+    hub = MagicMock()
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    monkeypatch.chdir(tmp_path)
+
+    on_the_target, share = EXAMPLE.findall(PAGE.read_text())
+    found: dict = {}
+    exec(on_the_target, found)
+    inference = MambaVisionInference(run, device="cpu")
+    expected = inference.logits(inference.prepare("photo.jpg")[None])[0]
+    # Pillow rounds between its two passes of resizing, torchvision does not.
+    assert torch.from_numpy(found["logits"]) == pytest.approx(expected, abs=0.05)
+    assert expected.abs().max() > 0.1
+    assert capsys.readouterr().out.strip() == names[expected[:4].argmax()]
+
+    exec(share, found)
+    assert hub.upload_folder.call_args.kwargs["repo_id"] == "you/clothes"
+    fetched = found["net"]
+    assert fetched.predict("photo.jpg") == inference.predict("photo.jpg")
+    assert {path.name for path in Path("clothes").iterdir()} == {"config.json", "model.safetensors"}

@@ -1,0 +1,14 @@
+from mambavision_lab.errors import ConfigError, reason
+
+
+def test_reason_is_one_line_and_never_empty():
+    assert reason(ValueError("two\n  lines")) == "two lines"
+    assert reason(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert reason(ValueError("x" * 500), max_length=10) == "x" * 10
+
+
+def test_config_error_of_a_loader_worker_is_the_message_alone():
+    text = (
+        "Caught ConfigError in DataLoader worker process 0.\nTraceback ...\nx.ConfigError: a: bad"
+    )
+    assert str(ConfigError(text)) == "a: bad"

@@ -1,0 +1,23 @@
+import pytest
+
+from mambavision_lab.metrics import format_metric, is_lower_better
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("val/acc1", 0.9034, "90.34%"),
+        ("acc5", 1.0, "100.00%"),
+        ("train/loss", 0.12345, "0.1235"),
+        ("test/images_per_s", 1429.4, "1429"),
+        ("val/loss", float("nan"), "nan"),
+    ],
+)
+def test_metric_is_formatted_by_its_name(name, value, shown):
+    assert format_metric(name, value) == shown
+
+
+def test_losses_are_minimised_and_accuracies_are_not():
+    assert is_lower_better("val/loss")
+    assert not is_lower_better("val/acc1")
+    assert not is_lower_better(None)
