@@ -18,7 +18,7 @@ from torch import nn
 
 from mambavision_lab.analysis.analyze import analyze_model
 from mambavision_lab.analysis.latency import latency_table, measure, plot, write_csv
-from mambavision_lab.config.resolvers import prepare
+from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.inference import MambaVisionInference
@@ -111,7 +111,7 @@ def load_model(name: str, image_size: int, num_classes: int) -> nn.Module:
             "a run folder or a checkpoint"
         )
     if (configs_folder() / "model" / f"{name}.yaml").is_file():
-        prepare()
+        register()
         sizes = [f"data.image_size={image_size}", f"data.num_classes={num_classes}"]
         try:
             with initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):

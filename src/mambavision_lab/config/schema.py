@@ -1,9 +1,35 @@
 """The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class LauncherConfig:
+    """What is for the launcher of a run's processes.
+
+    Attributes:
+        max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
+    """
+
+    max_restarts: int = 0
+
+
+@dataclass
+class SweepConfig:
+    """How a sweep is run.
+
+    Attributes:
+        search: The strategy, a `_target_` with its settings.
+        resume: Folder of an interrupted sweep to resume, or None.
+        devices_per_job: Devices that each job has to itself, for jobs side by side; None is all.
+    """
+
+    search: Any = "???"
+    resume: str | None = None
+    devices_per_job: int | None = None
 
 
 @dataclass
@@ -23,11 +49,12 @@ class TrainConfig:
     optimizer: Any = "???"
     scheduler: Any = None
     trainer: Any = "???"
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     callbacks: Any = None
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
-    sweep: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 @dataclass
@@ -47,7 +74,7 @@ class EvalConfig:
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
-    sweep: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 @dataclass
@@ -90,10 +117,6 @@ SCHEMAS: dict[str, Any] = {
     "predict": PredictConfig,
     "export": ExportConfig,
 }
-
-
-# Keys of the trainer's node that are for the launcher; the rest are the Trainer's own.
-LAUNCH_OPTIONS = {"max_restarts": "int"}
 
 
 def register() -> None:

@@ -7,6 +7,7 @@ a new one: `command.with_overrides(...)`.
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -104,3 +105,10 @@ def _take(overrides: list[str], key: str) -> str | None:
     for override in given:
         overrides.remove(override)
     return given[-1].partition("=")[2].strip("'\"") if given else None
+
+
+def quoted(value: object) -> str:
+    """Quote a value so that Hydra's grammar takes it literally."""
+    # Backslashes escape before a quote alone, there they are doubled.
+    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), str(value))
+    return f"'{text}'"

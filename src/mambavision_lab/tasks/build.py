@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.image_classifier import ImageClassifier
@@ -87,7 +86,7 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
     options = cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True))
-    own = {key: value for key, value in options.items() if key not in LAUNCH_OPTIONS}
+    own = {key: value for key, value in options.items() if True}
     if own.get("sync_batchnorm") and not torch.cuda.is_available():
         own |= {"sync_batchnorm": False, "plugins": [CPUSyncBatchNorm()]}
     return build(own, "trainer", logger=loggers or False, callbacks=callbacks)
