@@ -9,6 +9,7 @@ variables MAMBAVISION_LOGS and MAMBAVISION_DATA name others.
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mambavision_lab.config.check import check_config
 from mambavision_lab.config.compose import hydra_config, without_hydra
+from mambavision_lab.config.schema import SCHEMAS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check_command import check_jobs, open_command
 from mambavision_lab.launch.command_line import parse_command
@@ -41,9 +43,11 @@ def compose(
     Raises:
         ConfigError: It cannot be run; the message is one line.
     """
+    if task not in SCHEMAS:
+        raise ConfigError(f"task={task}: no such task; choose {', '.join(SCHEMAS)}")
     flags = ["--config-dir", str(config_dir)] if config_dir is not None else []
     command = parse_command(task, [f"{task}.py", *flags, *overrides])
-    _, cfg = check_jobs(open_command(command))
+    _, cfg = check_jobs(open_command(replace(command, argv=())))
     with hydra_config(cfg):
         own = without_hydra(cfg)
         _fill_in(own)

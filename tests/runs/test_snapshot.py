@@ -69,7 +69,7 @@ def test_snapshot_keeps_what_is_absent_absent(compose, tmp_path):
     cfg = compose("train", *choices)
     before = OmegaConf.to_container(cfg, resolve=True)
     write_snapshot(cfg, tmp_path)
-    again = compose("snapshot", folder=tmp_path / "snapshot")
+    again = compose("snapshot", location=f"run://{tmp_path}/snapshot")
     assert OmegaConf.to_container(again, resolve=True) == before
     assert again.augment is again.scheduler is again.logger is again.callbacks is again.seed is None
 

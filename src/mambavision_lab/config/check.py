@@ -125,7 +125,7 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
 
 
 def suggest(given: str, known: Any) -> str:
-    """A 'did you mean' for a mistyped name, or else the list of names."""
+    """Suggest the nearest name for a mistyped one, or list them all."""
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
@@ -142,7 +142,7 @@ def _check_value(path: str, value: Any, annotation: str | None) -> None:
 
 
 def _alternatives(annotation: ast.expr) -> Iterator[Any]:
-    """Simple type names in an annotation; None for anything else."""
+    """Yield the simple type names in an annotation; None for anything else."""
     match annotation:
         case ast.Constant(value=None):
             yield "None"

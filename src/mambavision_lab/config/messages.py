@@ -18,7 +18,7 @@ from mambavision_lab.errors import ConfigError
 
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
-    """Say in one line what an error while composing or resolving a config means.
+    """Explain in one line an error that was raised while composing or resolving a config.
 
     Args:
         error: What Hydra, OmegaConf or a resolver raised.

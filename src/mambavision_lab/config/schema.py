@@ -1,4 +1,4 @@
-"""The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
+"""Type the root of each config: Hydra refuses a wrong type or an unknown key at the top."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar

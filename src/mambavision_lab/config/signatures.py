@@ -24,7 +24,7 @@ class Signature:
 
 
 def read_signature(target: str) -> Signature | None:
-    """Signature of a dotted class or function name, or None where there is no Python source.
+    """Read the signature of a dotted class or function name; None where there is no Python source.
 
     Raises:
         LookupError: The module's source has no such name.
@@ -37,7 +37,7 @@ def read_signature(target: str) -> Signature | None:
 
 
 def _source_of(module: str) -> Path | None:
-    """File of a module; only its top-level package is looked up, and nothing is imported."""
+    """Return the file of a module; only its top-level package is looked up, nothing is imported."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top) if top else None
     if spec is None:
@@ -81,7 +81,7 @@ def _signature_in(path: Path, module: str, name: str) -> Signature | None:
 
 
 def _may_define(tree: ast.Module, name: str) -> bool:
-    """Whether a module makes a name in a way that only running it would show."""
+    """Say whether a module may define a name in a way that only running it would show."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=found, ctx=ast.Store()) if found == name:

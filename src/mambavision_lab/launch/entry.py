@@ -18,10 +18,10 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from mambavision_lab.config.compose import Composer
+from mambavision_lab.config.compose import Composer, hydra_config
 from mambavision_lab.config.help import help_text
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
@@ -112,7 +112,8 @@ def _sweep(composer: Composer, overrides: list[str], job: Task) -> None:
     sweeper = Plugins.instance().instantiate_sweeper(
         hydra_context=context, task_function=job, config=cfg
     )
-    sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    with hydra_config(cfg), read_write(cfg.hydra):  # the sweep fills in its folder
+        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
     context.callbacks.on_multirun_end(config=cfg, config_name=composer.source.name)
 
 
