@@ -14,9 +14,9 @@ class ConfigError(ValueError):
         super().__init__(message)
 
 
-def reason(error: BaseException, max_length: int = 300) -> str:
-    """Give the reason of an exception in one line of at most max_length characters.
+def reason(error: BaseException, max_length: int | None = 300) -> str:
+    """Give the reason of an exception in one line of at most max_length characters (None: all).
 
-    The exception's name, where it says nothing itself.
+    Where the exception has no message, that is its name.
     """
     return " ".join(str(error).split())[:max_length] or type(error).__name__

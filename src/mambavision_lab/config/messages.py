@@ -1,6 +1,7 @@
 """Turn what Hydra and OmegaConf raise about a config into one line for the user."""
 
 import re
+from collections.abc import Iterator
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
@@ -45,7 +46,7 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     return _first_line(error)
 
 
-def _chain(error: BaseException | None):
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -25,7 +25,7 @@ from mambavision_lab.config.compose import Composer, hydra_config
 from mambavision_lab.config.help import help_text
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.check_command import Prepared, check_jobs, open_command, show_check
 from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_place
@@ -62,7 +62,7 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
 
 def refuse(error: ConfigError) -> NoReturn:
     """Print why the command cannot be run, on one line, and exit with status 2."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
     sys.exit(2)
 
 
