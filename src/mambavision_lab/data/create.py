@@ -82,7 +82,9 @@ def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
         return cast(dict[str, Any], OmegaConf.to_container(root["data"], resolve=True))
     except OmegaConfBaseException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ConfigError):  # as count_classes raised it
+        while cause is not None and not isinstance(
+            cause, ConfigError
+        ):  # as count_classes raised it
             cause = cause.__cause__ or cause.__context__
         if cause is not None:
             raise cause from None

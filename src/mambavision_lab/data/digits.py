@@ -24,7 +24,10 @@ class DigitsDataModule(ImageDataModule):
         bunch = load_digits()
         images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
         labels = bunch.target
-        rest, test = split_by_class(labels, TEST_FRACTION, self.seed)
-        train, val = (rest[i] for i in split_by_class(labels[rest], self.val_fraction, self.seed))
-        splits = (self.in_memory(images[i], labels[i]) for i in (train, val, test))
-        return Splits(*splits, class_names=[str(name) for name in bunch.target_names])
+        rest, tested = split_by_class(labels, TEST_FRACTION, self.seed)
+        kept, held_out = split_by_class(labels[rest], self.val_fraction, self.seed)
+        train, val, test = (
+            self.in_memory(images[indices], labels[indices])
+            for indices in (rest[kept], rest[held_out], tested)
+        )
+        return Splits(train, val, test, [str(name) for name in bunch.target_names])

@@ -27,7 +27,7 @@ def test_epoch_lines_show_the_metrics_of_each_epoch(fit, history):
     lines = fit(EpochLines(), max_epochs=3)
     shown = [re.fullmatch(LINE, line).groups() for line in lines]
     expected = [
-        (str(epoch + 1), "3", *(f"{history[name][epoch]:{form}}" for name, form in FORMATS.items()))
+        (str(epoch + 1), "3", *(f"{history[name][epoch]:{spec}}" for name, spec in FORMATS.items()))
         for epoch in range(3)
     ]
     assert shown == expected
