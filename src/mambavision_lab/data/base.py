@@ -18,33 +18,13 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import squash
+from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.errors import ConfigError
 
 MAX_AUTO_WORKERS = 8
 
 Batch = tuple[Tensor, Tensor]
-
-
-class InMemoryImages(Dataset):
-    """Images held as one uint8 tensor and fetched a batch at a time.
-
-    Args:
-        images: uint8, (N, C, H, W).
-        labels: int64, (N,).
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.images[index], self.labels[index]
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        return self.images[indices], self.labels[indices]
 
 
 class ImageDataModule(LightningDataModule):

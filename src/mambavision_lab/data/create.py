@@ -74,7 +74,11 @@ def _load(group: str, name: str) -> DictConfig:
 
 
 def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
-    """Resolve the node of the data to plain values."""
+    """Resolve the node of the data to plain values.
+
+    Raises:
+        ConfigError: A value is missing, refers to an unknown one, or was refused by its resolver.
+    """
     for key, value in cast(dict[str, Any], OmegaConf.to_container(root["data"])).items():
         if value == "???":
             raise ConfigError(f"data {name!r} needs {key}; give {key}=...")
@@ -82,12 +86,10 @@ def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
         return cast(dict[str, Any], OmegaConf.to_container(root["data"], resolve=True))
     except OmegaConfBaseException as error:
         cause: BaseException | None = error
-        while cause is not None and not isinstance(
-            cause, ConfigError
-        ):  # as count_classes raised it
+        while cause is not None:
+            if isinstance(cause, ConfigError):  # raised by count_classes
+                raise cause from None
             cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            raise cause from None
         raise ConfigError(f"data {name!r}: {reason(error)}") from error
 
 

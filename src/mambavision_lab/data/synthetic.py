@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.data.base import ImageDataModule, InMemoryImages
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.splits import Splits
 
 SHAPES = ("disc", "bar", "triangle", "ring", "cross")
