@@ -10,7 +10,7 @@ from tolerances import assert_close
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab import MambaVisionInference
-from mambavision_lab.data.decode import evaluation_transform
+from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.inference import rank
 
 NAMES = ["ant", "bee", "cat"]

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import decode, evaluation_transform, squash
+from mambavision_lab.data.decode import decode, squash
+from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.safetensors import (
     CONFIG,

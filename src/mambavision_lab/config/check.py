@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.signatures import read_signature
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, missing_extra
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -88,10 +88,7 @@ def check_extra(override: str) -> None:
         return
     package, extra = _NEEDS[override]
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(
-            f"{override} needs a package that is not installed; "
-            f"install it with: pip install 'mambavision-lab[{extra}]'"
-        )
+        raise missing_extra(override, f"the package {package.rpartition('.')[2]}", extra)
 
 
 def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
