@@ -62,3 +62,43 @@ def test_link_to_weights_is_followed_when_the_command_is_given(option, tmp_path)
     assert _without_links(f"{option}={tmp_path}/latest") == f"{option}={tmp_path}/run"
     for value in ("", "null", "nvidia/MambaVision-T-1K", f"{tmp_path}/none"):
         assert _without_links(f"{option}={value}") == f"{option}={value}"
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A folder of configs of the user's own."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /data: digits\n  - override /sweep: {}\n"
+    (tmp_path / "mine" / "experiment" / "ours.yaml").write_text(text.format("ours"))
+    (tmp_path / "mine" / "sweep" / "ours.yaml").write_text(
+        "search:\n  _target_: mambavision_lab.launch.sweeps.grid.GridSearch\n"
+    )
+    (tmp_path / "mine" / "ours_train.yaml").write_text("defaults: [train]\nseed: 77\n")
+    return tmp_path / "mine"
+
+
+def test_config_folder_of_the_users_own_is_searched_by_check_and_run(command, mine):
+    seen = []
+    assert command(seen.append, "--config-dir", str(mine), "experiment=ours") == 0
+    assert seen[0].data._target_.endswith("DigitsDataModule")
+    jobs = check("train", "--config-dir", str(mine), "-m", "experiment=ours", "seed=1,2")
+    assert jobs == [["experiment=ours", "seed=1"], ["experiment=ours", "seed=2"]]
+
+
+def test_root_config_of_the_users_own_is_checked_and_run(command, mine):
+    seen = []
+    assert command(seen.append, "--config-dir", str(mine), "--config-name", "ours_train") == 0
+    assert seen[0].seed == 77
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--config-dir", "/no/such"], "--config-dir /no/such: no such folder"),
+        (["--config-path", "/no/such"], "--config-path /no/such: no such folder"),
+        (["--config-name", "trian"], "trian"),
+    ],
+)
+def test_configs_that_are_not_there_are_refused_in_one_line(refusal, arguments, named):
+    assert named in refusal(lambda: check("train", *arguments))
