@@ -12,6 +12,7 @@ from omegaconf.errors import (
 )
 
 from mambavision_lab.config.check import suggest
+from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError
 
@@ -59,6 +60,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unknown_key(key: str, composed: DictConfig | None) -> str:
+    if key in OPTIONS:
+        return f"{key}: no such option; it is called {OPTIONS[key]} now"
     parent, _, name = key.rpartition(".")
     node = composed
     for part in filter(None, parent.split(".")):

@@ -1,9 +1,24 @@
 """The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class SweepConfig:
+    """How a sweep is run.
+
+    Attributes:
+        search: The strategy, a `_target_` with its settings.
+        resume: Folder of an interrupted sweep to resume, or None.
+        devices_per_job: Devices that each job has to itself, for jobs side by side; None is all.
+    """
+
+    search: Any = "???"
+    resume: str | None = None
+    devices_per_job: int | None = None
 
 
 @dataclass
@@ -27,7 +42,7 @@ class TrainConfig:
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
-    sweep: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 @dataclass
@@ -47,7 +62,7 @@ class EvalConfig:
     logger: Any = None
     paths: Any = "???"
     ops: Any = "???"
-    sweep: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 @dataclass

@@ -32,6 +32,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.distributed.environment import find_place
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
+from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_resume
@@ -264,17 +265,9 @@ def search_class(source: Source, overrides: list[str]) -> type[Search]:
     chosen = [o for o in overrides if _key(o) == "sweep" or o.startswith("hydra.searchpath")]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(source.folder)):
         try:
-            given = next(
-                (o.partition("=")[2] for o in reversed(chosen) if _key(o) == "sweep"), None
-            )
-            if given is None:
-                given = "snapshot" if source.name == "snapshot" else "grid"
-            group = source.folder / "sweep" / f"{given}.yaml"
-            path = group if group.is_file() else configs_folder() / "sweep" / f"{given}.yaml"
-            if not path.is_file():
-                choices = [path.stem for path in (configs_folder() / "sweep").glob("*.yaml")]
-                raise ConfigError(f"sweep={given}: no such choice; {suggest(given, choices)}")
-            return get_class(OmegaConf.load(path)._target_)
+            cfg = hydra.compose(source.name, overrides=chosen)
+            target = OmegaConf.select(cfg, "sweep.search._target_")
+            return get_class(target) if target else GridSearch
         except HydraException as error:
             raise ConfigError(one_line(error, None)) from error
 

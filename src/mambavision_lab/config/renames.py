@@ -1,0 +1,73 @@
+"""Names that have changed: modules, options and nodes of configs that earlier versions wrote.
+
+A run folder keeps its config as a snapshot. `upgrade_snapshot` brings one that an earlier version wrote to
+today's names while Hydra reads it (see `hydra_plugins/mambavision_lab_run_source.py`); its files stay.
+"""
+
+from typing import Any
+
+# Beginnings of module paths, as `_target_` has them.
+_MODULES = {
+    "mambavision_lab.export.": "mambavision_lab.exporters.",
+    "mambavision_lab.launch.sweepers.": "mambavision_lab.launch.sweeps.",
+}
+# Options that users may still type.
+OPTIONS = {
+    "trainer.max_restarts": "launcher.max_restarts",
+    "sweep.n_trials": "sweep.search.n_trials",
+    "sweep.num_parallel": "sweep.search.num_parallel",
+    "sweep.seed": "sweep.search.seed",
+    "sweep.num_random": "sweep.search.num_random",
+    "sweep.use_pruning": "sweep.search.use_pruning",
+    "sweep.pruning_epochs": "sweep.search.pruning_epochs",
+}
+# Keys of the sweep's node that are the sweep's own; the others are the search's.
+_SWEEP_KEYS = ("resume", "devices_per_job")
+
+
+def current_target(target: str) -> str:
+    """Return today's name of a class or function that earlier versions may have called otherwise."""
+    for old, new in _MODULES.items():
+        if target.startswith(old):
+            return new + target.removeprefix(old)
+    return target
+
+
+def upgrade_snapshot(group: str, node: Any, trainer: dict[str, Any]) -> Any:
+    """Bring one file of a snapshot to today's names.
+
+    Args:
+        group: Its group, such as "trainer"; "" for the root.
+        node: Its content, as plain values.
+        trainer: Content of the snapshot's trainer node, whose `max_restarts` was the launcher's.
+
+    Returns:
+        The content as today's version would have written it.
+    """
+    node = _renamed(node)
+    if not isinstance(node, dict):
+        return node
+    if group == "trainer":
+        node.pop("max_restarts", None)
+    elif group == "sweep" and "_target_" in node:
+        node = upgrade_sweep(node)
+    elif not group and "max_restarts" in trainer:
+        node.setdefault("launcher", {"max_restarts": trainer["max_restarts"] or 0})
+    return node
+
+
+def upgrade_sweep(node: dict[str, Any]) -> dict[str, Any]:
+    """Split a sweep's node into the search and what is the sweep's own."""
+    own = {key: node.get(key) for key in _SWEEP_KEYS}
+    return {"search": {k: v for k, v in node.items() if k not in _SWEEP_KEYS}, **own}
+
+
+def _renamed(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: current_target(value)
+            if key == "_target_" and isinstance(value, str)
+            else _renamed(value)
+            for key, value in node.items()
+        }
+    return [_renamed(value) for value in node] if isinstance(node, list) else node
