@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tables import rows
 
 from mambavision_lab.files import configs_folder
 
@@ -22,13 +23,8 @@ PROBE = [
 ]
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "sweep.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
 def epochs_of(folder: Path) -> list[dict[str, str]]:
-    """Figures of the training epochs of a run."""
+    """Metrics of the training epochs of a run."""
     with (folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/images_per_s"]]
     return [{key: value for key, value in row.items() if value} for row in rows]
@@ -39,7 +35,7 @@ def epochs_of(folder: Path) -> list[dict[str, str]]:
     ("what", "num_jobs"),
     [
         (["optimizer.lr=1e-3,3e-4,1e-4"], 3),
-        (["sweep=optuna", "sweep.n_trials=4", "optimizer.lr=tag(log,interval(1e-4,1e-2))"], 4),
+        (["sweep=optuna", "sweep.search.n_trials=4", "optimizer.lr=tag(log,interval(1e-4,1e-2))"], 4),
     ],
     ids=["grid", "optuna"],
 )
@@ -64,7 +60,7 @@ def test_ranks_of_a_job_are_given_the_same(start, tmp_path, what, num_jobs):
 
 
 @pytest.mark.slow
-def test_sweep_killed_in_its_third_job_goes_on(start, tmp_path):
+def test_sweep_killed_in_its_third_job_resumes(start, tmp_path):
     options = ["trainer=cpu", "trainer.max_epochs=30", "data.batch_size=16"]
     command = ["-m", *SMALL, *options, "seed=range(6)"]
     run = start("train.py", *command)
@@ -108,7 +104,7 @@ def test_stopped_sweep_leaves_no_job_of_submitit(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_reproduced_run_has_identical_figures(start, tmp_path):
+def test_reproduced_run_has_identical_metrics(start, tmp_path):
     run = start("train.py", *SMALL, "trainer=cpu", "seed=3")
     out, _ = run.communicate(timeout=300)
     assert run.returncode == 0, out
