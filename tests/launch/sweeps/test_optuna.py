@@ -94,12 +94,21 @@ class Killed(BaseException):
     """Ends a sweep at any point, as a kill does: nothing after it is written."""
 
 
-@pytest.mark.parametrize("point", ["append_logs", "_prepare", "write_table", "task"])
-@pytest.mark.parametrize("turn", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("point", "turn"),
+    [
+        ("append_logs", 2),
+        ("append_logs", 3),
+        ("append_logs", 4),
+        ("_prepare", 2),
+        ("write_table", 2),
+        ("task", 2),
+    ],
+)
 def test_sweep_killed_anywhere_has_each_trial_once(
     command, task, sweep_folder, monkeypatch, tmp_path, point, turn
 ):
-    """Kill before every kind of write; what a job itself writes at its end is left out by `task`."""
+    """Kill before each kind of write, the nth time that it comes (the journal's first makes the study)."""
     owner = {
         "append_logs": optuna.storages.journal.JournalFileBackend,
         "_prepare": sweeping,
@@ -110,7 +119,7 @@ def test_sweep_killed_anywhere_has_each_trial_once(
     def killing(original):
         def call(*args, **kwargs):
             calls.append(point)
-            if len(calls) == turn + (point == "append_logs"):  # its first makes the study
+            if len(calls) == turn:
                 raise Killed
             return original(*args, **kwargs)
 
@@ -133,6 +142,23 @@ def test_sweep_killed_anywhere_has_each_trial_once(
     assert len({trial.params["optimizer.lr"] for trial in trials}) == 4
     assert len({lr for _, lr, *_ in task.seen}) == 4
     assert [row["status"] for row in rows(folder)] == ["done"] * 4
+
+
+def test_pruned_trial_is_recorded_and_an_old_mark_is_not(command, task, sweep_folder):
+    def prune(cfg):
+        folder = Path(cfg.paths.output_dir)
+        (folder / "pruned").touch()
+        if folder.name == "1":
+            raise KeyboardInterrupt  # after it decided to stop
+        return task(cfg)
+
+    with pytest.raises(KeyboardInterrupt):
+        command(prune, *SPACE, f"{N_TRIALS}=2")
+    folder = sweep_folder()
+    assert [row["status"] for row in rows(folder)] == ["pruned", "interrupted"]
+    assert command(task, *SPACE, f"{N_TRIALS}=2", f"sweep.resume={folder}") == 0
+    assert [row["status"] for row in rows(folder)] == ["pruned", "done"]
+    assert states_of(folder) == ["PRUNED", "COMPLETE"]
 
 
 def test_line_cut_by_a_full_disk_is_dropped(command, task, sweep_folder):
