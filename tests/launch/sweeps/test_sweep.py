@@ -6,7 +6,7 @@ import pytest
 from tables import rows
 
 from mambavision_lab.launch.sweeps.summary import best_job, show_summary, varied_values
-from mambavision_lab.runs.folder import write_json
+from mambavision_lab.runs.folder import open_run_folder, write_json
 
 SEARCH = "sweep.search"
 
@@ -79,6 +79,21 @@ def test_bad_sweep_is_refused_in_one_line(command, task, sweep_folder, capsys, a
     assert line.startswith("error: ")
     assert named in line
     assert len(task.seen) == 2
+
+
+def test_sweep_from_a_run_resumes_from_that_run_only(command, task, sweep_folder, capsys):
+    def train(cfg):
+        open_run_folder(cfg, is_latest=False)
+        return task(cfg)
+
+    assert command(train, "seed=7", "optimizer.lr=0.5") == 0
+    run = task.seen[0][2]
+    assert command(train, "-m", f"from_run={run}", "seed=1,2") == 0
+    folder = sweep_folder()
+    assert command(train, "-m", "seed=1,2", f"sweep.resume={folder}") == 2
+    assert f"train.py -m from_run={run} seed=1,2; give the same" in capsys.readouterr().err
+    assert command(train, "-m", f"from_run={run}", "seed=1,2", f"sweep.resume={folder}") == 0
+    assert [(seed, lr) for seed, lr, *_ in task.seen] == [(7, 0.5), (1, 0.5), (2, 0.5)]
 
 
 def test_summary_counts_failed_jobs_and_shows_metrics_by_their_format(tmp_path, capsys):

@@ -100,7 +100,7 @@ class OptunaSearch:
         from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = _open_study(folder, "minimize" if minimize else "maximize")
+        study = _open_study(folder, minimize)
         # A resumed sweep must not sample its first values again.
         seed = None if self.seed is None else self.seed + len(study.trials)
         sampler = optuna.samplers.TPESampler(
@@ -148,7 +148,7 @@ def open_journal(path: Path) -> "JournalStorage":
     return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
 
 
-def _open_study(folder: Path, direction: str) -> "Study":
+def _open_study(folder: Path, minimize: bool) -> "Study":
     """Open the study of a sweep's folder, or make one; trials of an earlier version are copied.
 
     Raises:
@@ -177,7 +177,10 @@ def _open_study(folder: Path, direction: str) -> "Study":
             ) from error
         unfinished.replace(journal)
     return optuna.create_study(
-        storage=open_journal(journal), study_name=STUDY, load_if_exists=True, direction=direction
+        storage=open_journal(journal),
+        study_name=STUDY,
+        load_if_exists=True,
+        direction="minimize" if minimize else "maximize",
     )
 
 
@@ -226,23 +229,19 @@ def _ends(override: Override) -> list[Any]:
 
 
 def _distribution(override: Override) -> "BaseDistribution":
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     sweep = override.value()
     match sweep:
         case IntervalSweep(start=start, end=end):
             is_int = isinstance(start, int) and isinstance(end, int)
-            numeric = IntDistribution if is_int else FloatDistribution
-            return numeric(start, end, log="log" in sweep.tags)
+            kind: Any = IntDistribution if is_int else FloatDistribution
+            return kind(start, end, log="log" in sweep.tags)
         case RangeSweep() if not sweep.shuffle:
             values = [*sweep.range()]
             is_int = all(isinstance(value, int) for value in values)
-            numeric = IntDistribution if is_int else FloatDistribution
-            return numeric(min(values), max(values), step=abs(sweep.step))
+            kind = IntDistribution if is_int else FloatDistribution
+            return kind(min(values), max(values), step=abs(sweep.step))
         case ChoiceSweep() | RangeSweep() | Glob():
             return CategoricalDistribution([*override.sweep_string_iterator()])
     raise ConfigError(f"{override.input_line}: Optuna cannot search this")

@@ -77,9 +77,11 @@ def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
     # Some entry points have no sweep node.
     search: Search = instantiate(OmegaConf.select(config, "sweep.search")) or GridSearch()
     overrides = _without_resume(arguments)
-    command = {"task": config.hydra.job.name, "overrides": overrides}
-    if config.hydra.job.config_name == "snapshot":
-        command["from_run"] = _from_run(config)
+    command = {
+        "task": config.hydra.job.name,
+        "overrides": overrides,
+        "from_run": _from_run(config) if config.hydra.job.config_name == "snapshot" else None,
+    }
     resume = OmegaConf.select(config, "sweep.resume")
     if resume is None:
         folder = Path(config.hydra.sweep.dir).absolute()
@@ -185,18 +187,26 @@ def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
             f"logs/sweep/NAME/DATE_TIME, with {COMMAND} in it"
         )
     before = json.loads((folder / COMMAND).read_text())
-    if before["task"] != command["task"] or _fixed(before) != _fixed(command):
+    overrides = [_current(override) for override in before["overrides"]]
+    run = before.get("from_run")
+    is_same = before["task"] == command["task"] and run == command.get("from_run", run)
+    if not is_same or _fixed(overrides) != _fixed(command["overrides"]):
+        shown = [f"from_run={run}", *overrides] if run else overrides
         raise ConfigError(
             f"{_RESUME}={given}: that sweep is of another command: {before['task']}.py -m "
-            f"{' '.join(before['overrides'])}; give the same overrides, or start a new sweep"
+            f"{' '.join(shown)}; give the same overrides, or start a new sweep"
         )
 
 
-def _fixed(command: dict[str, Any]) -> list[str]:
-    """List the overrides that must be the same when a sweep is resumed, under today's names."""
-    overrides = [o.partition("=") for o in command["overrides"]]
-    renamed = [(OPTIONS.get(key, key), "=" + value) for key, _, value in overrides]
-    return sorted(key + value for key, value in renamed if key.lstrip("+") not in _CHANGEABLE)
+def _current(override: str) -> str:
+    """Return an override with today's name of its option."""
+    key, equals, value = override.partition("=")
+    return OPTIONS.get(key, key) + equals + value
+
+
+def _fixed(overrides: list[str]) -> list[str]:
+    """List the overrides that must be the same when a sweep is resumed."""
+    return sorted(o for o in overrides if o.partition("=")[0].lstrip("+") not in _CHANGEABLE)
 
 
 def _without_resume(overrides: Sequence[str]) -> list[str]:
