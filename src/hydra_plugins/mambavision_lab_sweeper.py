@@ -1,4 +1,4 @@
-"""Hydra takes a sweeper only from a class that is defined in `hydra_plugins`."""
+"""Hand Hydra's sweeps to `launch/sweeps`; Hydra finds sweepers only in `hydra_plugins`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from mambavision_lab.launch.sweeps.sweep import open_sweep, run_sweep
 
 
 class LabSweeper(Sweeper):
-    """Runs the jobs that the `sweep` group of the config asks for; see `launch/sweep.py`."""
+    """Run the jobs of the search that the config's `sweep` group names."""
 
     def __init__(self) -> None:
         self.context: HydraContext
@@ -22,11 +22,11 @@ class LabSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Called by Hydra before `sweep`."""
+        """Take what Hydra hands over before `sweep`."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run all jobs; `arguments` are the overrides of the command line, sweeps unexpanded."""
+        """Run all jobs of the command line's overrides, in which sweeps are not expanded yet."""
         sweep = open_sweep(self.config, arguments, self.context.config_loader)
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=self.config

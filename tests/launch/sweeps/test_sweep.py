@@ -1,52 +1,17 @@
-"""Sweeps with a task that takes no time: records, table, failures, going on, Optuna's trials."""
+"""Sweeps with a task that takes no time: records, table, failures, resuming, new strategies."""
 
-import csv
-import json
 from pathlib import Path
 
 import pytest
+from tables import rows
 
-from mambavision_lab.launch.sweeps.jobs import read_records
-from mambavision_lab.launch.sweeps.summary import best_job, report, varied_values
-from mambavision_lab.runs.folder import write_json
+from mambavision_lab.launch.sweeps.summary import best_job, show_summary, varied_values
+from mambavision_lab.runs.folder import open_run_folder, write_json
 
-
-@pytest.fixture
-def sweep_folder(tmp_path):
-    """The one sweep that was run."""
-
-    def find() -> Path:
-        (table,) = (tmp_path / "logs" / "sweep").rglob("sweep.csv")
-        return table.parent
-
-    return find
+SEARCH = "sweep.search"
 
 
-@pytest.fixture
-def task():
-    """Write metrics as a training does; `seen` holds (seed, lr, folder, checkpoint) of the calls."""
-
-    def run(cfg):
-        folder = Path(cfg.paths.output_dir)
-        run.seen.append((cfg.seed, cfg.optimizer.lr, folder, cfg.ckpt_path))
-        if run.ends_at == len(run.seen):
-            (folder / "checkpoints").mkdir()
-            (folder / "checkpoints" / "last.ckpt").touch()
-            raise KeyboardInterrupt
-        value = (cfg.seed or 0) + cfg.optimizer.lr
-        write_json({"val/acc1": value, "test/images_per_s": 5.0}, folder / "metrics.json")
-        return value
-
-    run.seen, run.ends_at = [], 0
-    return run
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "sweep.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def test_sweep_keeps_a_row_and_a_folder_per_job(command, task, sweep_folder, capsys):
+def test_sweep_has_a_row_and_a_folder_per_job(command, task, sweep_folder, capsys):
     assert command(task, "-m", "seed=1,2", "optimizer=adamw,sgd", "name=x") == 0
     table = rows(sweep_folder())
     assert [row["job"] for row in table] == ["0", "1", "2", "3"]
@@ -55,7 +20,7 @@ def test_sweep_keeps_a_row_and_a_folder_per_job(command, task, sweep_folder, cap
     assert float(table[3]["val/acc1"]) == pytest.approx(2.1)
     assert [Path(row["folder"]) for row in table] == [folder for _, _, folder, _ in task.seen]
     out = capsys.readouterr().out
-    assert "best: job 3, val/acc1 2.1000" in out
+    assert "best: job 3, val/acc1 210.00%" in out
     assert f"from_run={sweep_folder()}/3" in out.replace("\n", "")
     assert (sweep_folder() / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
@@ -65,7 +30,7 @@ def test_sweep_over_models_stays_in_one_folder(command, task, sweep_folder):
     assert len(rows(sweep_folder())) == 2
 
 
-def test_interrupted_sweep_goes_on_where_it_was(command, task, sweep_folder):
+def test_interrupted_sweep_resumes_where_it_was(command, task, sweep_folder):
     task.ends_at = 3
     with pytest.raises(KeyboardInterrupt):
         command(task, "-m", "seed=range(6)")
@@ -91,10 +56,12 @@ def test_interrupted_sweep_goes_on_where_it_was(command, task, sweep_folder):
         (["-m", "seed=1,2", "sweep.resume={}/0"], "no sweep there"),
         (["-m", "seed=1,2", "sweep.resume=/no/such"], "no sweep there"),
         (["seed=1", "sweep.resume={}"], "only a sweep can be resumed; add -m"),
-        (["-m", "seed=1,2", "sweep.n_trials=3"], "sweep.n_trials: no such option"),
-        (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trails=3"], "did you mean 'n_trials'?"),
-        (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trials=x"], "sweep.n_trials=x: wanted int"),
-        (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trials=0"], "wanted at least 1"),
+        (["-m", "seed=1,2", "sweep.search.n_trials=3"], "sweep.search.n_trials: no such option"),
+        (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trials=3"], "is called sweep.search.n_trials"),
+        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trails=3"], "did you mean 'n_trials'?"),
+        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=x"], "n_trials=x: wanted int"),
+        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=0"], "wanted at least 1"),
+        (["-m", "seed=1,2", "sweep.devices_per_job=x"], "sweep.devices_per_job: Value 'x'"),
         (["-m", "seed=1", "sweep=optuna"], "nothing to search"),
         (["-m", "seed=1", "sweep=optunal"], "did you mean 'optuna'?"),
         (["-m", "seed=1,2", "+hydra.sweeper.n_jobs=2"], "hydra.sweeper.n_jobs: LabSweeper has no"),
@@ -114,43 +81,89 @@ def test_bad_sweep_is_refused_in_one_line(command, task, sweep_folder, capsys, a
     assert len(task.seen) == 2
 
 
-def test_optuna_runs_trials_to_a_total_and_goes_on(command, task, sweep_folder):
-    space = ["-m", "sweep=optuna", "optimizer.lr=tag(log,interval(1e-4,1e-2))", "seed=1,2"]
-    task.ends_at = 3
-    with pytest.raises(KeyboardInterrupt):
-        command(task, *space, "sweep.n_trials=4")
+def test_sweep_from_a_run_resumes_from_that_run_only(command, task, sweep_folder, capsys):
+    def train(cfg):
+        open_run_folder(cfg, is_latest=False)
+        return task(cfg)
+
+    assert command(train, "seed=7", "optimizer.lr=0.5") == 0
+    run = task.seen[0][2]
+    assert command(train, "-m", f"from_run={run}", "seed=1,2") == 0
     folder = sweep_folder()
-    assert command(task, *space, "sweep.n_trials=5", f"sweep.resume={folder}") == 0
-    assert task.seen[3][:3] == task.seen[2][:3]  # the broken trial, with its values
-    assert len(task.seen) == 6
-    assert len({lr for _, lr, *_ in task.seen}) == 5
-    assert all(1e-4 <= lr <= 1e-2 for _, lr, *_ in task.seen)
-    assert [row["status"] for row in rows(folder)] == ["done"] * 5
-    records = read_records(folder)
-    assert json.loads((folder / "4" / "trial.json").read_text())["number"] == 4
-    assert records[4]["value"] == records[4]["metrics"]["val/acc1"]
+    assert command(train, "-m", "seed=1,2", f"sweep.resume={folder}") == 2
+    assert f"train.py -m from_run={run} seed=1,2; give the same" in capsys.readouterr().err
+    assert command(train, "-m", f"from_run={run}", "seed=1,2", f"sweep.resume={folder}") == 0
+    assert [(seed, lr) for seed, lr, *_ in task.seen] == [(7, 0.5), (1, 0.5), (2, 0.5)]
 
 
-def test_best_job_is_of_those_that_were_finished():
+def test_summary_counts_failed_jobs_and_shows_metrics_by_their_format(tmp_path, capsys):
+    for number, status, loss in ((0, "done", 0.25), (1, "done", 0.125), (2, "failed", None)):
+        (tmp_path / str(number)).mkdir()
+        record = {"job": number, "overrides": [f"seed={number}"], "status": status, "seconds": 1}
+        write_json(record | {"value": loss}, tmp_path / str(number) / "job.json")
+    assert show_summary(tmp_path, "train", "val/loss") == 1
+    assert "best: job 1, val/loss 0.1250" in capsys.readouterr().out
+
+
+def test_new_strategy_needs_only_a_class_and_a_yaml(
+    command, task, make_module, tmp_path, sweep_folder, capsys
+):
+    make_module("my_search.py", STRATEGY)
+    (tmp_path / "more" / "sweep").mkdir(parents=True)
+    config = {"search": {"_target_": "my_search.Halving", "factor": 2}, "resume": None}
+    write_json(config, tmp_path / "more" / "sweep" / "halving.yaml")
+    given = ["-m", f"hydra.searchpath=['file://{tmp_path}/more']", "sweep=halving", "seed=range(8)"]
+    assert command(task, *given, "sweep.search.factor=x") == 2
+    assert "sweep.search.factor=x: wanted int" in capsys.readouterr().err
+    assert command(task, *given) == 0
+    assert [seed for seed, *_ in task.seen] == [0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7, 6, 7, 7]
+    assert (sweep_folder() / "14" / "round.txt").read_text() == "3"
+    assert [row["status"] for row in rows(sweep_folder())] == ["done"] * 15
+
+
+STRATEGY = """
+from mambavision_lab.launch.sweeps.grid import GridSearch
+from mambavision_lab.launch.sweeps.search import Job
+
+class Halving:
+    def __init__(self, factor: int = 2) -> None:
+        self.factor = factor
+
+    probes = staticmethod(GridSearch.probes)
+
+    def batches(self, parsed, folder, records, *, minimize):
+        candidates, number, turn = [*self.probes(parsed)], 0, 0
+        while candidates:
+            jobs = [Job(number + i, o, {"round.txt": str(turn)}) for i, o in enumerate(candidates)]
+            yield jobs
+            best = sorted(jobs, key=lambda job: records[job.number]["value"], reverse=not minimize)
+            chosen = best[: len(candidates) // self.factor]
+            number, turn = number + len(jobs), turn + 1
+            candidates = [job.overrides for job in jobs if job in chosen]
+"""
+
+
+def test_best_job_is_a_finished_one():
     records = [
         {"job": 0, "overrides": ["a=1", "b=2"], "status": "done", "value": 0.5},
         {"job": 1, "overrides": ["a=2", "b=2"], "status": "pruned", "value": 0.9},
         {"job": 2, "overrides": ["a=3", "b=2"], "status": "done", "value": float("nan")},
         {"job": 3, "overrides": ["a=4", "b=2"], "status": "done", "value": 0.7},
     ]
-    assert best_job(records, "m", is_minimized=False)["job"] == 3
-    assert best_job(records, "m", is_minimized=True)["job"] == 0
+    assert best_job(records, "val/acc1")["job"] == 3
+    assert best_job(records, "val/loss")["job"] == 0
+    assert best_job(records[1:3], "val/acc1") is None
     assert varied_values(records) == {"a": ["1", "2", "3", "4"]}
 
 
 def test_best_job_of_an_evaluation_is_repeated_by_its_own_command(tmp_path, capsys):
     (tmp_path / "0").mkdir()
     overrides = ["ckpt_path=best.ckpt", "data.batch_size=5", "hydra.searchpath=['file:///x']"]
-    facts = {"job": 0, "overrides": overrides, "status": "done", "seconds": 1.0, "value": 0.5}
-    write_json(facts, tmp_path / "0" / "job.json")
-    assert report(tmp_path, "eval", None, is_minimized=False) == 0
+    record = {"job": 0, "overrides": overrides, "status": "done", "seconds": 1.0, "value": 0.5}
+    write_json(record, tmp_path / "0" / "job.json")
+    assert show_summary(tmp_path, "eval", None) == 0
     out = capsys.readouterr().out
-    assert "best: job 0, value 0.5000; again with:\n" in out
+    assert "best: job 0, value 0.5000; to repeat it:\n" in out
     assert "\n  python eval.py ckpt_path=best.ckpt data.batch_size=5\n" in out
 
 

@@ -6,9 +6,12 @@ import signal
 import time
 from pathlib import Path
 
+import optuna
 import pytest
+from tables import rows
 
 from mambavision_lab.files import configs_folder
+from mambavision_lab.launch.sweeps.optuna import JOURNAL, STUDY, open_journal
 
 ROOT = configs_folder().parent
 SMALL = (
@@ -22,13 +25,8 @@ PROBE = [
 ]
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "sweep.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
 def epochs_of(folder: Path) -> list[dict[str, str]]:
-    """Figures of the training epochs of a run."""
+    """Metrics of the training epochs of a run."""
     with (folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["train/images_per_s"]]
     return [{key: value for key, value in row.items() if value} for row in rows]
@@ -39,7 +37,14 @@ def epochs_of(folder: Path) -> list[dict[str, str]]:
     ("what", "num_jobs"),
     [
         (["optimizer.lr=1e-3,3e-4,1e-4"], 3),
-        (["sweep=optuna", "sweep.n_trials=4", "optimizer.lr=tag(log,interval(1e-4,1e-2))"], 4),
+        (
+            [
+                "sweep=optuna",
+                "sweep.search.n_trials=4",
+                "optimizer.lr=tag(log,interval(1e-4,1e-2))",
+            ],
+            4,
+        ),
     ],
     ids=["grid", "optuna"],
 )
@@ -64,7 +69,27 @@ def test_ranks_of_a_job_are_given_the_same(start, tmp_path, what, num_jobs):
 
 
 @pytest.mark.slow
-def test_sweep_killed_in_its_third_job_goes_on(start, tmp_path):
+def test_trials_side_by_side_share_a_study_and_are_pruned(start, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    options = ["trainer=cpu", "trainer.max_epochs=4", "optimizer.lr=tag(log,interval(1e-6,1e-1))"]
+    search = ["n_trials=8", "num_parallel=2", "num_random=2"]
+    command = ["-m", *SMALL, *options, "sweep=optuna", *(f"sweep.search.{o}" for o in search)]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "sweep.devices_per_job=1"]
+    run = start("train.py", *command, *launcher)
+    out, _ = run.communicate(timeout=500)
+    assert run.returncode == 0, out
+    (sweep,) = (tmp_path / "logs" / "sweep" / "mambavision_nano-synthetic").iterdir()
+    study = optuna.load_study(study_name=STUDY, storage=open_journal(sweep / JOURNAL))
+    names = {"COMPLETE": "done", "PRUNED": "pruned"}
+    assert [row["status"] for row in rows(sweep)] == [names[t.state.name] for t in study.trials]
+    assert "pruned" in {row["status"] for row in rows(sweep)}
+    for trial in study.trials:
+        epochs = epochs_of(sweep / str(trial.number))
+        assert [*trial.intermediate_values] == [int(row["epoch"]) + 1 for row in epochs]
+
+
+@pytest.mark.slow
+def test_sweep_killed_in_its_third_job_resumes(start, tmp_path):
     options = ["trainer=cpu", "trainer.max_epochs=30", "data.batch_size=16"]
     command = ["-m", *SMALL, *options, "seed=range(6)"]
     run = start("train.py", *command)
@@ -108,7 +133,7 @@ def test_stopped_sweep_leaves_no_job_of_submitit(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_reproduced_run_has_identical_figures(start, tmp_path):
+def test_reproduced_run_has_identical_metrics(start, tmp_path):
     run = start("train.py", *SMALL, "trainer=cpu", "seed=3")
     out, _ = run.communicate(timeout=300)
     assert run.returncode == 0, out

@@ -1,1 +1,1 @@
-"""Sweeps: which jobs are run, what came of each, and the table at the end; knows no networks."""
+"""Sweeps: which jobs to run, the record of each, and the table at the end; knows no networks."""

@@ -1,8 +1,8 @@
-"""Share a machine's devices among jobs that run side by side: each takes some that nobody else has.
+"""Share a machine's devices among jobs that run side by side: each takes some that no other has.
 
-A process keeps what it has taken until it ends, for CUDA cannot change its devices once it has started.
-The locks are files of this machine, so two sweeps keep out of each other's way, too, and a process that
-is killed gives its devices back.
+A process holds what it has taken until it ends, because CUDA cannot change its devices once it has started.
+The locks are files on this machine, so that two sweeps share the devices as well, and a process that is
+killed frees its own.
 """
 
 import os
@@ -17,13 +17,16 @@ _held: list[IO[str]] = []
 
 
 def take_devices(num_wanted: int) -> list[str]:
-    """Let this process, and those that it starts, see this many GPUs, or cores where there are no GPUs.
+    """Give this process, and those that it starts, GPUs of its own, or cores where there are no GPUs.
+
+    Args:
+        num_wanted: How many devices.
 
     Returns:
-        Those taken, as in CUDA_VISIBLE_DEVICES, or numbers of cores.
+        Their names as in CUDA_VISIBLE_DEVICES, or the numbers of the cores.
 
     Raises:
-        ConfigError: So many are not free, or this is not Linux.
+        ConfigError: Not enough devices are free, or this is not Linux.
     """
     if sys.platform != "linux":
         raise ConfigError(
@@ -33,14 +36,14 @@ def take_devices(num_wanted: int) -> list[str]:
 
     if _held:
         return [Path(lock.name).stem.partition("-")[2] for lock in _held]
-    gpus = _gpus()
+    gpus = _list_gpus()
     kind = "GPUs" if gpus else "cores"
     devices = gpus or [str(core) for core in sorted(os.sched_getaffinity(0))]
     folder = Path(tempfile.gettempdir()) / f"mambavision-lab-devices-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     taken: list[IO[str]] = []
     with (folder / "all.lock").open("w") as everything:
-        fcntl.flock(everything, fcntl.LOCK_EX)  # or two could each hold a part of what they need
+        fcntl.flock(everything, fcntl.LOCK_EX)  # or two jobs could each hold half of what they need
         for device in devices:
             if len(taken) == num_wanted:
                 break
@@ -66,11 +69,11 @@ def take_devices(num_wanted: int) -> list[str]:
     return names
 
 
-def _gpus() -> list[str]:
-    """GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES has for them."""
-    import torch
-
+def _list_gpus() -> list[str]:
+    """List the GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name.strip() for name in visible.split(",") if name.strip()]
+    import torch  # not before it is needed: a sweep that shares no devices starts without it
+
     return [str(number) for number in range(torch.cuda.device_count())]

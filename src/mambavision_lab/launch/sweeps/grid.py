@@ -1,4 +1,4 @@
-"""Every combination of the values given."""
+"""Try every combination of the values given."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,24 +8,15 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.sweeps.search import Job, fixed
+from mambavision_lab.launch.sweeps.search import Job, text_of
 
 
 class GridSearch:
-    """One job per combination, the last key of the command changing fastest.
-
-    Args:
-        resume: Folder of a sweep to go on with, or None for a new one.
-        devices_per_job: Devices that each job has to itself, for jobs side by side; None is all of them.
-    """
-
-    def __init__(self, resume: str | None = None, devices_per_job: int | None = None) -> None:
-        self.resume = resume
-        self.devices_per_job = devices_per_job  # the job itself takes them
+    """Run one job per combination, the last key of the command changing fastest."""
 
     @staticmethod
     def probes(parsed: Sequence[Override]) -> Iterator[list[str]]:
-        """All jobs."""
+        """Yield the overrides of all jobs."""
         for override in parsed:
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise ConfigError(
@@ -35,14 +26,19 @@ class GridSearch:
         choices = [
             [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
             if o.is_sweep_override()
-            else [fixed(o)]
+            else [text_of(o)]
             for o in parsed
         ]
         yield from ([*job] for job in itertools.product(*choices))
 
     def batches(
-        self, parsed: Sequence[Override], folder: Path, records: dict[int, dict[str, Any]]
+        self,
+        parsed: Sequence[Override],
+        folder: Path,
+        records: dict[int, dict[str, Any]],
+        *,
+        minimize: bool,
     ) -> Iterator[list[Job]]:
-        """All jobs that are not done yet, at once."""
+        """Yield all jobs that are not done yet, at once."""
         jobs = [Job(number, overrides) for number, overrides in enumerate(self.probes(parsed))]
         yield [job for job in jobs if records.get(job.number, {}).get("status") != "done"]

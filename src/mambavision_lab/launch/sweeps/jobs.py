@@ -1,9 +1,8 @@
-"""What is known of each job of a sweep, and the table made of it."""
+"""Record each job of a sweep in its folder, and make the table `sweep.csv` of the records."""
 
 import csv
 import io
 import json
-import os
 import sys
 import time
 import traceback
@@ -14,70 +13,70 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import write_atomically
+from mambavision_lab.launch.sweeps.device_lock import take_devices
 from mambavision_lab.runs.folder import write_json
 
 RECORD = "job.json"
+PRUNED = "pruned"  # empty file that a job leaves in its folder when it stops early as a bad trial
 TABLE = "sweep.csv"
 
 
 class JobFailedError(RuntimeError):
-    """A job of a sweep has failed and said why; the sweep goes on."""
+    """A job of a sweep failed and has printed why; the sweep continues."""
 
 
 def is_sweep_job(folder: Path) -> bool:
-    """Whether a run folder is that of a sweep's job."""
+    """Say whether a run folder is that of a sweep's job."""
     return (folder / RECORD).is_file()
 
 
 def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Path) -> Any:
-    """Run a task as the job of a sweep that has this folder, and keep its record."""
+    """Run a task as the job of a sweep, and record its status, seconds and value in its folder."""
     record = json.loads((folder / RECORD).read_text())
     spent_before = record.get("seconds", 0.0)
     start = time.perf_counter()
 
-    def keep(status: str, **facts: Any) -> None:
+    def store(status: str, **more: Any) -> None:
         seconds = round(spent_before + time.perf_counter() - start, 3)
-        write_json(record | facts | {"status": status, "seconds": seconds}, folder / RECORD)
+        write_json(record | more | {"status": status, "seconds": seconds}, folder / RECORD)
         write_table(folder.parent)
 
     # Plain values can be sent to worker processes; the classes of launcher plugins cannot.
     hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)
     HydraConfig.instance().cfg = OmegaConf.create(hydra_config)  # type: ignore[assignment]
     record.pop("reason", None)
-    keep("running")
-    num_devices = (cfg.get("sweep") or {}).get("devices_per_job")
+    store("running")
+    num_devices = OmegaConf.select(cfg, "sweep.devices_per_job")
     try:
         if num_devices is not None:
-            from mambavision_lab.launch.sweeps.device_lock import take_devices  # imports torch
-
             take_devices(num_devices)
         value = task(cfg)
     except ConfigError as error:
-        reason = " ".join(str(error).split())
-        print(f"error: job {record['job']}: {reason}", file=sys.stderr, flush=True)
-        keep("failed", reason=reason)
+        print(f"error: job {record['job']}: {reason(error)}", file=sys.stderr, flush=True)
+        store("failed", reason=reason(error))
         raise
     except SystemExit as stop:
-        # 1 and 2 are those of workers that failed and have said why; others end the sweep.
+        # 1 and 2 come from workers that failed and have printed why; others end the sweep.
         if stop.code not in (1, 2):
-            keep("interrupted")
+            store("interrupted")
             raise
-        keep("failed", reason=f"a worker ended with status {stop.code}")
+        store("failed", reason=f"a worker ended with status {stop.code}")
         raise JobFailedError(f"job {record['job']} failed") from stop
     except Exception as error:
         print(f"job {record['job']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        keep("failed", reason=f"{type(error).__name__}: {error}".split("\n")[0])
+        store("failed", reason=f"{type(error).__name__}: {reason(error)}")
         raise
     except BaseException:
-        keep("interrupted")
+        store("interrupted")
         raise
-    keep("pruned" if (folder / "pruned").exists() else "done", value=value)
+    store("pruned" if (folder / PRUNED).exists() else "done", value=value)
     return value
 
 
 def read_records(folder: Path) -> dict[int, dict[str, Any]]:
-    """Records of all jobs of a sweep, by number, with each job's folder and metrics."""
+    """Read the records of all jobs of a sweep, by number, with each job's folder and metrics."""
     records = {}
     for path in folder.glob(f"*/{RECORD}"):
         record = json.loads(path.read_text())
@@ -89,14 +88,10 @@ def read_records(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def write_table(folder: Path) -> None:
-    """Make `sweep.csv` anew from the records, one row a job."""
-    unfinished = folder / f".{TABLE}.{os.getpid()}"
+    """Write `sweep.csv` from the records, one row per job."""
     written = None
-    while (
-        table := _table(folder)
-    ) != written:  # again if a job beside this one has ended meanwhile
-        unfinished.write_text(table, newline="")
-        unfinished.replace(folder / TABLE)
+    while (table := _table(folder)) != written:  # again if another job ended meanwhile
+        write_atomically(folder / TABLE, table)
         written = table
 
 

@@ -1,13 +1,14 @@
-"""A search by Optuna's TPE sampler, its study kept in a file of the sweep's folder.
+"""Search with Optuna's TPE sampler, its study logged in a file of the sweep's folder.
 
-Trial and job share their number. A job that was broken off leaves its trial open; a resumed sweep
-runs it again with the values that it had.
+A trial and its job share their number. A trial is written with all its values at once, and stays open
+until its job's record has a result; a resumed sweep runs the open trials again, with their values.
+`optuna-dashboard optuna.journal` shows the study.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -17,55 +18,57 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
-from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.sweeps.search import Job, fixed
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import write_atomically
+from mambavision_lab.launch.sweeps.search import Job, text_of
 
-STORAGE = "optuna.db"
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.storages import JournalStorage
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "optuna.journal"
+OLD_STORAGE = "optuna.db"  # SQLite, written by earlier versions
 TRIAL = "trial.json"
 STUDY = "sweep"
 
 
 class OptunaSearch:
-    """Trials drawn from intervals (`interval(1e-4,1e-2)`, `tag(log,interval(...))`) and choices.
+    """Sample trials from intervals (`interval(1e-4,1e-2)`, `tag(log,interval(...))`) and choices.
 
     Args:
-        resume: Folder of a sweep to go on with, or None for a new one.
-        n_trials: Number of trials in all, those before a resume included.
-        num_parallel: Trials asked for at once.
-        seed: Of the sampler.
-        num_random: Trials drawn at random before TPE takes over and before any is pruned.
-        use_pruning: Whether a trial below the median of the earlier ones is stopped.
-        pruning_epochs: Validations that a trial is given in any case.
-        devices_per_job: Devices that each trial has to itself, for trials side by side; None is all.
+        n_trials: Number of trials in all, including those before a resume.
+        num_parallel: Number of trials sampled at once.
+        seed: Seed of the sampler.
+        num_random: Number of random trials before TPE takes over and before any trial is pruned.
+        use_pruning: Whether to stop a trial whose metric is worse than the median of the earlier ones.
+        pruning_epochs: Number of epochs before a trial may be pruned.
     """
 
     def __init__(
         self,
-        resume: str | None = None,
         n_trials: int = 20,
         num_parallel: int = 1,
         seed: int | None = 0,
         num_random: int = 5,
         use_pruning: bool = True,
         pruning_epochs: int = 1,
-        devices_per_job: int | None = None,
     ) -> None:
         for name, value in (("n_trials", n_trials), ("num_parallel", num_parallel)):
             if value < 1:
-                raise ConfigError(f"sweep.{name}={value}: wanted at least 1")
-        self.resume = resume
+                raise ConfigError(f"sweep.search.{name}={value}: wanted at least 1")
         self.n_trials = n_trials
         self.num_parallel = num_parallel
         self.seed = seed
         self.num_random = num_random
         self.use_pruning = use_pruning
         self.pruning_epochs = pruning_epochs
-        self.devices_per_job = devices_per_job  # the job itself takes them
-        self.is_minimized = False  # the sweep knows its figure and says so
 
     @staticmethod
     def probes(parsed: Sequence[Override]) -> Iterator[list[str]]:
-        """Each choice once, and both ends of each interval."""
+        """Yield jobs with each choice once, and with both ends of each interval."""
         keys = [o.get_key_element() for o in parsed]
         values = [_ends(o) if o.is_sweep_override() else None for o in parsed]
         if not any(values):
@@ -76,7 +79,7 @@ class OptunaSearch:
         for varied, options in enumerate(values):
             for option in options or []:
                 yield [
-                    fixed(override)
+                    text_of(override)
                     if ends is None
                     else f"{key}={option if i == varied else ends[0]}"
                     for i, (key, ends, override) in enumerate(
@@ -85,76 +88,137 @@ class OptunaSearch:
                 ]
 
     def batches(
-        self, parsed: Sequence[Override], folder: Path, records: dict[int, dict[str, Any]]
+        self,
+        parsed: Sequence[Override],
+        folder: Path,
+        records: dict[int, dict[str, Any]],
+        *,
+        minimize: bool,
     ) -> Iterator[list[Job]]:
-        """Trials that were broken off, then new ones until there are `n_trials`."""
+        """Yield interrupted trials, then new ones until there are `n_trials`."""
         import optuna
         from optuna.trial import TrialState
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(
-            storage=f"sqlite:///{folder / STORAGE}",
-            study_name=STUDY,
-            load_if_exists=True,
-            direction="minimize" if self.is_minimized else "maximize",
-        )
-        # A resumed sweep must not draw its first values again.
+        study = _open_study(folder, minimize)
+        # A resumed sweep must not sample its first values again.
         seed = None if self.seed is None else self.seed + len(study.trials)
-        study.sampler = optuna.samplers.TPESampler(
+        sampler = optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=self.num_random, constant_liar=True
         )
-        space = {
-            o.get_key_element(): _distribution(o, optuna) for o in parsed if o.is_sweep_override()
-        }
-        states = {
-            "done": TrialState.COMPLETE,
-            "pruned": TrialState.PRUNED,
-            "failed": TrialState.FAIL,
-        }
-        numbers = [t.number for t in study.get_trials(states=[TrialState.RUNNING])]
+        space = {o.get_key_element(): _distribution(o) for o in parsed if o.is_sweep_override()}
         while True:
-            # What ended since the last batch, or just before the sweep was broken off.
-            for number in numbers:
-                record = records.get(number, {})
-                state = states.get(record.get("status", ""))
-                if state is None:
-                    continue
-                value = record.get("value")
-                if state is TrialState.COMPLETE and (value is None or value != value):
-                    state = TrialState.FAIL  # nothing to learn from
-                study.tell(number, value if state is TrialState.COMPLETE else None, state)
-            trials = study.get_trials(deepcopy=False)
-            numbers = [t.number for t in trials if t.state == TrialState.RUNNING]
-            numbers = numbers[: self.num_parallel]
-            num_new = min(self.num_parallel - len(numbers), self.n_trials - len(trials))
-            numbers += [study.ask(space).number for _ in range(num_new)]
-            if not numbers:
+            # Those that ended since the last batch, or just before the sweep was interrupted.
+            for trial in study.get_trials(states=[TrialState.RUNNING]):
+                _tell(study, trial.number, records.get(trial.number, {}))
+            num_open = len(study.get_trials(deepcopy=False, states=[TrialState.RUNNING]))
+            num_left = self.n_trials - len(study.get_trials(deepcopy=False))
+            _add_trials(study, sampler, space, min(self.num_parallel - num_open, num_left))
+            trials = study.get_trials(states=[TrialState.RUNNING])[: self.num_parallel]
+            if not trials:
                 return
-            trials = study.get_trials(deepcopy=False)
-            yield [
-                Job(
-                    number,
-                    [
-                        f"{o.get_key_element()}={trials[number].params[o.get_key_element()]}"
-                        if o.is_sweep_override()
-                        else fixed(o)
-                        for o in parsed
-                    ],
-                )
-                for number in numbers
-            ]
+            yield [self._job(trial, parsed, folder) for trial in trials]
 
-    def prepare_job(self, job: Job, folder: Path, job_folder: Path) -> None:
-        """Tell a job which trial it is; the Pruning callback reads it."""
-        if self.use_pruning:
-            facts = {
-                "storage": f"sqlite:///{folder / STORAGE}",
-                "study": STUDY,
-                "number": job.number,
-                "num_random": self.num_random,
-                "pruning_epochs": self.pruning_epochs,
-            }
-            (job_folder / TRIAL).write_text(json.dumps(facts, indent=2) + "\n")
+    def _job(self, trial: "FrozenTrial", parsed: Sequence[Override], folder: Path) -> Job:
+        overrides = [
+            f"{o.get_key_element()}={trial.params[o.get_key_element()]}"
+            if o.is_sweep_override()
+            else text_of(o)
+            for o in parsed
+        ]
+        if not self.use_pruning:
+            return Job(trial.number, overrides)
+        for_pruning = {  # read by the Pruning callback
+            "journal": str(folder / JOURNAL),
+            "number": trial.number,
+            "pruner": {
+                "_target_": "optuna.pruners.MedianPruner",
+                "n_startup_trials": self.num_random,
+                "n_warmup_steps": self.pruning_epochs,
+            },
+        }
+        return Job(trial.number, overrides, {TRIAL: json.dumps(for_pruning, indent=2) + "\n"})
+
+
+def open_journal(path: Path) -> "JournalStorage":
+    """Open the file that logs a study; processes on several machines may share it, also over NFS."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+
+
+def _open_study(folder: Path, minimize: bool) -> "Study":
+    """Open the study of a sweep's folder, or make one; trials of an earlier version are copied.
+
+    Raises:
+        ConfigError: The earlier version's trials cannot be read.
+    """
+    import optuna
+
+    journal, old = folder / JOURNAL, folder / OLD_STORAGE
+    if journal.is_file():
+        log = journal.read_bytes()
+        if not log.endswith(b"\n"):  # a full disk cut the last line, and Optuna would stop there
+            write_atomically(journal, log[: log.rfind(b"\n") + 1])
+    elif old.is_file():
+        unfinished = journal.with_suffix(".part")
+        unfinished.unlink(missing_ok=True)
+        try:
+            optuna.copy_study(
+                from_study_name=STUDY,
+                from_storage=f"sqlite:///{old}",
+                to_storage=open_journal(unfinished),
+            )
+        except Exception as error:
+            raise ConfigError(
+                f"sweep.resume={folder}: its {OLD_STORAGE} cannot be read ({reason(error)}); "
+                "start a new sweep"
+            ) from error
+        unfinished.replace(journal)
+    return optuna.create_study(
+        storage=open_journal(journal),
+        study_name=STUDY,
+        load_if_exists=True,
+        direction="minimize" if minimize else "maximize",
+    )
+
+
+def _add_trials(
+    study: "Study", sampler: "BaseSampler", space: "dict[str, BaseDistribution]", count: int
+) -> None:
+    """Sample trials and add each in one write, so that none is left without its values."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    copy = optuna.create_study(direction=study.direction, sampler=sampler)
+    copy.add_trials(study.get_trials(deepcopy=False))
+    for _ in range(count):
+        sampled = copy.ask(space)
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=sampled.params,
+                distributions=sampled.distributions,
+            )
+        )
+
+
+def _tell(study: "Study", number: int, record: dict[str, Any]) -> None:
+    """Close a trial if its job has a result."""
+    from optuna.trial import TrialState
+
+    match record.get("status"):
+        case "done":
+            value = record.get("value")
+            if value is None or value != value:
+                study.tell(number, state=TrialState.FAIL)  # nothing to learn from
+            else:
+                study.tell(number, value)
+        case "pruned":
+            study.tell(number, state=TrialState.PRUNED)
+        case "failed":
+            study.tell(number, state=TrialState.FAIL)
 
 
 def _ends(override: Override) -> list[Any]:
@@ -164,19 +228,20 @@ def _ends(override: Override) -> list[Any]:
     return [*override.sweep_string_iterator()]
 
 
-def _distribution(override: Override, optuna: Any) -> Any:
+def _distribution(override: Override) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     sweep = override.value()
-    make = optuna.distributions
     match sweep:
         case IntervalSweep(start=start, end=end):
             is_int = isinstance(start, int) and isinstance(end, int)
-            kind = make.IntDistribution if is_int else make.FloatDistribution
+            kind: Any = IntDistribution if is_int else FloatDistribution
             return kind(start, end, log="log" in sweep.tags)
         case RangeSweep() if not sweep.shuffle:
             values = [*sweep.range()]
             is_int = all(isinstance(value, int) for value in values)
-            kind = make.IntDistribution if is_int else make.FloatDistribution
+            kind = IntDistribution if is_int else FloatDistribution
             return kind(min(values), max(values), step=abs(sweep.step))
         case ChoiceSweep() | RangeSweep() | Glob():
-            return make.CategoricalDistribution([*override.sweep_string_iterator()])
+            return CategoricalDistribution([*override.sweep_string_iterator()])
     raise ConfigError(f"{override.input_line}: Optuna cannot search this")

@@ -1,7 +1,7 @@
-"""Run the jobs of a sweep, keep what came of each, and go on after a break.
+"""Run the jobs of a sweep, record each, and resume after an interruption.
 
-The sweep's folder holds `sweep.json` (the command), one numbered folder per job with `job.json`
-(what is known of it, written by the process that runs it), and `sweep.csv`, made anew from these
+The sweep's folder holds `sweep.json` (the command), one numbered folder per job with `job.json` (its
+record, written by the process that runs it), and `sweep.csv`, which is rewritten from the records
 whenever a job starts or ends, so that a crash loses nothing.
 """
 
@@ -18,92 +18,111 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import write_atomically
+from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.launch.distributed.signals import Stopped
 from mambavision_lab.launch.sweeps.grid import GridSearch
-from mambavision_lab.launch.sweeps.jobs import RECORD, read_records, write_table
+from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
 from mambavision_lab.launch.sweeps.search import Job, Search
+from mambavision_lab.metrics import is_lower_better
 from mambavision_lab.runs.folder import write_json
 from mambavision_lab.runs.snapshot import find_snapshot
 
 COMMAND = "sweep.json"
 _RESUME = "sweep.resume"
-# A resumed sweep may have more trials, and another number of them side by side.
-_FREE = (_RESUME, "sweep.n_trials", "sweep.num_parallel", "sweep.devices_per_job")
-_BASIC = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+# A resumed sweep may have more trials, and another number of jobs side by side.
+_CHANGEABLE = (
+    _RESUME,
+    "sweep.devices_per_job",
+    "sweep.search.n_trials",
+    "sweep.search.num_parallel",
+)
 
 
 @dataclass
 class Sweep:
-    """A sweep that can be run: what it tries, for which command, in which folder."""
+    """A sweep that is ready to run.
+
+    Attributes:
+        search: Its strategy.
+        parsed: The command's overrides.
+        folder: Its folder.
+        task: Name of the entry point that runs each job, such as "train".
+        metric: Name of the metric that compares the jobs, or None for the value that a task returns.
+        runs_one_by_one: Whether the launcher runs one job at a time, in this process.
+    """
 
     search: Search
     parsed: list[Override]
     folder: Path
     task: str
     metric: str | None
-    launches_one_by_one: bool
+    runs_one_by_one: bool
 
 
 def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
-    """Make or find the folder of a sweep, and point the config at it.
+    """Make a sweep's folder, or find the one to resume, and point the config at it.
 
     Args:
         config: The composed config, `hydra` included.
         arguments: The command's overrides.
-        loader: Knows the choices of `glob(*)`.
+        loader: Lists the choices of `glob(*)`.
 
     Raises:
         ConfigError: The folder to resume holds no sweep, or that of another command.
     """
-    # Configs without a sweep node have no other search than the grid.
-    search: Search = instantiate(config.get("sweep")) or GridSearch()
-    metric = config.get("optimized_metric")
-    if hasattr(search, "is_minimized"):
-        search.is_minimized = is_lower_better(metric)
-    kept = [a for a in arguments if a.partition("=")[0].lstrip("+") != _RESUME]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(kept)
-    if search.resume is None:
+    # Some entry points have no sweep node.
+    search: Search = instantiate(OmegaConf.select(config, "sweep.search")) or GridSearch()
+    overrides = _without_resume(arguments)
+    command = {
+        "task": config.hydra.job.name,
+        "overrides": overrides,
+        "from_run": _from_run(config) if config.hydra.job.config_name == "snapshot" else None,
+    }
+    resume = OmegaConf.select(config, "sweep.resume")
+    if resume is None:
         folder = Path(config.hydra.sweep.dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        folder = Path(search.resume).resolve()
-    command = {"task": config.hydra.job.name, "overrides": kept}
-    if config.hydra.job.config_name == "snapshot":
-        command["from_run"] = from_run_of(config)
-    if search.resume is not None:
-        _check_same(command, folder, search.resume)
+        folder = Path(resume).resolve()
+        _check_same(command, folder, resume)
     write_json(command, folder / COMMAND)
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
-    one_by_one = config.hydra.launcher._target_ == _BASIC
-    return Sweep(search, parsed, folder, config.hydra.job.name, metric, one_by_one)
+    return Sweep(
+        search=search,
+        parsed=OverridesParser.create(config_loader=loader).parse_overrides(overrides),
+        folder=folder,
+        task=config.hydra.job.name,
+        metric=config.get("optimized_metric"),
+        runs_one_by_one=config.hydra.runtime.choices["hydra/launcher"] == "basic",
+    )
 
 
 def check_resume(folder: str, overrides: Sequence[str], task: str) -> None:
-    """Refuse a folder that holds no sweep, or one of another command, before anything starts."""
-    kept = [o for o in overrides if o.partition("=")[0].lstrip("+") != _RESUME]
-    kept = [o for o in kept if not o.startswith(("hydra.", "hydra/"))]
-    _check_same({"task": task, "overrides": kept}, Path(folder), folder)
+    """Refuse to resume a folder that holds no sweep, or that of another command.
 
-
-def from_run_of(config: DictConfig) -> str:
-    """Run folder whose snapshot a config was composed from."""
-    sources = [s.path for s in config.hydra.runtime.config_sources if s.provider == "main"]
-    return str(find_snapshot(sources[0], "from_run").parent)
+    Raises:
+        ConfigError: The message is one line.
+    """
+    own = [o for o in _without_resume(overrides) if not o.startswith(("hydra.", "hydra/"))]
+    _check_same({"task": task, "overrides": own}, Path(folder), folder)
 
 
 def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
-    """Run all jobs that are not done, then show the table; a failed job ends in exit status 1."""
+    """Run all jobs that are not done, then show the table; exit with status 1 if a job failed."""
     records = read_records(sweep.folder)
     results: list[Any] = []
-    for batch in sweep.search.batches(sweep.parsed, sweep.folder, records):
-        overrides = [_prepared(job, sweep, records.get(job.number)) for job in batch]
+    minimize = is_lower_better(sweep.metric)
+    for batch in sweep.search.batches(sweep.parsed, sweep.folder, records, minimize=minimize):
+        overrides = [_prepare(job, sweep.folder, records.get(job.number)) for job in batch]
         write_table(sweep.folder)
         numbers = [job.number for job in batch]
-        if sweep.launches_one_by_one:
+        if sweep.runs_one_by_one:
             for number, job in zip(numbers, overrides, strict=True):
                 results += launcher.launch([job], initial_job_idx=number)
         elif batch:
@@ -113,16 +132,13 @@ def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
                 _cancel_local_jobs()
                 raise
         records.update(read_records(sweep.folder))
-    from mambavision_lab.launch.sweeps.summary import report
+    from mambavision_lab.launch.sweeps.summary import show_summary  # takes long to import
 
     write_table(sweep.folder)
-    num_failed = report(
-        sweep.folder, sweep.task, sweep.metric, is_minimized=is_lower_better(sweep.metric)
-    )
+    num_failed = show_summary(sweep.folder, sweep.task, sweep.metric)
     if num_failed:
-        jobs = len(records)
         print(
-            f"error: {num_failed} of {jobs} jobs failed; see {sweep.folder / 'sweep.csv'}",
+            f"error: {num_failed} of {len(records)} jobs failed; see {sweep.folder / TABLE}",
             file=sys.stderr,
             flush=True,
         )
@@ -130,59 +146,69 @@ def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
     return results
 
 
+def _prepare(job: Job, folder: Path, record: dict[str, Any] | None) -> list[str]:
+    """Write what a job finds in its folder; returns the overrides that start or resume it."""
+    own = folder / str(job.number)
+    own.mkdir(exist_ok=True)
+    seconds = (record or {}).get("seconds", 0.0)
+    waiting = {"job": job.number, "overrides": job.overrides, "status": "waiting"}
+    write_json(waiting | {"seconds": seconds}, own / RECORD)
+    (own / PRUNED).unlink(missing_ok=True)
+    for name, text in job.files.items():
+        write_atomically(own / name, text)
+    # The folder is given here because Hydra would derive another for a job with another model.
+    overrides = [
+        *job.overrides,
+        f"hydra.sweep.dir={quoted(folder)}",
+        f"hydra.sweep.subdir='{job.number}'",
+    ]
+    last = own / "checkpoints" / "last.ckpt"
+    return [*overrides, f"ckpt_path={quoted(last)}"] if last.is_file() else overrides
+
+
 def _cancel_local_jobs() -> None:
-    """End the jobs that submitit has started on this machine: it would let them outlive the sweep."""
+    """End the jobs that submitit has started on this machine, or they would outlive the sweep."""
     submitit = sys.modules.get("submitit")
     if submitit is not None:
-        for found in gc.get_objects():  # the launcher keeps them to itself
+        for found in gc.get_objects():  # the launcher does not hand them out
             if isinstance(found, submitit.LocalJob):
                 found.cancel()
 
 
-def is_lower_better(metric: str | None) -> bool:
-    """Whether a figure is one to make small."""
-    return metric is not None and "loss" in metric
-
-
-def _prepared(job: Job, sweep: Sweep, record: dict[str, Any] | None) -> list[str]:
-    """Write the record of a job that waits; returns the overrides that start or resume it."""
-    folder = sweep.folder / str(job.number)
-    folder.mkdir(exist_ok=True)
-    previous = record or {"seconds": 0.0}
-    facts = {"job": job.number, "overrides": job.overrides, "status": "waiting"}
-    write_json(previous | facts, folder / RECORD)
-    prepare_job = getattr(sweep.search, "prepare_job", None)
-    if prepare_job:
-        prepare_job(job, sweep.folder, folder)
-    # The folder is given outright: Hydra would name it anew for a job with another model.
-    given = [
-        *job.overrides,
-        f"hydra.sweep.dir={_quoted(sweep.folder)}",
-        f"hydra.sweep.subdir='{job.number}'",
-    ]
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        given.append(f"ckpt_path={_quoted(last)}")
-    return given
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _from_run(config: DictConfig) -> str:
+    """Return the run folder whose snapshot a config was composed from."""
+    sources = [s.path for s in config.hydra.runtime.config_sources if s.provider == "main"]
+    return str(find_snapshot(sources[0], "from_run").parent)
 
 
 def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
     if not (folder / COMMAND).is_file():
         raise ConfigError(
-            f"{_RESUME}={given}: no sweep there; wanted a folder such as "
+            f"{_RESUME}={given}: no sweep there; give a folder such as "
             f"logs/sweep/NAME/DATE_TIME, with {COMMAND} in it"
         )
     before = json.loads((folder / COMMAND).read_text())
-    old, new = (
-        [o for o in c["overrides"] if o.partition("=")[0].lstrip("+") not in _FREE]
-        for c in (before, command)
-    )
-    if before["task"] != command["task"] or sorted(old) != sorted(new):
+    overrides = [_current(override) for override in before["overrides"]]
+    run = before.get("from_run")
+    is_same = before["task"] == command["task"] and run == command.get("from_run", run)
+    if not is_same or _fixed(overrides) != _fixed(command["overrides"]):
+        shown = [f"from_run={run}", *overrides] if run else overrides
         raise ConfigError(
             f"{_RESUME}={given}: that sweep is of another command: {before['task']}.py -m "
-            f"{' '.join(before['overrides'])}; give the same overrides, or start a new sweep"
+            f"{' '.join(shown)}; give the same overrides, or start a new sweep"
         )
+
+
+def _current(override: str) -> str:
+    """Return an override with today's name of its option."""
+    key, equals, value = override.partition("=")
+    return OPTIONS.get(key, key) + equals + value
+
+
+def _fixed(overrides: list[str]) -> list[str]:
+    """List the overrides that must be the same when a sweep is resumed."""
+    return sorted(o for o in overrides if o.partition("=")[0].lstrip("+") not in _CHANGEABLE)
+
+
+def _without_resume(overrides: Sequence[str]) -> list[str]:
+    return [o for o in overrides if o.partition("=")[0].lstrip("+") != _RESUME]

@@ -1,32 +1,40 @@
-"""Stop a trial of an Optuna sweep that does worse than the earlier ones did by then."""
+"""Stop a trial of an Optuna sweep whose metric is worse than that of earlier trials."""
 
 import json
 import logging
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+
+from mambavision_lab.launch.sweeps.jobs import PRUNED
+from mambavision_lab.launch.sweeps.optuna import STUDY, open_journal
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import JournalStorage
 
 log = logging.getLogger(__name__)
 
 
 class Pruning(Callback):
-    """Report a figure to the trial's study after each validation, and stop when it asks for that.
+    """Report a metric to the trial's study after each validation, and stop if its pruner says so.
 
     Args:
-        trial_file: `trial.json` in the run folder, written by the sweep; names study and trial.
-        monitor: Figure to report.
+        trial_file: `trial.json` in the run folder, written by the sweep; names study, trial and pruner.
+        monitor: Metric to report.
     """
 
     def __init__(self, trial_file: str | Path, monitor: str) -> None:
         self.monitor = monitor
-        self.mark = Path(trial_file).with_name("pruned")
-        self.facts = json.loads(Path(trial_file).read_text())
-        self._trial: Any = None
+        self.mark = Path(trial_file).with_name(PRUNED)
+        self.trial: dict[str, Any] = json.loads(Path(trial_file).read_text())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Rank 0 asks; all ranks stop together."""
+        """Let rank 0 decide, and stop on all ranks."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         should_stop = trainer.is_global_zero and self._is_bad(trainer)
@@ -37,22 +45,23 @@ class Pruning(Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None:
             return False
-        import optuna
-
-        if self._trial is None:
-            pruner = optuna.pruners.MedianPruner(
-                n_startup_trials=self.facts["num_random"],
-                n_warmup_steps=self.facts["pruning_epochs"],
-            )
-            study = optuna.load_study(
-                study_name=self.facts["study"], storage=self.facts["storage"], pruner=pruner
-            )
-            trial_id = study.trials[self.facts["number"]]._trial_id
-            self._trial = optuna.Trial(study, trial_id)
         epoch = trainer.current_epoch + 1
-        self._trial.report(float(value), epoch)
-        if epoch == trainer.max_epochs or not self._trial.should_prune():
+        study, storage = self._study
+        trial_id = storage.get_trial_id_from_study_id_trial_number(
+            storage.get_study_id_from_name(STUDY), self.trial["number"]
+        )
+        storage.set_trial_intermediate_value(trial_id, epoch, float(value))
+        should_stop = study.pruner.prune(study, storage.get_trial(trial_id))
+        if epoch == trainer.max_epochs or not should_stop:
             return False
         self.mark.touch()
         log.info("pruned after %d epochs: %s %.4f", epoch, self.monitor, value)
         return True
+
+    @cached_property
+    def _study(self) -> "tuple[Study, JournalStorage]":
+        import optuna
+
+        storage = open_journal(Path(self.trial["journal"]))
+        pruner = instantiate(self.trial["pruner"])
+        return optuna.load_study(study_name=STUDY, storage=storage, pruner=pruner), storage
