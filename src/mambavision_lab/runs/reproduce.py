@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
