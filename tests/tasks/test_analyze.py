@@ -132,7 +132,7 @@ def test_analyze_takes_a_trained_network(call, analyzed, analyses, tmp_path):
         (
             f"from_run={run}",
             "model.depth=8",
-        ): "model.depth=8: a trained network is as its checkpoint",
+        ): "model.depth=8: cannot change a trained network",
         (f"from_run={tmp_path}/none",): "no such file or folder",
         (f"ckpt_path={tmp_path}/none.ckpt",): "none.ckpt: no such file",
         (f"ckpt_path={tmp_path}/junk.ckpt",): "is no checkpoint",

@@ -48,7 +48,7 @@ def test_interrupted_run_is_reported(trainer, folder, interruption):
     with pytest.raises((KeyboardInterrupt, SystemExit)), report_at_end(trainer, folder):
         raise interruption
     assert outcome_of(folder) == {"status": "interrupted"}
-    assert "Interrupted: this is what there is." in (folder / "report.html").read_text()
+    assert "Interrupted: the results are incomplete." in (folder / "report.html").read_text()
 
 
 def test_failed_report_only_warns(trainer, folder, caplog):

@@ -78,7 +78,7 @@ def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     if ignored := [o for o in given if o.lstrip("+~").startswith(("model", "data"))]:
         raise ConfigError(
-            f"{ignored[0]}: a trained network is as its checkpoint says; leave it or ckpt_path away"
+            f"{ignored[0]}: cannot change a trained network; remove it, or from_run and ckpt_path"
         )
     path = Path(cfg.ckpt_path)
     trained = MambaVisionInference(
