@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mambavision_lab.config.compose import Composer, Source, set_output_dir, without_hydra
@@ -39,10 +40,14 @@ def compose(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a config as a run does, with logs/run as its output folder."""
 
     def call(
-        config_name: str, *overrides: str, location: str = "", others: tuple[str, ...] = ()
+        config_name: str,
+        *overrides: str,
+        location: str = "",
+        others: tuple[str, ...] = (),
+        mode: RunMode = RunMode.RUN,
     ) -> DictConfig:
         source = Source(config_name, location or str(configs_folder()), others)
-        cfg = Composer(source, config_name, ["train.py", *overrides]).compose(overrides)
+        cfg = Composer(source, config_name, ["train.py", *overrides]).compose(overrides, mode)
         set_output_dir(cfg, tmp_path / "logs" / "run")
         HydraConfig.instance().set_config(cfg)
         return without_hydra(cfg)

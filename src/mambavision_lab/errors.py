@@ -1,5 +1,8 @@
 """The exception for settings and paths that cannot be used, and reasons of exceptions in one line."""
 
+import sys
+from typing import NoReturn
+
 
 class ConfigError(ValueError):
     """A setting, a path or a data folder is wrong; the message is one line for the user.
@@ -12,6 +15,12 @@ class ConfigError(ValueError):
         if message.startswith("Caught "):  # by a loader's worker, which hands over its traceback
             message = message.rpartition("ConfigError: ")[2].strip()
         super().__init__(message)
+
+
+def refuse(error: ConfigError) -> NoReturn:
+    """Print why a command cannot be run, in one line, and exit with status 2."""
+    print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
+    sys.exit(2)
 
 
 def reason(error: BaseException, max_length: int | None = 300) -> str:

@@ -111,11 +111,39 @@ class ExportConfig:
     paths: Any = "???"
 
 
+@dataclass
+class ImagesConfig:
+    """Node `data` of `configs/analyze.yaml`: images that a network is made for."""
+
+    image_size: int = 224
+    in_chans: int = 3
+    num_classes: int = 1000
+
+
+@dataclass
+class AnalyzeConfig:
+    """Keys of `configs/analyze.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = False  # a checkpoint holds all that is needed
+    name: str = "???"
+    ckpt_path: str | None = None
+    model: Any = "???"
+    image_sizes: list[int] | None = None
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8])
+    device: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    data: ImagesConfig = field(default_factory=ImagesConfig)
+    ops: Any = "???"
+    paths: Any = "???"
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
+    "analyze": AnalyzeConfig,
 }
 
 

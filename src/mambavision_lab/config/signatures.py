@@ -102,7 +102,8 @@ def _of_class(tree: ast.Module, package: str, node: ast.ClassDef) -> Signature |
             inherited = _signature_of_base(tree, package, base.id)
             if inherited is not None:
                 return Signature(node.name, inherited.parameters, inherited.is_open)
-    return None
+    plain = all(isinstance(b, ast.Name) and b.id in ("object", "Protocol") for b in node.bases)
+    return Signature(node.name, {}, is_open=False) if plain else None
 
 
 def _signature_of_base(tree: ast.Module, package: str, name: str) -> Signature | None:

@@ -27,6 +27,7 @@ from mambavision_lab.config.messages import one_line
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command, quoted
+from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_resume
 from mambavision_lab.runs.snapshot import find_snapshot
@@ -89,6 +90,8 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
     resume = [o.partition("=")[2] for o in prepared.overrides if _key(o) == "sweep.resume"]
     if resume and not command.is_multirun:
         raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
+    for override in prepared.overrides:
+        check_extra(override)
     jobs = [*list_jobs(prepared)]
     first = None
     for job in jobs:
@@ -170,7 +173,8 @@ def _search_class(prepared: Prepared) -> type[Search]:
         cfg = prepared.composer.compose(prepared.overrides, RunMode.MULTIRUN)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, prepared.overrides))) from error
-    return get_class(cfg.sweep.search._target_)
+    target = OmegaConf.select(cfg, "sweep.search._target_")  # some tasks have no such node
+    return get_class(target) if target else GridSearch
 
 
 def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import get_args_parser
@@ -25,7 +25,7 @@ from mambavision_lab.config.compose import Composer, hydra_config
 from mambavision_lab.config.help import help_text
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError, refuse
 from mambavision_lab.launch.check_command import Prepared, check_jobs, open_command, show_check
 from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_place
@@ -60,12 +60,6 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
             refuse(error)
 
 
-def refuse(error: ConfigError) -> NoReturn:
-    """Print why the command cannot be run, on one line, and exit with status 2."""
-    print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
-    sys.exit(2)
-
-
 def run(command: Command, task: Task) -> None:
     """Check a command, then run its task, once or for each job of a sweep.
 
@@ -88,13 +82,18 @@ def run(command: Command, task: Task) -> None:
     if command.task == "train" and command.from_run is not None:
         for line in differences(find_snapshot(command.from_run, "from_run").resolve()):
             print(f"warning: {line}", file=sys.stderr, flush=True)
-    if command.is_multirun:
-        _sweep(prepared.composer, prepared.overrides, _as_job(task))
-    else:
-        run_single(prepared.composer, first, _as_job(task))
+    try:
+        if command.is_multirun:
+            _sweep(prepared.composer, prepared.overrides, _as_job(task))
+        else:
+            _run_single(prepared.composer, first, _as_job(task))
+    except HydraException as error:  # around what a constructor refuses
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from error
+        raise
 
 
-def run_single(composer: Composer, cfg: DictConfig, job: Task) -> Any:
+def _run_single(composer: Composer, cfg: DictConfig, job: Task) -> Any:
     """Run a job with the config that was composed for its check; returns its value."""
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=composer.loader, callbacks=Callbacks(cfg))

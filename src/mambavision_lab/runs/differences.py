@@ -10,7 +10,7 @@ from mambavision_lab.files import write_atomically
 FILE = "differences.json"
 Difference = tuple[str, str, str]  # setting, default, value in the run
 _NOT_SETTINGS = ("paths", "hydra", "name")
-_NOTHING = ("-", {}, None)
+_NOTHING: tuple[Any, ...] = ("-", {}, None)
 
 
 def find_differences(
@@ -21,7 +21,7 @@ def find_differences(
     Args:
         defaults: The config composed without overrides; plain values, interpolations unresolved.
         composed: The run's config, likewise.
-        overrides: The run's overrides, such as "model.depth=8".
+        overrides: The run's overrides, such as "seed=7".
 
     Returns:
         (setting, default, value in the run), sorted; "-" where the setting does not exist.

@@ -15,7 +15,6 @@ from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
-from mambavision_lab.report.write import reported
 from mambavision_lab.runs.folder import is_resuming, open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import (
     build,
@@ -28,6 +27,7 @@ from mambavision_lab.tasks.build import (
 )
 from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.report import report_at_end
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _train(cfg: DictConfig) -> float | None:
         if is_resuming(cfg):
             restore_csv_metrics(trainer.loggers, checkpoint["global_step"])
         _print_start(cfg, trainer, classifier, data, folder)
-    with reported(trainer, folder):
+    with report_at_end(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = _final_metrics(trainer, classifier, data)
         if trainer.is_global_zero:
