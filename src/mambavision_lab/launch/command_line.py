@@ -75,9 +75,10 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
     if check not in ("true", "false"):
         raise ConfigError(f"check={check}: wanted true or false")
     from_run = _take(overrides, "from_run")
+    program = f"{task}.py" if argv[0] == "-c" else argv[0]  # started by code, not by a file
     return Command(
         task=task,
-        argv=tuple(argv),
+        argv=(program, *argv[1:]),
         overrides=tuple(overrides),
         is_multirun=bool(flags.multirun),
         check=check == "true",
