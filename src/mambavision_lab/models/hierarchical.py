@@ -17,8 +17,8 @@ from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.window import cut_windows, join_windows
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
-from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
+from mambavision_lab.models.pretrained import load_pretrained
 
 # Stride of the stem -> strides of its two convolutions.
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}

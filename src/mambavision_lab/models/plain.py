@@ -18,8 +18,8 @@ from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
-from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
+from mambavision_lab.models.pretrained import load_pretrained
 
 
 class PlainMambaVision(Backbone):

@@ -15,8 +15,9 @@ from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.models.checkpoint import find_weights, quiet_hub
+from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
+from mambavision_lab.models.pretrained import find_weights
 
 log = logging.getLogger(__name__)
 
