@@ -1,12 +1,12 @@
 """MambaVision Lab: train, compare and ship hybrid Mamba-Transformer backbones.
 
 Importing the package is cheap: torch and the networks load when a name is first used.
+`import mambavision_lab.timm` makes the networks known to timm; so does this where timm was imported before.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from mambavision_lab.join_timm import join_timm
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
@@ -71,4 +71,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
 
 
-join_timm()
+if "timm" in sys.modules:
+    import_module("mambavision_lab.timm")

@@ -4,9 +4,9 @@ from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
+from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import open_run_folder, write_json
 from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
-from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import print_results
 
 

@@ -15,6 +15,7 @@ from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
+from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import is_resuming, open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import (
     build,
@@ -25,7 +26,6 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
-from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
 from mambavision_lab.tasks.report import report_at_end
 
