@@ -3,6 +3,7 @@
 import csv
 import os
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,7 +12,6 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
-from torch.utils.benchmark import timer
 
 from mambavision_lab.errors import reason
 from mambavision_lab.report.figures import COLORS, DASHES
@@ -68,14 +68,25 @@ def _measure(model: nn.Module, images: torch.Tensor, num_repeats: int) -> Measur
         for _ in range(2):
             model(images)
         for _ in range(num_repeats):
-            start = timer()  # after all that a GPU has still to do
+            start = _now(images.device)
             model(images)
-            times.append(1e3 * (timer() - start))
+            times.append(1e3 * (_now(images.device) - start))
         peak = _peak_bytes(model, images)
     median = statistics.median(times)
     rate = 1e3 * len(images) / median
     size = images.shape[-1]
     return Measurement(size, len(images), median, min(times), max(times), rate, peak / 2**20)
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds, when a GPU has done what it was given.
+
+    torch.utils.benchmark has such a clock, but importing it searches for a compiler and logs what it
+    misses, and its Timer averages blocks of calls, which hides the fastest and the slowest.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _peak_bytes(model: nn.Module, images: torch.Tensor) -> int:
