@@ -74,7 +74,6 @@ def check_nodes(node: Any, path: str = "") -> None:
 
 # Choice -> the package it needs and our extra that brings it.
 _NEEDS = {
-    "sweep=optuna": ("optuna", "optuna"),
     "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
     "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
     "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
@@ -88,12 +87,19 @@ def check_extra(override: str) -> None:
     Raises:
         ConfigError: It is not; the message names the extra that brings it.
     """
-    if override not in _NEEDS:
-        return
-    package, extra = _NEEDS[override]
+    if override in _NEEDS:
+        require_package(override, *_NEEDS[override])
+
+
+def require_package(choice: str, package: str, extra: str) -> None:
+    """Refuse a choice such as sweep=optuna if a package that it needs is not installed.
+
+    Raises:
+        ConfigError: It is not; the message names the extra that brings it.
+    """
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"{override} needs a package that is not installed; "
+            f"{choice} needs a package that is not installed; "
             f"install it with: pip install 'mambavision-lab[{extra}]'"
         )
 

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
+from mambavision_lab.config.check import require_package
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.sweeps.search import Job, text_of
@@ -69,6 +70,7 @@ class OptunaSearch:
     @staticmethod
     def probes(parsed: Sequence[Override]) -> Iterator[list[str]]:
         """Yield jobs with each choice once, and with both ends of each interval."""
+        require_package("sweep=optuna", "optuna", extra="optuna")
         keys = [o.get_key_element() for o in parsed]
         values = [_ends(o) if o.is_sweep_override() else None for o in parsed]
         if not any(values):
