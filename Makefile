@@ -1,42 +1,56 @@
 # Two commands do all set-up: make train, make test.
 PYTHON ?= python3
+CONSTRAINTS ?= -c constraints.txt
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(BIN)/python
 READY := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+QUICK := -m "not slow and not network"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test reproduce lint format typecheck bench golden clean
+.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages bench golden clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv and install the package with all it needs
+setup: $(READY)  ## make .venv and install the package with everything it needs; CONSTRAINTS= for the newest versions
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(PY) -m pip install --quiet $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
-train: $(READY)  ## train (the default: a nano network on drawn images); ARGS="model=... data=..."
+train: $(READY)  ## train (the default: a nano network on synthetic images); ARGS="model=... data=..."
 	$(PY) train.py $(ARGS)
 
 test: $(READY)  ## run the tests; ARGS="-k name"
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m "not slow and not network" $(ARGS)
+	$(PYTEST) $(QUICK) $(ARGS)
 
-lint: $(READY)  ## ruff and the import contracts
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/lint-imports --no-logo
+test-slow: $(READY)  ## run the tests marked slow, which take minutes each; ARGS="-k name"
+	$(PYTEST) -m "slow and not network" $(ARGS)
 
-format: $(READY)  ## let ruff format and mend
-	$(VENV)/bin/ruff check --fix-only .
-	$(VENV)/bin/ruff format .
+coverage: $(READY)  ## run the tests of make test and print the lines that they cover
+	$(PYTEST) $(QUICK) --cov --cov-report=term $(ARGS)
+
+lint: $(READY)  ## ruff, the import contracts and codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
+
+format: $(READY)  ## let ruff format and fix
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 typecheck: $(READY)  ## mypy
-	$(VENV)/bin/mypy
+	$(BIN)/mypy
 
-reproduce: $(READY)  ## train as RUN=<run folder> did and compare the figures
+packages: $(READY)  ## print the packages and what each imports
+	$(PY) docs/draw_packages.py
+
+reproduce: $(READY)  ## train as RUN=<run folder> did and compare the metrics
 	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
 
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
@@ -47,4 +61,4 @@ golden: $(READY)  ## make the golden outputs of our own networks again
 	$(PY) tests/golden/make_plain_toy.py
 
 clean:  ## remove .venv and caches; logs and data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

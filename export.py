@@ -1,17 +1,8 @@
-"""Write a trained network for another runtime: python export.py ckpt_path=... export=onnx (see --help)."""
+"""Write a trained network for another runtime: python export.py from_run=... export=onnx (see --help)."""
 
-from omegaconf import DictConfig
+from pathlib import Path
 
-from mambavision_lab.launch.entry import hydra_app
-
-
-@hydra_app(config_name="export")
-def main(cfg: DictConfig) -> None:
-    """Export."""
-    from mambavision_lab.tasks.export import export
-
-    export(cfg)
-
+from mambavision_lab.commands import export
 
 if __name__ == "__main__":
-    main()
+    export(root=Path(__file__).resolve().parent)

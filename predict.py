@@ -1,17 +1,8 @@
-"""Classify images with a checkpoint: python predict.py ckpt_path=... images=... (see --help)."""
+"""Classify images with a checkpoint: python predict.py from_run=... images=... (see --help)."""
 
-from omegaconf import DictConfig
+from pathlib import Path
 
-from mambavision_lab.launch.entry import hydra_app
-
-
-@hydra_app(config_name="predict")
-def main(cfg: DictConfig) -> None:
-    """Predict."""
-    from mambavision_lab.tasks.predict import predict
-
-    predict(cfg)
-
+from mambavision_lab.commands import predict
 
 if __name__ == "__main__":
-    main()
+    predict(root=Path(__file__).resolve().parent)

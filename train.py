@@ -1,17 +1,8 @@
 """Train a network and test its best checkpoint: python train.py model=... data=... (see --help)."""
 
-from omegaconf import DictConfig
+from pathlib import Path
 
-from mambavision_lab.launch.entry import hydra_app
-
-
-@hydra_app(config_name="train")
-def main(cfg: DictConfig) -> float | None:
-    """Train; returns the figure named by `optimized_metric`."""
-    from mambavision_lab.tasks.train import train
-
-    return train(cfg)
-
+from mambavision_lab.commands import train
 
 if __name__ == "__main__":
-    main()
+    train(root=Path(__file__).resolve().parent)

@@ -1,4 +1,4 @@
-"""Draw one network of each family into docs/architectures.png, from what configs/model makes.
+"""Draw one network of each family, as configs/model defines it, into docs/architectures.png.
 
 python docs/draw_architectures.py
 """
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def hierarchical(name: str) -> list[Column]:
-    """Stem, four stages and head."""
+    """List the columns of a hierarchical network: stem, four stages and head."""
     net: Any = create_mambavision(name).eval()
     shapes = {s.name: s.output_shape for s in analyze_model(net, (3, 224, 224)).stages}
     columns: list[Column] = [("stem", ["convolution"] * 2, _map(shapes["patch_embed"]))]
@@ -55,7 +55,7 @@ def hierarchical(name: str) -> list[Column]:
 
 
 def plain(name: str) -> list[Column]:
-    """Stem, the stack of blocks one beside the other, and head."""
+    """List the columns of a plain network: stem, each block and head."""
     net: Any = create_mambavision(name).eval()
     with torch.no_grad():
         tokens = _map(tuple(net.stem(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE)).shape))
@@ -66,7 +66,7 @@ def plain(name: str) -> list[Column]:
 
 
 def draw(axes: Axes, title: str, columns: list[Column]) -> None:
-    """One network from left to right; a block is a box, the boxes of a stage stand in a column."""
+    """Draw one network from left to right: a box for each block, a column for each stage."""
     columns = [("image", [], f"3 x {IMAGE_SIZE} x {IMAGE_SIZE}"), *columns]
     for x, (heading, kinds, shape) in enumerate(columns):
         height = min(0.16, 0.9 / max(1, len(kinds)))

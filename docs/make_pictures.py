@@ -1,9 +1,9 @@
-"""Make the pictures of a run that these pages show.
+"""Make the pictures of a run that README and these pages show.
 
 python docs/make_pictures.py RUN IMAGES
 
-curves.png, predictions.png (the contact sheet of IMAGES, a folder or glob) and report.png, a photograph
-of the run's report that needs Chromium. Those here are of Fashion-MNIST, trained with:
+Writes curves.png, predictions.png (the contact sheet of IMAGES, a folder or glob) and report.png, a
+screenshot of the run's report, for which it needs Chromium. Those here are of Fashion-MNIST, trained with:
 python train.py experiment=fashion_mnist_nano trainer.max_epochs=20 trainer.limit_train_batches=90
 trainer.limit_val_batches=24
 """
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 1440, 2400  # pixels
 
 
 def main(run: str, images: str) -> None:
-    """Make all three."""
+    """Make all three pictures."""
     plot_training_curves(run, DOCS / "curves.png")
     inference = MambaVisionInference(run, device="cpu")
     found = [*classify(inference, find_images(images), 1, 64, 2)]

@@ -7,42 +7,50 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from mambavision_lab.config.resolvers import prepare
+from mambavision_lab.config.compose import Composer, Source, set_output_dir, without_hydra
+from mambavision_lab.config.resolvers import register
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import hydra_app
+from mambavision_lab.launch.check_command import check_jobs, open_command
+from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.entry import run_command_line
+
+
+def check(task: str, *arguments: str) -> list[list[str]]:
+    """Check a command line as the entry points do; returns the overrides of its jobs."""
+    return check_jobs(open_command(parse_command(task, [f"{task}.py", *arguments])))[0]
 
 
 @pytest.fixture(autouse=True)
-def _prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _registered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("MAMBAVISION_ROOT", str(tmp_path))
     monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
     monkeypatch.delenv("MAMBAVISION_DATA", raising=False)
-    prepare()
+    register()
     yield
     HydraConfig.instance().cfg = None
-    GlobalHydra.instance().clear()
 
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., DictConfig]:
     """Compose a config as a run does, with logs/run as its output folder."""
 
-    def call(config_name: str, *overrides: str, folder: Path | None = None) -> DictConfig:
-        config_dir = str(folder or configs_folder())
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=config_dir):
-            cfg = hydra.compose(config_name, overrides=[*overrides], return_hydra_config=True)
-        with open_dict(cfg):
-            cfg.hydra.runtime.output_dir = str(tmp_path / "logs" / "run")
+    def call(
+        config_name: str,
+        *overrides: str,
+        location: str = "",
+        others: tuple[str, ...] = (),
+        mode: RunMode = RunMode.RUN,
+    ) -> DictConfig:
+        source = Source(config_name, location or str(configs_folder()), others)
+        cfg = Composer(source, config_name, ["train.py", *overrides]).compose(overrides, mode)
+        set_output_dir(cfg, tmp_path / "logs" / "run")
         HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return cfg
+        return without_hydra(cfg)
 
     return call
 
@@ -62,14 +70,13 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Run a task as an entry point does; returns the exit status."""
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the entry points, undone by this
+def command(monkeypatch):
+    """Run a task as a command; returns the exit status."""
 
     def call(task, *arguments):
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         try:
-            hydra_app("train")(task)()
+            run_command_line(task, "train")
         except SystemExit as stop:
             return stop.code
         return 0

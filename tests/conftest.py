@@ -4,8 +4,9 @@ import contextlib
 import runpy
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from mambavision_lab.models.plain import PlainMambaVision
 
 @pytest.fixture
 def refusal() -> Callable[[Callable[[], object]], str]:
-    """Call what must be refused; returns the ConfigError's message, which must be one line."""
+    """Call something that must raise a ConfigError; returns its message, which must be one line."""
 
     def call(action: Callable[[], object]) -> str:
         with pytest.raises(ConfigError) as caught:
@@ -32,7 +33,7 @@ def refusal() -> Callable[[Callable[[], object]], str]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _keep_captured_output_open():
+def _keep_captured_output_open() -> None:
     # OpenVINO imports absl, whose log handler closes its stream (here pytest's) when Hydra sets up logging.
     with contextlib.suppress(ImportError):
         from absl import logging
@@ -41,12 +42,14 @@ def _keep_captured_output_open():
 
 
 @pytest.fixture(autouse=True)
-def _seed():
+def _seed() -> None:
     torch.manual_seed(0)
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Call an entry point in this process, its logs in tmp_path; returns exit status, stdout and stderr."""
     monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
 
@@ -63,16 +66,16 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def make_net():
+def make_net() -> Callable[..., PlainMambaVision]:
     """Make a toy network of the plain family, with one Mamba and one attention block."""
     return lambda **options: PlainMambaVision(**{**TOY_OPTIONS, **options})
 
 
 @pytest.fixture
-def make_trainer(tmp_path):
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
     """Make a silent trainer on the CPU that writes nothing."""
 
-    def make(**options):
+    def make(**options: Any) -> Trainer:
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
@@ -93,8 +96,8 @@ def make_trainer(tmp_path):
 
 
 @pytest.fixture
-def nan_buffers():
-    """Fill every uninitialised buffer with NaN, so that reading one shows."""
+def nan_buffers() -> Iterator[None]:
+    """Fill every uninitialised buffer with NaN, so that a read of one is noticed."""
     deterministic = torch.utils.deterministic
     was_on = torch.are_deterministic_algorithms_enabled()
     was_lenient = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -1,7 +1,6 @@
 """The entry points as a user runs them: runs, their folders, evaluation, resuming, bad input."""
 
 import csv
-import importlib.util
 import json
 import os
 import subprocess
@@ -28,21 +27,9 @@ def logs(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def call(logs, monkeypatch, capsys):
+def call(call):
     """Call train.py or eval.py in this process; returns exit status and what stderr says."""
-
-    def run(script: str, *arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *arguments])
-        spec = importlib.util.spec_from_file_location(script, ROOT / f"{script}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        try:
-            module.main()
-        except SystemExit as stop:
-            return int(stop.code or 0), capsys.readouterr().err
-        return 0, capsys.readouterr().err
-
-    return run
+    return lambda script, *arguments: call(script, *arguments)[::2]
 
 
 def metrics_of(folder: Path) -> dict[str, float]:
@@ -325,7 +312,7 @@ BAD_COMMANDS = {
     "train model.num_heads=7": "num_heads=7 does not divide the width 96",
     "train data.num_classes=3 data=digits": "data.num_classes=3, but the data have 10 classes",
     "train trainer=cpu trainer.devices=two": "wanted a number of devices, a list such as [0,1], or auto",
-    "train trainer.max_restarts=-1": "trainer.max_restarts=-1: wanted 0 or more",
+    "train launcher.max_restarts=-1": "launcher.max_restarts=-1: wanted 0 or more",
     "train trainer=ddp_multinode": "several nodes need a launcher on each; use srun",
     "train classifier.scale_lr=foo": "scale_lr=foo is unknown; choose linear, sqrt or null",
     "train trainer=gpu": "no GPU can be used here",

@@ -4,18 +4,20 @@ import inspect
 import re
 from pathlib import Path
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
+from composing import check
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.resolvers import prepare
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
+from mambavision_lab.config.compose import (
+    set_output_dir,
+    without_hydra,
+)
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import check_job
+from mambavision_lab.launch.check_command import open_command
+from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.runs.snapshot import write_snapshot
 
 CONFIGS = configs_folder()
@@ -32,24 +34,19 @@ RESERVED = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
 @pytest.fixture(autouse=True)
-def _prepared(monkeypatch, tmp_path):
+def _root(monkeypatch, tmp_path):
     monkeypatch.setenv("MAMBAVISION_ROOT", str(tmp_path))
-    prepare()
     yield
     HydraConfig.instance().cfg = None
-    GlobalHydra.instance().clear()
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:
     """Compose a config as a run does."""
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIGS)):
-        cfg = hydra.compose(config_name, overrides=overrides, return_hydra_config=True)
-    with open_dict(cfg):
-        cfg.hydra.runtime.output_dir = "nowhere"
+    prepared = open_command(parse_command(config_name, [f"{config_name}.py", *overrides]))
+    cfg = prepared.composer.compose(prepared.overrides)
+    set_output_dir(cfg, "nowhere")
     HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+    return without_hydra(cfg)
 
 
 @pytest.fixture
@@ -70,7 +67,6 @@ def overrides_of(tmp_path):
             (tmp_path / "best.ckpt").touch()
             given += [f"ckpt_path={tmp_path}/best.ckpt"]
             given += [f"images={tmp_path}"] if root == "predict" else []
-            given += [f"hydra.searchpath=['file://{tmp_path}/snapshot']"]
         return given
 
     return call
@@ -93,8 +89,7 @@ def assert_arguments_bind(cfg: DictConfig) -> None:
     found = dict(nodes(OmegaConf.to_container(cfg, resolve=True)))
     assert found or "images" in cfg  # prediction has settings only
     for path, node in found.items():
-        not_own = (*RESERVED, *LAUNCH_OPTIONS) if path == "trainer" else RESERVED
-        arguments = {key: value for key, value in node.items() if key not in not_own}
+        arguments = {key: value for key, value in node.items() if key not in RESERVED}
         signature = inspect.signature(get_object(node["_target_"]))
         # The classifier receives its network from the task.
         is_partial = node.get("_partial_") or path == "classifier"
@@ -121,7 +116,7 @@ def _keys(entry):
 @pytest.mark.parametrize("root", ROOTS)
 def test_root_config_composes_and_binds(root, overrides_of):
     overrides = overrides_of(root)
-    check_job(root, overrides)
+    check(root, *overrides)
     assert_arguments_bind(compose(root, overrides))
 
 
@@ -129,7 +124,7 @@ def test_root_config_composes_and_binds(root, overrides_of):
 def test_choice_composes_and_binds(group, choice, overrides_of):
     root = root_of(group.partition("/")[0])
     overrides = overrides_of(root, f"{group}={choice}")
-    check_job(root, overrides)
+    check(root, *overrides)
     assert_arguments_bind(compose(root, overrides))
 
 

@@ -1,6 +1,8 @@
 """Inference from a checkpoint equals the network itself, with the preprocessing of the test."""
 
+import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from tolerances import assert_close
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab import MambaVisionInference
-from mambavision_lab.data.decode import evaluation_transform
+from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.inference import rank
 
 NAMES = ["ant", "bee", "cat"]
@@ -43,8 +45,8 @@ def make_checkpoint(make_net, tmp_path):
 
 @pytest.fixture
 def images():
-    drawn = np.random.default_rng(0).integers(0, 256, (5, 24, 40, 3), dtype=np.uint8)
-    return [*drawn]
+    generated = np.random.default_rng(0).integers(0, 256, (5, 24, 40, 3), dtype=np.uint8)
+    return [*generated]
 
 
 def normalized(pixels: torch.Tensor) -> torch.Tensor:
@@ -124,7 +126,7 @@ def test_saved_network_is_the_same_when_it_is_loaded(make_checkpoint, images, tm
     trained = MambaVisionInference(folder, device="cpu")
     trained.save_pretrained(tmp_path / "saved")
     names = {path.name for path in (tmp_path / "saved").iterdir()}
-    assert names == {"model.safetensors", "config.json"}
+    assert names == {"model.safetensors", "config.json", "README.md"}
     for saved in (
         MambaVisionInference.from_pretrained(tmp_path / "saved", device="cpu"),
         MambaVisionInference(tmp_path / "saved", device="cpu"),
@@ -139,27 +141,84 @@ def test_saved_network_is_the_same_when_it_is_loaded(make_checkpoint, images, tm
     assert "is damaged" in refusal(lambda: MambaVisionInference(tmp_path / "saved"))
 
 
+def test_folder_saved_before_there_were_model_cards_is_loaded(make_checkpoint, images, tmp_path):
+    folder, _ = make_checkpoint()
+    trained = MambaVisionInference(folder, device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").unlink()
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert {*config} == {"architecture", "preprocessing", "class_names", "name"}
+    del config["name"]
+    (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
+    saved = MambaVisionInference.from_pretrained(tmp_path / "saved", device="cpu")
+    assert saved.predict(images) == trained.predict(images)
+
+
+def test_model_card_names_network_metrics_classes_licence_and_usage(make_checkpoint, tmp_path):
+    folder, _ = make_checkpoint()
+    metrics = {"val/acc1": 0.9, "test/acc1": 0.875, "test/loss": 0.5, "test/images_per_s": 99.0}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    trained = MambaVisionInference(folder, device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved" / "README.md").read_text()
+    head, _, text = card.removeprefix("---\n").partition("\n---\n")
+    assert {"library_name: mambavision-lab", "pipeline_tag: image-classification"} <= {
+        *head.splitlines()
+    }
+    for part in (
+        *("# toy\n", "PlainMambaVision", "3 x 16 x 16", "from_pretrained(", "ant, bee, cat"),
+        *("| test/acc1 | 87.50% |\n| test/loss | 0.5000 |\n", "CC-BY-NC-SA 4.0"),
+    ):
+        assert part in text
+    assert "images_per_s" not in card
+    again = MambaVisionInference(tmp_path / "saved", device="cpu")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "README.md").write_text("my own card")
+    again.save_pretrained(tmp_path / "own")
+    assert (tmp_path / "own" / "README.md").read_text() == "my own card"
+    assert str(again.generate_model_card()) == str(trained.generate_model_card())
+
+
+def test_damaged_metrics_do_not_keep_a_network_from_loading(make_checkpoint):
+    folder, _ = make_checkpoint()
+    for text in ("{", "[1]", "3"):
+        (folder / "metrics.json").write_text(text)
+        assert "metrics" not in MambaVisionInference(folder, device="cpu").description
+
+
 def test_network_travels_over_the_hub(make_checkpoint, images, tmp_path, monkeypatch, refusal):
-    hub = tmp_path / "hub"
+    hub, calls = tmp_path / "hub", {}
 
     class FakeApi:
-        def create_repo(self, repo_id, *, private, exist_ok):
-            (hub / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+        def __init__(self, token=None):
+            calls["token"] = token
 
-        def upload_folder(self, *, repo_id, folder_path):
+        def create_repo(self, repo_id, *, private, exist_ok):
+            calls["private"] = private
+            (hub / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+            return SimpleNamespace(repo_id=repo_id)
+
+        def upload_folder(self, *, repo_id, folder_path, revision, **options):
+            calls["branch"] = revision
             shutil.copytree(folder_path, hub / repo_id, dirs_exist_ok=True)
             return f"https://hub/{repo_id}"
 
-    def download(repo_id, *, allow_patterns):
+    def download(repo_id, *, revision, token, allow_patterns):
+        calls["download"] = (revision, token)
         if not (hub / repo_id).is_dir():
             raise OSError("no such repository")
         return str(hub / repo_id)
 
-    monkeypatch.setattr("huggingface_hub.HfApi", FakeApi)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", FakeApi)
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     trained = MambaVisionInference(make_checkpoint()[0], device="cpu")
-    assert trained.push_to_hub("me/toy").endswith("me/toy")
-    fetched = MambaVisionInference.from_pretrained("me/toy", device="cpu")
+    address = trained.push_to_hub("me/toy", private=True, token="hf_me", branch="dev")
+    assert address.endswith("me/toy")
+    assert calls == {"token": "hf_me", "private": True, "branch": "dev"}
+    assert 'from_pretrained("me/toy")' in (hub / "me" / "toy" / "README.md").read_text()
+    options = {"revision": "dev", "token": "hf_me", "device": "cpu"}
+    fetched = MambaVisionInference.from_pretrained("me/toy", **options)
+    assert calls["download"] == ("dev", "hf_me")
     assert fetched.predict(images) == trained.predict(images)
     message = refusal(lambda: MambaVisionInference.from_pretrained("me/absent"))
     assert "me/absent: no such folder here" in message

@@ -1,4 +1,4 @@
-"""Sizes of one small network of each family, with Mamba and attention blocks."""
+"""Options of one small network of each family, with Mamba and attention blocks."""
 
 TOY_OPTIONS = {
     "num_classes": 3,

@@ -1,15 +1,17 @@
 """MambaVision Lab: train, compare and ship hybrid Mamba-Transformer backbones.
 
 Importing the package is cheap: torch and the networks load when a name is first used.
+`import mambavision_lab.timm` makes the networks known to timm; so does this where timm was imported before.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mambavision_lab.join_timm import join_timm
-
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
+    from mambavision_lab.api import analyze, compose, evaluate, export, predict, train
+    from mambavision_lab.data.create import create_datamodule
     from mambavision_lab.inference import MambaVisionInference
     from mambavision_lab.models.create import (
         create_mambavision,
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "compose": "mambavision_lab.api",
+    "train": "mambavision_lab.api",
+    "evaluate": "mambavision_lab.api",
+    "predict": "mambavision_lab.api",
+    "export": "mambavision_lab.api",
+    "analyze": "mambavision_lab.api",
+    "create_datamodule": "mambavision_lab.data.create",
     "create_mambavision": "mambavision_lab.models.create",
     "MambaVisionInference": "mambavision_lab.inference",
     "create_mambavision_tiny": "mambavision_lab.models.create",
@@ -35,13 +44,20 @@ _HOMES = {
 
 __all__ = [
     "MambaVisionInference",
+    "analyze",
     "analyze_model",
+    "compose",
+    "create_datamodule",
     "create_mambavision",
     "create_mambavision_base",
     "create_mambavision_custom",
     "create_mambavision_small",
     "create_mambavision_tiny",
+    "evaluate",
+    "export",
     "plot_training_curves",
+    "predict",
+    "train",
 ]
 
 
@@ -55,4 +71,5 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_HOMES])
 
 
-join_timm()
+if "timm" in sys.modules:
+    import_module("mambavision_lab.timm")

@@ -1,10 +1,13 @@
-"""The one exception that means: what was asked for cannot be run; and reasons in one line."""
+"""The exception for settings and paths that cannot be used, and reasons of exceptions in one line."""
+
+import sys
+from typing import NoReturn
 
 
 class ConfigError(ValueError):
     """A setting, a path or a data folder is wrong; the message is one line for the user.
 
-    It says what was given, what was wanted and what to do. The entry points print it without a
+    It states what was given, what was wanted and what to do. The entry points print it without a
     traceback and exit with status 2.
     """
 
@@ -14,9 +17,28 @@ class ConfigError(ValueError):
         super().__init__(message)
 
 
-def reason(error: BaseException, max_length: int = 300) -> str:
-    """Give the reason of an exception in one line of at most max_length characters.
+def refuse(error: ConfigError) -> NoReturn:
+    """Print why a command cannot be run, in one line, and exit with status 2."""
+    print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
+    sys.exit(2)
 
-    The exception's name, where it says nothing itself.
+
+def reason(error: BaseException, max_length: int | None = 300) -> str:
+    """Give the reason of an exception in one line of at most max_length characters (None: all).
+
+    An exception without a message gives its name.
     """
     return " ".join(str(error).split())[:max_length] or type(error).__name__
+
+
+def missing_extra(what: str, package: str, extra: str) -> ConfigError:
+    """Make the error for a package that is not installed, naming the extra of ours that brings it.
+
+    Args:
+        what: Setting or class that needs the package, such as "data=digits".
+        package: Name of the package, such as "scikit-learn".
+        extra: Name of the extra in `pyproject.toml`, such as "digits".
+    """
+    return ConfigError(
+        f"{what} needs {package}; install it with: pip install 'mambavision-lab[{extra}]'"
+    )

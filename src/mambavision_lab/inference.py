@@ -5,32 +5,73 @@ training images were sized, coloured and normalised. `save_pretrained` writes th
 model.safetensors and config.json, which needs no run around it and can be shared on the hub.
 """
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import decode, evaluation_transform, squash
+from mambavision_lab.config.renames import current_target
+from mambavision_lab.data.decode import decode, squash
+from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.exporters.safetensors import (
+from mambavision_lab.metrics import format_metric
+from mambavision_lab.models.hub import download_folder
+from mambavision_lab.models.saved import (
     CONFIG,
     WEIGHTS,
-    build_net,
+    build_saved,
     is_weights_folder,
-    read_weights,
+    read_saved,
     write_weights,
 )
-from mambavision_lab.models.checkpoint import quiet_hub
-from mambavision_lab.tasks.checkpoint import load_checkpoint
 
 Ranking = list[tuple[str, float]]
 
+MODEL_CARD = """\
+---
+{{ card_data }}
+---
 
-class MambaVisionInference:
+# {{ name }}
+
+An image classifier ({{ network }}, {{ num_params }} parameters) trained with MambaVision Lab on images of
+{{ size }} (channels, height, width).
+
+```python
+from mambavision_lab import MambaVisionInference
+
+net = MambaVisionInference.from_pretrained("{{ repo_id | default("FOLDER OR HUB ID", true) }}")
+net.predict("image.jpg", top_k=5)  # [(class, probability), ...]
+```
+{% if metrics %}
+## Metrics
+
+| metric | value |
+|---|---:|
+{% for key, value in metrics.items() %}| {{ key }} | {{ value }} |
+{% endfor %}{% endif %}
+## Classes
+
+{{ class_names | join(", ") if class_names else "The names of the classes are not known." }}
+
+## Licence
+
+State here under which licence you share these weights. If they started from weights that NVIDIA published
+(`nvidia/MambaVision-...`), CC-BY-NC-SA 4.0 applies to them: not for commercial use.
+"""
+
+
+class MambaVisionInference(
+    ModelHubMixin,
+    library_name="mambavision-lab",
+    pipeline_tag="image-classification",
+    tags=["mambavision"],
+    model_card_template=MODEL_CARD,
+):
     """A trained network together with its preprocessing and class names.
 
     Args:
@@ -40,8 +81,8 @@ class MambaVisionInference:
         scan_backend: "auto" or a backend of `selective_scan`.
 
     Attributes:
-        description: Plain values that say all but the weights: `architecture`, `preprocessing` and
-            `class_names`.
+        description: Plain values, all but the weights: `architecture`, `preprocessing`, `class_names`, and
+            the `name` and `metrics` of the run where they are known.
 
     Raises:
         ConfigError: There is no such checkpoint, its network is none of ours, or no such device.
@@ -54,65 +95,95 @@ class MambaVisionInference:
         device: str | torch.device | None = None,
         scan_backend: str = "auto",
     ) -> None:
-        self.description, weights = _read(Path(path))
-        facts = self.description["preprocessing"]
+        self.description, weights = read_saved(Path(path))
+        architecture = self.description.get("architecture") or {}
+        if "_target_" in architecture:
+            architecture["_target_"] = current_target(str(architecture["_target_"]))
+        settings = self.description["preprocessing"]
         needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
-        if missing := [name for name in needed if facts.get(name) is None]:
+        if missing := [name for name in needed if settings.get(name) is None]:
             raise ConfigError(f"{path}: does not say the {missing[0]} of its data; train it anew")
-        self.image_size, self.in_chans = int(facts["image_size"]), int(facts["in_chans"])
+        self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
         self.class_names: list[str] | None = self.description.get("class_names")
         self._normalization = [
             list(v) * self.in_chans if len(v) == 1 else list(v)
-            for v in (facts["mean"], facts["std"])
+            for v in (settings["mean"], settings["std"])
         ]
         self._fit = (
             evaluation_transform(self.image_size)
-            if facts["keeps_aspect"]
+            if settings["keeps_aspect"]
             else lambda pixels: squash(pixels, self.image_size)
         )
         self.device = _device(device)
-        self.net = build_net(self.description, weights, path, scan_backend).to(self.device).eval()
+        net = build_saved(self.description, weights, path, scan_backend)
+        self.net = net.to(self.device).eval()
 
     @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, device: str | torch.device | None = None
+    def from_pretrained(  # type: ignore[override]  # not its config and constructor arguments
+        cls,
+        source: str | Path,
+        *,
+        device: str | torch.device | None = None,
+        scan_backend: str = "auto",
+        revision: str | None = None,
+        token: str | bool | None = None,
     ) -> "MambaVisionInference":
         """Load what `save_pretrained` wrote: a folder, or an id on the Hugging Face hub.
+
+        Args:
+            source: The folder, or an id such as "you/clothes".
+            device: As in the constructor.
+            scan_backend: As in the constructor.
+            revision: Branch, tag or commit on the hub; None is the newest.
+            token: For a private repository, where `hf auth login` was not called.
 
         Raises:
             ConfigError: There is no such folder or id, or it holds something else.
         """
         folder = Path(source)
         if not folder.is_dir():
-            folder = _download(str(source))
+            folder = download_folder(str(source), [CONFIG, WEIGHTS], revision=revision, token=token)
         if not is_weights_folder(folder):
             raise ConfigError(f"{source}: holds no {WEIGHTS} and {CONFIG}; give what was saved")
-        return cls(folder, device=device)
+        return cls(folder, device=device, scan_backend=scan_backend)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write model.safetensors and config.json into a folder, which is made if need be.
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write model.safetensors, config.json and a model card into a folder, made if need be.
+
+        A README.md that is there already stays. Options are those of `ModelHubMixin.save_pretrained`.
 
         Raises:
-            ConfigError: One of the two is there already.
+            ConfigError: The weights or the config are there already.
         """
-        folder = Path(folder)
+        folder = Path(save_directory)
         if there := [name for name in (WEIGHTS, CONFIG) if (folder / name).exists()]:
             raise ConfigError(f"{folder}: {there[0]} is already there; give another folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        write_weights(self.net, self.description, folder)
+        return super().save_pretrained(folder, **options)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload what `save_pretrained` writes to the Hugging Face hub; returns its address.
 
-        Wants a login (`hf auth login`); the repository is made if there is none.
+        Wants a login (`hf auth login`) or a token; the repository is made if there is none. Options are
+        those of `ModelHubMixin.push_to_hub`: private, token, branch, commit_message, create_pr ...
         """
-        from huggingface_hub import HfApi
+        card = {"repo_id": repo_id, **(options.pop("model_card_kwargs", None) or {})}
+        return str(super().push_to_hub(repo_id, model_card_kwargs=card, **options))
 
-        api = HfApi()
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+    def _save_pretrained(self, save_directory: Path) -> None:
+        write_weights(self.net, self.description, save_directory)
+
+    def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
+        """Make the model card that `save_pretrained` and `push_to_hub` write as README.md."""
+        metrics = self.description.get("metrics") or {}
+        values = {
+            "name": self.description.get("name") or type(self.net).__name__,
+            "network": type(self.net).__name__,
+            "num_params": f"{sum(p.numel() for p in self.net.parameters()) / 1e6:.2f} M",
+            "size": f"{self.in_chans} x {self.image_size} x {self.image_size}",
+            "metrics": {key: format_metric(key, value) for key, value in metrics.items()},
+            "class_names": self.class_names or [],
+        }
+        return super().generate_model_card(*args, **{**values, **options})
 
     def predict(self, images: Any, *, top_k: int = 5, batch_size: int = 64) -> Any:
         """Classify one image, or a list of them.
@@ -142,7 +213,7 @@ class MambaVisionInference:
                 maps = net.forward_features(self._on_device(pixels))
                 found.append(net.forward_head(maps, pre_logits=True).float().cpu())
         if not found:
-            raise ValueError("features of no images were asked for; give at least one")
+            raise ValueError("no images were given; features need at least one")
         features = torch.cat(found)
         return features if isinstance(images, list | tuple) else features[0]
 
@@ -191,55 +262,6 @@ def rank(logits: Tensor, class_names: list[str], top_k: int) -> list[Ranking]:
         [(class_names[i], p) for i, p in zip(indices, probabilities, strict=True)]
         for indices, probabilities in pairs
     ]
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The description and the weights in a checkpoint or a folder."""
-    if is_weights_folder(path):
-        return read_weights(path)
-    checkpoint = load_checkpoint(_checkpoint_in(path))
-    facts: dict[str, Any] = checkpoint["hyper_parameters"].get("data") or {}
-    preprocessing = {key: facts.get(key) for key in ("image_size", "in_chans", "mean", "std")}
-    # Checkpoints that do not say are older than the choice; files are what they will be used on.
-    preprocessing["keeps_aspect"] = facts.get("keeps_aspect", True)
-    description = {
-        "architecture": dict(checkpoint["hyper_parameters"].get("model") or {}),
-        "preprocessing": preprocessing,
-        "class_names": facts.get("class_names"),
-    }
-    prefix = "net."
-    weights = {
-        key.removeprefix(prefix): value
-        for key, value in checkpoint["state_dict"].items()
-        if key.startswith(prefix)
-    }
-    return description, weights
-
-
-@quiet_hub()
-def _download(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # of many kinds: no network, no such id, no permission
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise ConfigError(
-            f"{repository}: no such folder here, and the Hugging Face hub did not give it "
-            f"({type(error).__name__}: {reason}); check the name and the network"
-        ) from error
-
-
-def _checkpoint_in(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
-    raise ConfigError(
-        f"{path}: holds no checkpoints/best.ckpt or last.ckpt, nor {WEIGHTS} with {CONFIG}; "
-        "give a run's folder"
-    )
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -1,16 +1,12 @@
 """Costs counted on small networks, against numbers worked out by hand."""
 
-import csv
-
 import pytest
-import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import mambavision_lab
-from mambavision_lab.analysis.__main__ import load_model, main
-from mambavision_lab.analysis.analyze import num_params
+from mambavision_lab.analysis.latency import measure
 from mambavision_lab.ops.selective_scan import selective_scan
 from mambavision_lab.ops.selective_scan.flops import scan_flops
 
@@ -40,45 +36,22 @@ def test_scan_is_counted_by_its_formula():
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 0, 4)])
-def test_analysis_refuses_what_is_no_image(shape):
+def test_analysis_refuses_shapes_that_are_no_image(shape):
     with pytest.raises(ValueError, match=r"wanted \(C, H, W\)"):
         mambavision_lab.analyze_model(nn.Conv2d(3, 8, 3), shape)
 
 
-def test_command_writes_table_csv_and_picture(tmp_path, capsys):
-    options = ["image_sizes=32,64", "batch_sizes=1", f"output={tmp_path}"]
-    main(["model=mambavision_nano", *options])
-    with (tmp_path / "mambavision_nano.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["image_size"] for row in rows] == ["32", "64"]
-    assert all(float(row["peak_memory_mib"]) > 0 for row in rows)
-    assert (tmp_path / "mambavision_nano.png").stat().st_size > 1000
-
-    # Nothing is overwritten unless asked for.
-    before = (tmp_path / "mambavision_nano.csv").read_bytes()
-    with pytest.raises(SystemExit):
-        main(["model=mambavision_nano", *options])
-    error = capsys.readouterr().err
-    assert "mambavision_nano.csv: is already there; give overwrite=true" in error
-    assert error.count("\n") == 1
-    assert (tmp_path / "mambavision_nano.csv").read_bytes() == before
-    main(["model=mambavision_nano", *options, "overwrite=true"])
-    assert (tmp_path / "mambavision_nano.csv").read_bytes() != before
+def test_latency_is_the_median_between_fastest_and_slowest(make_net):
+    net = make_net().train()
+    points = measure(net, 2, [16, 32], [1, 3], num_repeats=3)
+    assert [(p.image_size, p.batch_size) for p in points] == [(16, 1), (16, 3), (32, 1), (32, 3)]
+    for point in points:
+        assert 0 < point.fastest_ms <= point.latency_ms <= point.slowest_ms
+        assert point.images_per_s == pytest.approx(1e3 * point.batch_size / point.latency_ms)
+    small, large = points[0], points[-1]
+    assert large.peak_memory_mib > 2 * small.peak_memory_mib > 0
 
 
-def test_names_with_folders_and_those_of_timm_are_found():
-    assert num_params(load_model("nvidia/mambavision_t", 224, 1000)) == 31_794_248
-    assert num_params(load_model("resnet10t", 64, 7)) == num_params(
-        timm.create_model("resnet10t", num_classes=7)
-    )
-
-
-@pytest.mark.parametrize(
-    "option",
-    ["model=absent", "model=nvidia/absent", "model=../train", "image_sizes=x", "colour=blue"],
-)
-def test_command_refuses_in_one_line(option, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([option])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+def test_latency_names_the_size_that_a_network_refuses(make_net):
+    with pytest.raises(ValueError, match=r"^image size 16, batch 1: "):
+        measure(make_net(), 3, [16], [1])  # a network of two channels

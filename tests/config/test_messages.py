@@ -1,6 +1,5 @@
 import pytest
-
-from mambavision_lab.launch.entry import check_job
+from composing import check
 
 # Overrides -> what the answer must say.
 MESSAGES = {
@@ -35,6 +34,11 @@ MESSAGES = {
     "model._target_=null": ["model._target_"],
     "model=null": ["model"],
     "~model": ["model is missing"],
+    "trainer.max_restarts=2": ["trainer.max_restarts: no such option; it is called launcher.max_"],
+    "launcher.max_restarts=-1": ["launcher.max_restarts=-1: wanted 0 or more"],
+    "launcher.max_restarts=x": ["launcher.max_restarts", "'x'"],
+    "sweep.n_trials=3": ["sweep.n_trials: no such option; it is called sweep.search.n_trials"],
+    "sweep.devices_per_job=x": ["sweep.devices_per_job", "'x'"],
     "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],
 }
 
@@ -42,7 +46,7 @@ MESSAGES = {
 @pytest.mark.parametrize("command", MESSAGES)
 def test_message_is_one_line_that_names_the_key(command, tmp_path, refusal):
     overrides = command.format(tmp=tmp_path).split()
-    message = refusal(lambda: check_job("train", overrides))
+    message = refusal(lambda: check("train", *overrides))
     for part in MESSAGES[command]:
         assert part.format(tmp=tmp_path) in message
 
@@ -64,4 +68,4 @@ def test_message_is_one_line_that_names_the_key(command, tmp_path, refusal):
     ],
 )
 def test_what_is_right_is_not_refused(command):
-    check_job("train", command.split())
+    check("train", *command.split())

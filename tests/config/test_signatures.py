@@ -111,7 +111,7 @@ def test_signature_follows_bases_and_imports(pkg, target, expected):
 
 
 @pytest.mark.parametrize(
-    "target", ["math.sin", "builtins.dict", "pkg.parts.Bare", "pkg.more.ThroughModule"]
+    "target", ["math.sin", "builtins.dict", "pkg.more.ThroughModule"]
 )
 def test_signature_that_cannot_be_read_is_none(pkg, target):
     assert read_signature(target) is None
@@ -129,3 +129,8 @@ def test_signature_that_cannot_be_read_is_none(pkg, target):
 def test_signature_of_nothing_says_what_is_missing(pkg, target, missing):
     with pytest.raises(LookupError, match=missing):
         read_signature(target)
+
+
+def test_class_without_a_constructor_takes_no_options(pkg):
+    read = read_signature("pkg.parts.Bare")
+    assert (read.parameters, read.is_open) == ({}, False)

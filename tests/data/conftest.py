@@ -1,4 +1,4 @@
-"""Shared by the tests of the data modules: refusals, served files, image folders, split checks."""
+"""Fixtures for the tests of data modules: served files, image folders, counts of images."""
 
 import functools
 import hashlib

@@ -11,9 +11,8 @@ from torch import nn
 
 from mambavision_lab.data import base
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.data.decode import evaluation_transform
-from mambavision_lab.data.image_files import ImageFiles
-from mambavision_lab.data.splits import Splits, split_by_class
+from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
+from mambavision_lab.data.splits import Splits
 
 SIZES = {"train": 23, "val": 11, "test": 9}
 
@@ -41,8 +40,8 @@ class InFiles(Numbered):
 
 
 def make(cls=Numbered, **settings):
-    facts = {"image_size": 4, "in_chans": 3, "num_classes": 3, "mean": [0.5], "std": [0.25]}
-    return cls(**(facts | {"batch_size": 4} | settings))
+    defaults = {"image_size": 4, "in_chans": 3, "num_classes": 3, "mean": [0.5], "std": [0.25]}
+    return cls(**(defaults | {"batch_size": 4} | settings))
 
 
 def numbers(loader, epoch=0):
@@ -136,7 +135,7 @@ def test_base_chooses_workers_by_where_the_images_are(monkeypatch, cls, cores, g
         assert loader.persistent_workers == (workers > 0)
 
 
-def test_base_in_memory_batches_pass_through_worker_processes():
+def test_base_in_memory_batches_come_whole_from_worker_processes():
     assert numbers(make(num_workers=1).val_dataloader()) == numbers(make().val_dataloader())
 
 
@@ -183,12 +182,17 @@ def test_base_in_a_trainer_augments_in_training_only_and_shuffles_every_epoch(ma
     assert epochs[0] != epochs[1]
 
 
-def test_base_without_trainer_leaves_images_as_they_are():
+def test_base_without_trainer_augments_only_where_it_is_told_to():
     data = make(augment=AddHundred())
     images, labels = data.splits.val[:3]
-    got, same = data.on_after_batch_transfer((images, labels), 0)
-    assert_close(got[:, 0, 0, 0], (torch.tensor([0.0, 1.0, 2.0]) / 255 - 0.5) / 0.25, torch.float32)
-    assert torch.equal(same, labels)
+    for is_training, (got, same) in (
+        (False, data.on_after_batch_transfer((images, labels), 0)),
+        (False, data.prepare_batch((images, labels))),
+        (True, data.prepare_batch((images, labels), is_training=True)),
+    ):
+        pixels = torch.tensor([0.0, 1.0, 2.0]) + 100 * is_training
+        assert_close(got[:, 0, 0, 0], (pixels / 255 - 0.5) / 0.25, torch.float32)
+        assert torch.equal(same, labels)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +286,7 @@ def test_base_refuses_another_number_of_classes(refusal):
     assert "3 classes" in message
 
 
-def test_base_facts_are_plain_values():
+def test_base_metadata_are_plain_values():
     assert make(mean=(0.5,)).metadata() == {
         "image_size": 4,
         "in_chans": 3,
@@ -292,22 +296,3 @@ def test_base_facts_are_plain_values():
         "class_names": ["ant", "bee", "cat"],
         "keeps_aspect": False,
     }
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.99])
-@pytest.mark.parametrize("seed", [0, 5])
-def test_split_by_class_takes_the_fraction_of_each_class(fraction, seed):
-    labels = np.random.default_rng(1).permutation(np.repeat([3, 0, 7, 9], [40, 2, 25, 1]))
-    kept, held_out = split_by_class(labels, fraction, seed)
-    assert sorted([*kept, *held_out]) == list(range(68))
-    for label, num in ((3, 40), (0, 2), (7, 25)):
-        wanted = min(max(1, round(fraction * num)), num - 1)
-        assert (labels[held_out] == label).sum() == wanted
-    assert (labels[kept] == 9).sum() == 1  # a lone image is trained on
-    for part, again in zip((kept, held_out), split_by_class(labels, fraction, seed), strict=True):
-        np.testing.assert_array_equal(part, again)
-
-
-def test_split_by_class_draws_anew_for_another_seed():
-    labels = np.arange(100) % 2
-    assert set(split_by_class(labels, 0.2, 0)[1]) != set(split_by_class(labels, 0.2, 1)[1])

@@ -13,8 +13,8 @@ def archive(cifar_archive):
 
 
 def make(root, **settings):
-    facts = {"image_size": 32, "in_chans": 3, "num_classes": 10, "mean": [0.5], "std": [0.25]}
-    return CIFAR10DataModule(root=str(root), **(facts | settings))
+    defaults = {"image_size": 32, "in_chans": 3, "num_classes": 10, "mean": [0.5], "std": [0.25]}
+    return CIFAR10DataModule(root=str(root), **(defaults | settings))
 
 
 def test_cifar10_downloads_and_reads_the_archive(archive, tmp_path):
@@ -61,7 +61,7 @@ def test_cifar10_takes_an_archive_that_lies_in_root(archive, tmp_path, refusal):
     ("attribute", "value", "reason"),
     [
         ("tgz_md5", "0" * 32, "corrupted"),
-        ("url", "http://127.0.0.1:9/nobody-listens.tar.gz", "urlopen error"),
+        ("url", "http://127.0.0.1:9/no-server.tar.gz", "urlopen error"),
     ],
 )
 def test_cifar10_refuses_a_wrong_sum_and_an_unreachable_source(

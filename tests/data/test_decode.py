@@ -1,4 +1,4 @@
-"""Images in every form give the pixels that were drawn, or are refused."""
+"""Images from every source give their pixels, or are refused."""
 
 import io
 
@@ -33,7 +33,7 @@ def test_decode_gives_the_same_pixels_from_every_source(tmp_path):
         assert_pixels(decode(source, 3), PIXELS)
 
 
-def test_decode_turns_a_photograph_as_exif_says():
+def test_decode_applies_the_exif_orientation():
     image = Image.fromarray(PIXELS)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
@@ -72,7 +72,7 @@ def test_decode_makes_grey_and_colour():
     assert decode(red, 1).tolist() == [[[76]]]
 
 
-def test_decode_reports_truncated_and_false_files(tmp_path, refusal):
+def test_decode_reports_truncated_and_foreign_files(tmp_path, refusal):
     missing = tmp_path / "missing.png"
     assert refusal(lambda: decode(missing, 3)) == f"{missing}: no such file; give an image"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

@@ -8,8 +8,8 @@ from mambavision_lab.data.digits import DigitsDataModule
 
 
 def make(**settings):
-    facts = {"image_size": 8, "in_chans": 1, "num_classes": 10, "mean": [0.5], "std": [0.25]}
-    return DigitsDataModule(**(facts | settings))
+    defaults = {"image_size": 8, "in_chans": 1, "num_classes": 10, "mean": [0.5], "std": [0.25]}
+    return DigitsDataModule(**(defaults | settings))
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def write_idx(folder, is_gzipped):
 
 
 def make(root, **settings):
-    facts = {"image_size": 28, "in_chans": 1, "num_classes": 10, "mean": [0.5], "std": [0.25]}
-    return FashionMNISTDataModule(root=str(root), **(facts | settings))
+    defaults = {"image_size": 28, "in_chans": 1, "num_classes": 10, "mean": [0.5], "std": [0.25]}
+    return FashionMNISTDataModule(root=str(root), **(defaults | settings))
 
 
 def assert_is_written_data(splits):
@@ -66,9 +66,9 @@ def assert_is_written_data(splits):
 
 
 @pytest.mark.parametrize("is_gzipped", [True, False])
-@pytest.mark.parametrize("place", ["root", "root/FashionMNIST/raw", "debian"])
-def test_fashion_mnist_reads_idx_files_wherever_they_lie(tmp_path, place, is_gzipped):
-    write_idx(tmp_path / place, is_gzipped)
+@pytest.mark.parametrize("location", ["root", "root/FashionMNIST/raw", "debian"])
+def test_fashion_mnist_reads_idx_files_wherever_they_lie(tmp_path, location, is_gzipped):
+    write_idx(tmp_path / location, is_gzipped)
     assert_is_written_data(make(tmp_path / "root").splits)
 
 
@@ -91,7 +91,7 @@ def test_fashion_mnist_downloads_what_is_in_no_folder(tmp_path, served, monkeypa
     assert_is_written_data(make(tmp_path / "root").splits)
 
 
-def test_fashion_mnist_says_where_it_looked(tmp_path, debian_folder, monkeypatch, refusal):
+def test_fashion_mnist_reports_where_it_looked(tmp_path, debian_folder, monkeypatch, refusal):
     monkeypatch.setattr(FashionMNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
     message = refusal(lambda: make(tmp_path / "root").splits)
     assert f"data.root={tmp_path / 'root'}" in message
@@ -122,7 +122,7 @@ def spoil_stream(data):
         (spoil_stream, True),
     ],
 )
-def test_fashion_mnist_refuses_a_spoilt_file_by_name(tmp_path, refusal, spoil, is_gzipped):
+def test_fashion_mnist_refuses_a_corrupt_file_by_name(tmp_path, refusal, spoil, is_gzipped):
     root = write_idx(tmp_path / "root", is_gzipped)
     file = root / (FILES["t10k", "images"] + (".gz" if is_gzipped else ""))
     file.write_bytes(spoil(file.read_bytes()))

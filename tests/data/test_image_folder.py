@@ -6,18 +6,15 @@ import torch
 from PIL import Image
 
 from mambavision_lab.data.augment import Augment
-from mambavision_lab.data.image_folder import (
-    ImageFiles,
-    ImageFolderDataModule,
-    evaluation_transform,
-)
+from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
+from mambavision_lab.data.image_folder import ImageFolderDataModule
 
 CLASSES = ["ant", "bee", "cat"]
 
 
 def make(root, **settings):
-    facts = {"image_size": 8, "in_chans": 3, "num_classes": 3, "mean": [0.5], "std": [0.25]}
-    return ImageFolderDataModule(root=str(root), **(facts | settings))
+    defaults = {"image_size": 8, "in_chans": 3, "num_classes": 3, "mean": [0.5], "std": [0.25]}
+    return ImageFolderDataModule(root=str(root), **(defaults | settings))
 
 
 def paths(part, root):

@@ -41,7 +41,7 @@ def test_synthetic_classes_are_balanced():
     ("image_size", "in_chans", "num_classes"),
     [(28, 1, 10), (64, 3, 3), (16, 5, 4), (8, 3, 7), (32, 1, 1000)],
 )
-def test_synthetic_draws_any_size_channels_and_classes(image_size, in_chans, num_classes):
+def test_synthetic_generates_any_size_channels_and_classes(image_size, in_chans, num_classes):
     splits = make(
         image_size=image_size, in_chans=in_chans, num_classes=num_classes, num_train=num_classes
     )

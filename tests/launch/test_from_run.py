@@ -104,19 +104,19 @@ def test_from_run_refuses_an_edited_snapshot(command, task, old_run, capsys, edi
     assert "has been edited since (model/" in line
 
 
-def test_differences_are_said_line_by_line(command, task, old_run, capsys):
+def test_differences_are_reported_line_by_line(command, task, old_run, capsys):
     path = old_run / "provenance.json"
-    facts = json.loads(path.read_text())
-    facts["git"] = {"commit": "abc", "is_dirty": True}
-    facts["packages"]["torch"] = "1.0"
-    facts["hardware"]["num_cores"] = 999
-    path.write_text(json.dumps(facts))
-    said = differences(old_run / "snapshot")
-    assert {line.partition(":")[0] for line in said} >= {"torch", "num_cores", "commit"}
-    assert "uncommitted changes then: the commit does not tell the code" in said
+    record = json.loads(path.read_text())
+    record["git"] = {"commit": "abc", "is_dirty": True}
+    record["packages"]["torch"] = "1.0"
+    record["hardware"]["num_cores"] = 999
+    path.write_text(json.dumps(record))
+    found = differences(old_run / "snapshot")
+    assert {line.partition(":")[0] for line in found} >= {"torch", "num_cores", "commit"}
+    assert "uncommitted changes then: the commit does not tell the code" in found
     assert command(task, f"from_run={old_run}") == 0
     err = capsys.readouterr().err.splitlines()
-    assert [f"warning: {line}" for line in said] == err
+    assert [f"warning: {line}" for line in found] == err
 
 
 def test_check_prints_verdict_and_config_and_starts_nothing(command, task, capsys):
@@ -132,7 +132,7 @@ def test_check_prints_verdict_and_config_and_starts_nothing(command, task, capsy
     assert task.seen == []
 
 
-def test_comparison_tells_equal_figures_from_others():
+def test_comparison_tells_equal_metrics_from_others():
     assert show_comparison({"a": 0.1, "x_per_s": 1}, {"a": 0.1, "x_per_s": 2})
     assert not show_comparison({"a": 0.1}, {"a": 0.1 + 1e-12})
     assert not show_comparison({"a": 0.1}, {"a": 0.1, "b": 1.0})

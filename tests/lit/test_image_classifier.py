@@ -31,22 +31,22 @@ class Readout(nn.Sequential):
 # Optimizer and schedule.
 
 
-def test_weight_decay_spares_all_but_the_weights_of_layers(make_net):
+def test_weight_decay_applies_to_the_weights_of_layers_alone(make_net):
     net = make_net()
-    spared, decayed = param_groups(net, 0.05)
+    no_decay, decayed = param_groups(net, 0.05)
     layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
     weights = {f"{n}.weight" for n, m in net.named_modules() if isinstance(m, layers)}
     assert names_of(decayed, net) == weights
-    assert names_of(spared, net) == dict(net.named_parameters()).keys() - weights
-    assert {"pos_embed", "blocks.0.mixer.A_log", "blocks.0.mixer.D"} <= names_of(spared, net)
-    assert (spared["weight_decay"], decayed["weight_decay"]) == (0.0, 0.05)
+    assert names_of(no_decay, net) == dict(net.named_parameters()).keys() - weights
+    assert {"pos_embed", "blocks.0.mixer.A_log", "blocks.0.mixer.D"} <= names_of(no_decay, net)
+    assert (no_decay["weight_decay"], decayed["weight_decay"]) == (0.0, 0.05)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [({"weight_decay": 0.3}, {0.0, 0.3}), ({"weight_decay": 0.0}, {0.0}), ({}, {0.0})],
 )
-def test_optimizer_decays_as_its_keyword_says(given, expected, make_classifier):
+def test_optimizer_decays_by_its_keyword(given, expected, make_classifier):
     make = functools.partial(torch.optim.AdamW, lr=1e-3, **given)
     groups = make_classifier(optimizer=make).configure_optimizers().param_groups
     assert {group["weight_decay"] for group in groups} == expected
@@ -54,8 +54,8 @@ def test_optimizer_decays_as_its_keyword_says(given, expected, make_classifier):
 
 def test_networks_without_a_list_of_their_own_decay_too(make_classifier):
     net = Readout(3)
-    spared, decayed = param_groups(net, 0.1)
-    assert (names_of(spared, net), names_of(decayed, net)) == ({"1.bias"}, {"1.weight"})
+    no_decay, decayed = param_groups(net, 0.1)
+    assert (names_of(no_decay, net), names_of(decayed, net)) == ({"1.bias"}, {"1.weight"})
 
 
 @pytest.fixture(
@@ -102,9 +102,9 @@ def test_top5_is_reported_beyond_five_classes_only(
 ):
     classifier = make_classifier(Readout(num_classes), num_classes=num_classes)
     loader = make_loader(num_classes=num_classes, shape=(2, 2, 2))
-    (figures,) = make_trainer().validate(classifier, loader, verbose=False)
+    (metrics,) = make_trainer().validate(classifier, loader, verbose=False)
     top5 = {"val/acc5"} if num_classes > 5 else set()
-    assert figures.keys() == {"val/loss", "val/acc1"} | top5
+    assert metrics.keys() == {"val/loss", "val/acc1"} | top5
 
 
 @pytest.mark.parametrize("phase", ["val", "test"])
@@ -114,7 +114,7 @@ def test_metrics_over_uneven_batches_are_those_of_the_whole(
     classifier = make_classifier(Readout(7), num_classes=7, label_smoothing=0.3)
     loader = make_loader(num_images=30, batch_size=8, num_classes=7, shape=(2, 2, 2))
     evaluate = {"val": make_trainer().validate, "test": make_trainer().test}[phase]
-    (figures,) = evaluate(classifier, loader, verbose=False)
+    (metrics,) = evaluate(classifier, loader, verbose=False)
     images, labels = all_of(loader)
     logits = classifier(images)
     best = logits.topk(5).indices == labels[:, None]
@@ -124,7 +124,7 @@ def test_metrics_over_uneven_batches_are_those_of_the_whole(
         f"{phase}/acc5": best.any(1).float().mean().item(),
     }
     assert 0 < expected[f"{phase}/acc1"] < expected[f"{phase}/acc5"] < 1
-    assert figures == pytest.approx(expected, rel=1e-5)
+    assert metrics == pytest.approx(expected, rel=1e-5)
 
 
 def test_label_smoothing_acts_in_training_only(make_classifier, make_loader, make_trainer):
@@ -136,7 +136,7 @@ def test_label_smoothing_acts_in_training_only(make_classifier, make_loader, mak
     images, labels = all_of(loader)
     logits = classifier(images)
     smoothed = F.cross_entropy(logits, labels, label_smoothing=0.4)
-    figures = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
     accuracy = (logits.argmax(1) == labels).float().mean()
     expected = {
         "train/loss": smoothed.item(),
@@ -144,7 +144,7 @@ def test_label_smoothing_acts_in_training_only(make_classifier, make_loader, mak
         "val/loss": F.cross_entropy(logits, labels).item(),
         "val/acc1": accuracy.item(),
     }
-    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert abs(expected["train/loss"] - expected["val/loss"]) > 1e-3
 
 
@@ -205,8 +205,8 @@ def test_checkpoint_holds_metadata_as_plain_values(
     trainer.fit(classifier, make_loader())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    kept = {**metadata, "label_smoothing": 0.1, "channels_last": True}
-    assert checkpoint["hyper_parameters"] == kept
+    stored = {**metadata, "label_smoothing": 0.1, "channels_last": True}
+    assert checkpoint["hyper_parameters"] == stored
     # Into a classifier for images of another size: only the position embedding changes.
     other = make_classifier(make_net(image_size=32))
     other.load_state_dict(checkpoint["state_dict"])
@@ -214,7 +214,7 @@ def test_checkpoint_holds_metadata_as_plain_values(
     assert other.net.pos_embed.shape == (1, 8, 8, 8)
 
 
-def test_nano_learns_one_batch_by_heart(make_classifier, make_loader, make_trainer):
+def test_nano_overfits_one_batch(make_classifier, make_loader, make_trainer):
     config = OmegaConf.load(configs_folder() / "model" / "mambavision_nano.yaml")
     config.update({"num_classes": 10, "in_chans": 1, "image_size": 28, "scan_backend": "auto"})
     adamw = functools.partial(torch.optim.AdamW, lr=2e-3)

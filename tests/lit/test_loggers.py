@@ -10,7 +10,7 @@ from mambavision_lab.lit import loggers
 
 @pytest.fixture
 def stub_wandb(monkeypatch):
-    """A wandb with a key and a server that answers."""
+    """Stand in for wandb with an API key and a reachable server."""
     settings = SimpleNamespace(mode="online", base_url="https://api.example.org")
     wandb = SimpleNamespace(
         setup=lambda: SimpleNamespace(settings=settings), login=lambda prompt: True
@@ -30,7 +30,7 @@ def refuse(address, timeout):
     [
         (
             lambda wandb, patch: patch.setattr(wandb.setup().settings, "mode", "offline"),
-            "WANDB_MODE",
+            "WANDB_MODE=offline",
         ),
         (lambda wandb, patch: patch.setattr(wandb, "login", lambda prompt: False), "no API key"),
         (
@@ -40,7 +40,7 @@ def refuse(address, timeout):
     ],
     ids=["mode", "key", "network"],
 )
-def test_wandb_logger_writes_offline_and_says_why(
+def test_wandb_logger_writes_offline_and_logs_why(
     spoil, reason, stub_wandb, monkeypatch, caplog, refusal
 ):
     spoil(stub_wandb, monkeypatch)
@@ -60,17 +60,17 @@ def test_wandb_logger_writes_offline_and_says_why(
 
 
 @pytest.mark.parametrize("offline", [None, True, False])
-def test_wandb_logger_does_as_it_is_told_where_it_can(offline, stub_wandb, caplog):
+def test_wandb_logger_follows_its_option_where_it_can(offline, stub_wandb, caplog):
     options = loggers.wandb_logger("folder", "project", offline=offline)
     assert options["offline"] is bool(offline)
     assert caplog.messages == []
 
 
-def test_csv_logger_goes_on_with_the_figures_before_the_checkpoint(tmp_path):
-    broken, resumed = (CSVLogger(tmp_path, name="", version="") for _ in range(2))
+def test_csv_logger_resumes_with_the_metrics_before_the_checkpoint(tmp_path):
+    interrupted, resumed = (CSVLogger(tmp_path, name="", version="") for _ in range(2))
     for step in range(4):
-        broken.log_metrics({"train/loss": 4.0 - step}, step)
-    broken.save()
+        interrupted.log_metrics({"train/loss": 4.0 - step}, step)
+    interrupted.save()
     loggers.restore_csv_metrics([resumed], num_steps=2)
     resumed.log_metrics({"train/loss": 0.5, "val/loss": 0.25}, 2)
     resumed.save()

@@ -90,7 +90,7 @@ def test_create_makes_maps_when_asked():
 
 def test_package_root_offers_every_creator():
     names = {*CREATORS, "create_mambavision_custom", "create_mambavision"}
-    assert names == {name for name in mambavision_lab.__all__ if name.startswith("create_")}
+    assert names == {name for name in mambavision_lab.__all__ if name.startswith("create_mamba")}
     assert names <= set(dir(mambavision_lab))
     for name in names:
         assert getattr(mambavision_lab, name) is getattr(create, name)

@@ -1,4 +1,4 @@
-"""Our variants in timm: registered in whichever order the two are imported, and used by timm's own tools."""
+"""Our variants in timm: registered by one import, and used by timm's own tools."""
 
 import subprocess
 import sys
@@ -7,22 +7,32 @@ import pytest
 import timm
 import torch
 
-import mambavision_lab  # noqa: F401  (registers)
+import mambavision_lab.timm  # noqa: F401  (registers)
 from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.registry import VARIANTS
 
 
 @pytest.mark.parametrize(
-    "imports", ["import mambavision_lab, timm", "import timm, mambavision_lab"]
+    "imports",
+    [
+        "import mambavision_lab, timm, mambavision_lab.timm",
+        "import mambavision_lab.timm, timm",
+        "import timm, mambavision_lab",
+    ],
 )
-def test_variants_register_in_either_order(imports):
+def test_variants_register_in_any_order(imports):
     probe = (
         "import sys, mambavision_lab\nassert not {'torch', 'timm'} & set(sys.modules)\n"
-        if imports.startswith("import mambavision_lab")
+        if "mambavision_lab," in imports
         else ""
     ) + f"{imports}\nprint(*timm.list_models('*mambavision*'))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert done.stdout.split() == sorted(variant.name for variant in VARIANTS), done.stderr
+
+
+def test_import_of_the_package_leaves_the_import_system_alone():
+    probe = "import sys; b = [*sys.meta_path]; import mambavision_lab; assert sys.meta_path == b"
+    subprocess.run([sys.executable, "-c", probe], check=True)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

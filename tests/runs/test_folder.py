@@ -14,20 +14,24 @@ def log_dir(tmp_path):
 
 
 def test_run_folder_holds_config_overrides_provenance_and_snapshot(compose, log_dir):
-    cfg = compose("train", "seed=5", "model.depth=4")
+    cfg = compose("train", "seed=5", "model.depth=6")
     folder = open_run_folder(cfg, is_latest=False)
     assert folder == log_dir / "run"
     assert OmegaConf.load(folder / "config.yaml") == OmegaConf.to_container(cfg, resolve=True)
-    assert OmegaConf.load(folder / "overrides.yaml") == ["seed=5", "model.depth=4"]
+    assert OmegaConf.load(folder / "overrides.yaml") == ["seed=5", "model.depth=6"]
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["seed"] == 5
     assert (folder / "snapshot" / "snapshot.yaml").is_file()
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml",
+        "differences.json",
         "overrides.yaml",
         "provenance.json",
         "snapshot",
     }
+    differences = json.loads((folder / "differences.json").read_text())
+    assert differences == [["model.depth", "4", "6"], ["seed", "42", "5"]]
+    assert provenance["command"].endswith(" train.py seed=5 model.depth=6")
     assert [path.name for path in log_dir.iterdir()] == ["run"]
 
 

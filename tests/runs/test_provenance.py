@@ -56,22 +56,22 @@ def test_provenance_without_git_has_no_state(git, monkeypatch):
     assert git_state(folder) is None
 
 
-def test_provenance_says_what_ran_where_and_with_what(monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["train.py", "name=two words"])
+def test_provenance_records_what_ran_where_and_with_what(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    facts = json.loads(json.dumps(collect(seed=0)))
-    assert facts["seed"] == 0
-    assert facts["command"].endswith(" train.py 'name=two words'")
-    assert facts["folder"] == str(tmp_path)
-    assert facts["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert facts["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
-    assert facts["hardware"]["num_cores"] == os.cpu_count()
-    assert facts["hardware"]["processor"]
+    found = json.loads(json.dumps(collect(seed=0, command=["train.py", "name=two words"])))
+    assert found["seed"] == 0
+    assert found["command"].endswith(" train.py 'name=two words'")
+    assert found["folder"] == str(tmp_path)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
+    assert found["hardware"]["num_cores"] == os.cpu_count()
+    assert found["hardware"]["processor"]
+    assert collect(seed=0, command=None)["command"] is None  # started from Python
 
 
 def test_provenance_of_a_missing_package_is_none(monkeypatch):
     monkeypatch.setattr("mambavision_lab.runs.provenance.PACKAGES", ("torch", "no-such-package"))
-    versions = collect(seed=None)["packages"]
+    versions = collect(seed=None, command=None)["packages"]
     assert versions == {"torch": importlib.metadata.version("torch"), "no-such-package": None}
 
 

@@ -19,12 +19,10 @@ def trained(compose, tmp_path):
 def evaluation(compose, trained):
     """Compose an evaluation of the trained run; returns plain values."""
     run, _ = trained
-    given = [
-        f"ckpt_path={run}/checkpoints/best.ckpt",
-        f"hydra.searchpath=['file://{run}/snapshot']",
-    ]
+    given = [f"ckpt_path={run}/checkpoints/best.ckpt"]
+    snapshot = (f"run://{run}/snapshot",)
     return lambda *overrides: OmegaConf.to_container(
-        compose("eval", *given, *overrides), resolve=True
+        compose("eval", *given, *overrides, others=snapshot), resolve=True
     )
 
 
@@ -49,9 +47,9 @@ def test_snapshot_lets_other_data_reach_the_model_unless_as_trained(evaluation):
 
 def test_snapshot_composes_again_to_the_same_config(trained, compose):
     run, before = trained
-    again = compose("snapshot", folder=run / "snapshot")
+    again = compose("snapshot", location=f"run://{run}/snapshot")
     assert OmegaConf.to_container(again, resolve=True) == before
-    changed = compose("snapshot", "data.num_classes=3", folder=run / "snapshot")
+    changed = compose("snapshot", "data.num_classes=3", location=f"run://{run}/snapshot")
     assert changed.model.num_classes == 3
 
 
@@ -71,7 +69,7 @@ def test_snapshot_keeps_what_is_absent_absent(compose, tmp_path):
     cfg = compose("train", *choices)
     before = OmegaConf.to_container(cfg, resolve=True)
     write_snapshot(cfg, tmp_path)
-    again = compose("snapshot", folder=tmp_path / "snapshot")
+    again = compose("snapshot", location=f"run://{tmp_path}/snapshot")
     assert OmegaConf.to_container(again, resolve=True) == before
     assert again.augment is again.scheduler is again.logger is again.callbacks is again.seed is None
 

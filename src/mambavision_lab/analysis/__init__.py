@@ -1,1 +1,1 @@
-"""What a network costs: parameters, multiply-accumulates, memory and time."""
+"""Costs of a network: parameters, multiply-accumulates, memory and time; knows no configs."""

@@ -1,4 +1,4 @@
-"""Parameters, multiply-accumulates and activation memory of a network, by stage."""
+"""Count a network's parameters, multiply-accumulates and activation memory by stage."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,13 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mambavision_lab.errors import reason
 from mambavision_lab.models import macs  # noqa: F401  (completes the flop counter)
 
-# Sequences whose members are stages of their own; a ModuleList's always are, for nobody calls it.
+# Sequences whose members are stages of their own, as those of a ModuleList always are.
 CONTAINERS = ("stages", "levels", "layers")
 NOTE = (
-    "MACs: convolutions, linear layers, the scan and the products of attention. Kept: activations, for "
+    "MACs: convolutions, linear layers, the scan and the products of attention. Saved: activations, for "
     "the backward pass."
 )
 
@@ -43,7 +44,7 @@ class Analysis:
         return self.stages[-1]
 
     def table(self) -> Table:
-        """A rich table."""
+        """Make a rich table."""
         shape = " x ".join(map(str, self.input_shape))
         table = Table(
             title=f"input {shape}",
@@ -52,7 +53,7 @@ class Analysis:
         )
         for heading in ("stage", "kind", "output of one"):
             table.add_column(heading)
-        for heading in ("params (M)", "MACs (G)", "kept (MiB)"):
+        for heading in ("params (M)", "MACs (G)", "saved (MiB)"):
             table.add_column(heading, justify="right")
         for stage in self.stages:
             output = "x".join(map(str, stage.output_shape[1:])) if stage.output_shape else ""
@@ -66,9 +67,9 @@ class Analysis:
 def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     """Count a network's costs by stage with one forward pass, in evaluation mode.
 
-    Stages are the network's named children; the members of a ModuleList, and of a Sequential called
-    `stages`, `levels` or `layers`, stand alone. What the network does outside its children shows in
-    the total only.
+    Stages are the network's named children; each member of a ModuleList, and of a Sequential called
+    `stages`, `levels` or `layers`, is a stage. What the network computes outside its children is
+    counted in the total only.
 
     Args:
         model: Any image network.
@@ -78,7 +79,7 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         The analysis; `rich.print(analysis.table())` shows it.
 
     Raises:
-        ValueError: The shape is no image's, or the network refuses it.
+        ValueError: The shape is not that of an image, or the network refuses it.
     """
     shape = (1, *input_shape) if len(input_shape) == 3 else tuple(input_shape)
     if len(shape) != 4 or min(shape) < 1:
@@ -91,12 +92,13 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     was_training = model.training
     model.eval()
     try:
-        shapes, kept = _trace(model, stages, images)
+        shapes, saved = _trace(model, stages, images)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(images)
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{type(model).__name__} refuses input {shape}: {reason}") from error
+        raise ValueError(
+            f"{type(model).__name__} refuses input {shape}: {reason(error)}"
+        ) from error
     finally:
         model.train(was_training)
     counts = counter.get_flop_counts()
@@ -108,17 +110,17 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
             shapes.get(name),
             num_params(module),
             sum(counts.get(f"{root}.{name}", {}).values()) // 2,
-            kept.get(name, 0),
+            saved.get(name, 0),
         )
         for name, module in stages.items()
     ]
     total = counter.get_total_flops() // 2
-    rows.append(Stage("total", root, shapes.get(""), num_params(model), total, kept[""]))
+    rows.append(Stage("total", root, shapes.get(""), num_params(model), total, saved[""]))
     return Analysis(shape, rows)
 
 
 def find_stages(model: nn.Module) -> dict[str, nn.Module]:
-    """The network's stages by their names, in order."""
+    """Find the network's stages; returns them by name, in order."""
     stages: dict[str, nn.Module] = {}
     for name, child in model.named_children():
         is_container = isinstance(child, nn.ModuleList) or (
@@ -130,17 +132,17 @@ def find_stages(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def num_params(module: nn.Module) -> int:
-    """Number of parameters, shared ones once."""
+    """Count parameters, shared ones once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _trace(
     model: nn.Module, stages: dict[str, nn.Module], images: Tensor
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """Output shape, and bytes kept for the backward pass, of each stage and ("") of the network."""
+    """Record the output shape, and bytes saved for the backward pass, of each stage and ("") the network."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     shapes: dict[str, tuple[int, ...]] = {}
-    kept = {"": 0}
+    saved = {"": 0}
     active = [""]
     seen: dict[int, Tensor] = {}  # holds the tensors, so that no address is used twice
 
@@ -148,9 +150,9 @@ def _trace(
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own and storage.data_ptr() not in seen:
             seen[storage.data_ptr()] = tensor
-            kept[""] += storage.nbytes()
+            saved[""] += storage.nbytes()
             if active[-1]:
-                kept[active[-1]] = kept.get(active[-1], 0) + storage.nbytes()
+                saved[active[-1]] = saved.get(active[-1], 0) + storage.nbytes()
         return tensor
 
     def note_shape(name: str, output: Any) -> None:
@@ -176,10 +178,10 @@ def _trace(
             module.register_forward_hook(leave(name)),
         ]
     try:
-        saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-        with torch.enable_grad(), saved:
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with torch.enable_grad(), hooks:
             note_shape("", model(images))
     finally:
         for handle in handles:
             handle.remove()
-    return shapes, kept
+    return shapes, saved

@@ -1,4 +1,4 @@
-"""Measured latency and peak memory of a forward pass, by image size and batch."""
+"""Measure latency and peak memory of a forward pass, by image size and batch."""
 
 import csv
 import os
@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
+
+from mambavision_lab.errors import reason
+from mambavision_lab.report.figures import COLORS, DASHES
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,8 @@ def measure(
             try:
                 points.append(_measure(model, images, num_repeats))
             except (RuntimeError, ValueError) as error:
-                reason = " ".join(str(error).split())
                 raise ValueError(
-                    f"image size {image_size}, batch {batch_size}: {reason}"
+                    f"image size {image_size}, batch {batch_size}: {reason(error)}"
                 ) from error
     return points
 
@@ -65,16 +68,25 @@ def _measure(model: nn.Module, images: torch.Tensor, num_repeats: int) -> Measur
         for _ in range(2):
             model(images)
         for _ in range(num_repeats):
-            _synchronize(images.device)
-            start = time.perf_counter()
+            start = _now(images.device)
             model(images)
-            _synchronize(images.device)
-            times.append(1e3 * (time.perf_counter() - start))
+            times.append(1e3 * (_now(images.device) - start))
         peak = _peak_bytes(model, images)
     median = statistics.median(times)
     rate = 1e3 * len(images) / median
     size = images.shape[-1]
     return Measurement(size, len(images), median, min(times), max(times), rate, peak / 2**20)
+
+
+def _now(device: torch.device) -> float:
+    """Return the time in seconds, when a GPU has done what it was given.
+
+    torch.utils.benchmark has such a clock, but importing it searches for a compiler and logs what it
+    misses, and its Timer averages blocks of calls, which hides the fastest and the slowest.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _peak_bytes(model: nn.Module, images: torch.Tensor) -> int:
@@ -83,7 +95,7 @@ def _peak_bytes(model: nn.Module, images: torch.Tensor) -> int:
         before = torch.cuda.memory_allocated(images.device)
         model(images)
         return torch.cuda.max_memory_allocated(images.device) - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its hints are not for our readers
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no hints of the profiler on stderr
     with torch.profiler.profile(profile_memory=True) as profiler:
         model(images)
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
@@ -94,13 +106,8 @@ def _peak_bytes(model: nn.Module, images: torch.Tensor) -> int:
     return peak
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def latency_table(points: Sequence[Measurement], device: str) -> Table:
-    """A rich table."""
+    """Make a rich table."""
     table = Table(title=f"forward pass on {device}")
     headings = (
         "image size",
@@ -120,7 +127,7 @@ def latency_table(points: Sequence[Measurement], device: str) -> Table:
 
 
 def write_csv(points: Sequence[Measurement], path: Path) -> None:
-    """Write the points, one a row."""
+    """Write the points, one per row."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Measurement)])
         writer.writeheader()
@@ -128,9 +135,7 @@ def write_csv(points: Sequence[Measurement], path: Path) -> None:
 
 
 def plot(points: Sequence[Measurement], title: str, path: Path) -> None:
-    """Draw latency and peak memory by image size, one line a batch size."""
-    from mambavision_lab.report.figures import COLORS, DASHES, Figure
-
+    """Draw latency and peak memory by image size, one line per batch size."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     panels = (("latency (ms)", "latency_ms"), ("peak memory (MiB)", "peak_memory_mib"))

@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.config.signatures import read_signature
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, missing_extra
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -33,12 +32,9 @@ def check_config(cfg: DictConfig) -> None:
     """
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    for key, annotation in LAUNCH_OPTIONS.items():
-        if key in (resolved.get("trainer") or {}):
-            value = resolved["trainer"].pop(key)
-            _check_value(f"trainer.{key}", value, annotation)
-            if value < 0:
-                raise ConfigError(f"trainer.{key}={value}: wanted 0 or more")
+    max_restarts = (resolved.get("launcher") or {}).get("max_restarts", 0)
+    if max_restarts < 0:
+        raise ConfigError(f"launcher.max_restarts={max_restarts}: wanted 0 or more")
     check_nodes(resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),
@@ -87,21 +83,11 @@ def check_extra(override: str) -> None:
     Raises:
         ConfigError: It is not; the message names the extra that brings it.
     """
-    if override in _NEEDS:
-        require_package(override, *_NEEDS[override])
-
-
-def require_package(choice: str, package: str, extra: str) -> None:
-    """Refuse a choice such as sweep=optuna if a package that it needs is not installed.
-
-    Raises:
-        ConfigError: It is not; the message names the extra that brings it.
-    """
+    if override not in _NEEDS:
+        return
+    package, extra = _NEEDS[override]
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(
-            f"{choice} needs a package that is not installed; "
-            f"install it with: pip install 'mambavision-lab[{extra}]'"
-        )
+        raise missing_extra(override, f"the package {package.rpartition('.')[2]}", extra)
 
 
 def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -135,7 +121,7 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
 
 
 def suggest(given: str, known: Any) -> str:
-    """A 'did you mean' for a mistyped name, or else the list of names."""
+    """Suggest the nearest name for a mistyped one, or list them all."""
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
@@ -152,7 +138,7 @@ def _check_value(path: str, value: Any, annotation: str | None) -> None:
 
 
 def _alternatives(annotation: ast.expr) -> Iterator[Any]:
-    """Simple type names in an annotation; None for anything else."""
+    """Yield the simple type names in an annotation; None for anything else."""
     match annotation:
         case ast.Constant(value=None):
             yield "None"

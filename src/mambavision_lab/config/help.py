@@ -1,11 +1,11 @@
-"""`--help`: groups and their choices with one line each, out of the first comments of the YAMLs."""
+"""Write `--help`: groups and their choices with one line each, from the first comments of the YAMLs."""
 
 import re
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from mambavision_lab.files import configs_folder
+from mambavision_lab.files import configs_folder, list_choices
 
 _LINE = 100  # characters
 _USAGE = """Usage: python {task}.py [group=choice] [key=value] ...
@@ -19,7 +19,7 @@ starts nothing; -m runs a sweep; from_run=FOLDER composes as an earlier run did.
 
 
 def help_text(config_name: str) -> str:
-    """The help of the command that is configured by `configs/<config_name>.yaml`."""
+    """Return the help of the command that is configured by `configs/<config_name>.yaml`."""
     root = configs_folder() / f"{config_name}.yaml"
     loaded = OmegaConf.load(root)
     lines = [_USAGE.format(task=config_name, about=about(root))]
@@ -29,17 +29,15 @@ def help_text(config_name: str) -> str:
             continue
         ((name, default),) = entry.items()
         group = str(name).removeprefix("optional ")
-        folder = configs_folder() / group
-        files = {
-            f.relative_to(folder).with_suffix("").as_posix(): f for f in folder.rglob("*.yaml")
-        }
-        if group in ("paths", "hydra") or not files:
+        choices = list_choices(group)
+        if group in ("paths", "hydra") or not choices:
             continue
         lines.append(f"\n  {group}=")
-        width = max(map(len, files))
-        for choice, file in sorted(files.items()):
+        width = max(map(len, choices))
+        for choice in choices:
             mark = "*" if choice == default else " "
-            lines.append(f"   {mark} {choice:<{width}}  {about(file)}")
+            text = about(configs_folder() / group / f"{choice}.yaml")
+            lines.append(f"   {mark} {choice:<{width}}  {text}")
     launchers = "basic, joblib, submitit_local, submitit_slurm, ray"
     lines.append(f"\n  hydra/launcher=  (with -m)\n     {launchers}")
     commands = OmegaConf.select(loaded, "hydra.help.footer")
@@ -49,15 +47,15 @@ def help_text(config_name: str) -> str:
 
 
 def about(path: Path) -> str:
-    """The first sentences of a YAML's first comment, as many as fit a line."""
-    said = []
+    """Return the first sentences of a YAML's first comment, as many as fit a line."""
+    comment = []
     for line in path.read_text().splitlines():
         if line[:1] != "#":
             break
         # Not what instructs Hydra, nor the command that an experiment opens with.
         if not line.startswith(("# @package", "# python ")):
-            said.append(line[1:].strip())
-    first, *others = re.split(r"(?<=\.) +(?=[(A-Z])", " ".join(said))
+            comment.append(line[1:].strip())
+    first, *others = re.split(r"(?<=\.) +(?=[(A-Z])", " ".join(comment))
     while others and len(first) + len(others[0]) < _LINE:
         first += f" {others.pop(0)}"
     return first

@@ -1,6 +1,7 @@
 """Turn what Hydra and OmegaConf raise about a config into one line for the user."""
 
 import re
+from collections.abc import Iterator
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
@@ -18,7 +19,7 @@ from mambavision_lab.errors import ConfigError
 
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
-    """Say in one line what an error while composing or resolving a config means.
+    """Explain in one line an error that was raised while composing or resolving a config.
 
     Args:
         error: What Hydra, OmegaConf or a resolver raised.
@@ -45,7 +46,7 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     return _first_line(error)
 
 
-def _chain(error: BaseException | None):
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Register what the configs refer to."""
+"""Register what the configs refer to: schemas and resolvers."""
 
 from pathlib import Path
 
@@ -11,25 +11,32 @@ from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.errors import ConfigError
 
 
-def prepare() -> None:
-    """Register what the configs refer to: schemas and resolvers."""
+def register() -> None:
+    """Register schemas and resolvers; doing it again changes nothing."""
     schema.register()
-    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
-    OmegaConf.register_new_resolver("required", _required, replace=True)
-    # The last part of a choice such as nvidia/mambavision_t, for names of folders.
-    OmegaConf.register_new_resolver(
-        "leaf", lambda choice: str(choice).rpartition("/")[2], replace=True
-    )
-    OmegaConf.register_new_resolver("sweep_group", _sweep_group, replace=True)
+    resolvers = {
+        "count_classes": count_classes,
+        "leaf": _leaf,
+        "required": _required,
+        "sweep_group": _sweep_group,
+        "working_folder": lambda: str(Path.cwd()),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _required(key: str, what: str) -> None:
+def _leaf(choice: str) -> str:
+    """Return the last part of a choice such as nvidia/mambavision_t, for names of folders."""
+    return str(choice).rpartition("/")[2]
+
+
+def _required(key: str, meaning: str) -> None:
     """Refuse a config in which a value that an experiment needs was not given."""
-    raise ConfigError(f"{key} is missing; give {key}=VALUE, {what}")
+    raise ConfigError(f"{key} is missing; give {key}=VALUE, {meaning}")
 
 
 def _sweep_group() -> str | None:
-    """Name that the runs of one sweep share, or None for a run of its own."""
+    """Return the name that the runs of one sweep share, or None for a single run."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         return None

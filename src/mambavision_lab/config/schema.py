@@ -1,9 +1,20 @@
-"""The root of each config, typed: a wrong type or an unknown key at the top is refused by Hydra."""
+"""Type the root of each config: Hydra refuses a wrong type or an unknown key at the top."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
+
+
+@dataclass
+class LauncherConfig:
+    """What is for the launcher of a run's processes.
+
+    Attributes:
+        max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
+    """
+
+    max_restarts: int = 0
 
 
 @dataclass
@@ -38,6 +49,7 @@ class TrainConfig:
     optimizer: Any = "???"
     scheduler: Any = None
     trainer: Any = "???"
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     callbacks: Any = None
     logger: Any = None
     paths: Any = "???"
@@ -99,16 +111,40 @@ class ExportConfig:
     paths: Any = "???"
 
 
+@dataclass
+class ImagesConfig:
+    """Node `data` of `configs/analyze.yaml`: images that a network is made for."""
+
+    image_size: int = 224
+    in_chans: int = 3
+    num_classes: int = 1000
+
+
+@dataclass
+class AnalyzeConfig:
+    """Keys of `configs/analyze.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = False  # a checkpoint holds all that is needed
+    name: str = "???"
+    ckpt_path: str | None = None
+    model: Any = "???"
+    image_sizes: list[int] | None = None
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8])
+    device: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    data: ImagesConfig = field(default_factory=ImagesConfig)
+    ops: Any = "???"
+    paths: Any = "???"
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
+    "analyze": AnalyzeConfig,
 }
-
-
-# Keys of the trainer's node that are for the launcher; the rest are the Trainer's own.
-LAUNCH_OPTIONS = {"max_restarts": "int"}
 
 
 def register() -> None:

@@ -24,7 +24,7 @@ class Signature:
 
 
 def read_signature(target: str) -> Signature | None:
-    """Signature of a dotted class or function name, or None where there is no Python source.
+    """Read the signature of a dotted class or function name; None where there is no Python source.
 
     Raises:
         LookupError: The module's source has no such name.
@@ -37,7 +37,7 @@ def read_signature(target: str) -> Signature | None:
 
 
 def _source_of(module: str) -> Path | None:
-    """File of a module; only its top-level package is looked up, and nothing is imported."""
+    """Return the file of a module; only its top-level package is looked up, nothing is imported."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top) if top else None
     if spec is None:
@@ -81,7 +81,7 @@ def _signature_in(path: Path, module: str, name: str) -> Signature | None:
 
 
 def _may_define(tree: ast.Module, name: str) -> bool:
-    """Whether a module makes a name in a way that only running it would show."""
+    """Say whether a module may define a name in a way that only running it would show."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=found, ctx=ast.Store()) if found == name:
@@ -102,7 +102,8 @@ def _of_class(tree: ast.Module, package: str, node: ast.ClassDef) -> Signature |
             inherited = _signature_of_base(tree, package, base.id)
             if inherited is not None:
                 return Signature(node.name, inherited.parameters, inherited.is_open)
-    return None
+    plain = all(isinstance(b, ast.Name) and b.id in ("object", "Protocol") for b in node.bases)
+    return Signature(node.name, {}, is_open=False) if plain else None
 
 
 def _signature_of_base(tree: ast.Module, package: str, name: str) -> Signature | None:

@@ -1,6 +1,6 @@
 """Augmentation of whole batches, each image with its own random parameters, on the batch's device.
 
-torchvision's transforms draw one set of parameters for a batch; here every image has its own affine
+torchvision's transforms sample one set of parameters for a batch; here every image has its own affine
 warp and colour factors, computed for all images at once.
 """
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 
 class Augment(nn.Module):
-    """Randomly flip, shift, rotate and re-colour square images.
+    """Randomly flip, shift, rotate and recolour square images.
 
     Args:
         horizontal_flip: Mirror half of the images.
-        shift: Largest shift along each axis, as a share of the side; whole pixels, zeros enter.
-        rotation_deg: Largest rotation in degrees, either way.
+        shift: Largest shift along each axis as a share of the side, in whole pixels, padded with zeros.
+        rotation_deg: Largest rotation in degrees, in either direction.
         brightness: Brightness is scaled by 1 +- this.
         contrast: Distance from the image's mean is scaled by 1 +- this.
         saturation: Distance from grey is scaled by 1 +- this; no effect on one channel.
-        crop_scale: Smallest and largest share of an image file's area that the random crop at
-            decoding keeps, or None to take the centre; no effect on images held in memory.
+        crop_scale: Smallest and largest share of an image file's area in its random crop, made when the
+            file is decoded, or None to take the centre; no effect on images held in memory.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Augment(nn.Module):
         self.crop_scale = crop_scale
 
     def forward(self, images: Tensor) -> Tensor:
-        """Augment images (N, C, side, side), values in [0, 1]; shape and range stay."""
+        """Augment images (N, C, side, side) with values in [0, 1], keeping shape and range."""
         return self._recolour(self._warp(images))
 
     def _warp(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""What all data modules share: facts about the images, splits, loaders, and the path to the network.
+"""The base of all data modules: settings, splits, loaders, and the preparation of batches.
 
-Loaders deliver uint8 batches; after the transfer to the device they become floats, are augmented (in
-training) and normalised. So little travels, and augmentation runs where the network runs.
+Loaders give uint8 batches. After the transfer to the device these become floats, are augmented (in
+training) and normalised: a quarter of the bytes is transferred, and augmentation runs on the device.
 """
 
 import os
@@ -18,6 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import squash
+from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.errors import ConfigError
 
@@ -26,49 +27,31 @@ MAX_AUTO_WORKERS = 8
 Batch = tuple[Tensor, Tensor]
 
 
-class InMemoryImages(Dataset):
-    """Images held as one uint8 tensor and fetched a batch at a time.
-
-    Args:
-        images: uint8, (N, C, H, W).
-        labels: int64, (N,).
-    """
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.images[index], self.labels[index]
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        return self.images[indices], self.labels[indices]
-
-
 class ImageDataModule(LightningDataModule):
-    """Base of the data modules; a subclass says in `load` where its images come from.
+    """Base of the data modules; a subclass reads or generates its images in `load`.
 
     Args:
         image_size: Pixels per side that the network receives.
         in_chans: Channels that the network receives; 1 or 3 where images are read from files.
-        num_classes: Number of classes; must be that of the data.
+        num_classes: Number of classes of the data.
         mean: Mean per channel of images in [0, 1], one value or in_chans of them.
-        std: Standard deviation per channel, likewise.
-        flip_keeps_class: Whether a mirrored image keeps its class; augmentation reads it.
-        root: Folder of the data, for those that have one.
+        std: Standard deviation per channel, one value or in_chans of them.
+        flip_keeps_class: Whether a mirrored image keeps its class; configs of augmentations refer to it.
+        root: Folder of the data, for data sets that have one.
         batch_size: Images per step and device.
         val_fraction: Share of each training class that is held out where there is no val split.
         seed: Fixes the splits.
-        augment: Callable on float batches (N, C, H, W) in [0, 1], for training only, or None.
+        augment: Applied to float batches (N, C, H, W) in [0, 1] in training, or None.
         num_workers: Loader processes; None chooses 0 for data in memory, else this process's
             share of the cores, at most 8.
+
+    Raises:
+        ConfigError: A setting is impossible.
     """
 
-    # Photographs can be made grey or colour; a subclass that draws its own images has more choice.
-    draws_any_in_chans: ClassVar[bool] = False
-    # Whether images of other sizes are resized and cropped (files), or squashed to the square.
+    # Photographs can be converted to 1 or 3 channels; a subclass may generate any number.
+    supports_any_in_chans: ClassVar[bool] = False
+    # Whether images of other sizes are resized and cropped (files), or squashed to a square.
     keeps_aspect: ClassVar[bool] = False
 
     def __init__(
@@ -92,13 +75,13 @@ class ImageDataModule(LightningDataModule):
             raise ConfigError(f"data.batch_size={batch_size} must be at least 1")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
-        if in_chans not in (1, 3) and not (self.draws_any_in_chans and in_chans > 0):
+        if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
             raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, in_chans):
                 raise ConfigError(
                     f"data.{name} has {len(values)} values for {in_chans} channels; "
-                    "give one, or one a channel"
+                    "give one, or one per channel"
                 )
         self.image_size = image_size
         self.in_chans = in_chans
@@ -115,12 +98,12 @@ class ImageDataModule(LightningDataModule):
         self._label_map: Tensor | None = None
 
     def load(self) -> Splits:
-        """Read or draw the three splits."""
+        """Read or generate the three splits."""
         raise NotImplementedError
 
     @property
     def splits(self) -> Splits:
-        """The three splits, loaded on first use.
+        """Train, val and test splits, loaded on first use.
 
         Raises:
             ConfigError: The data are missing, or have another number of classes than configured.
@@ -137,11 +120,11 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes, in the order of the labels."""
+        """Names of the classes, in the order of their labels."""
         return self.splits.class_names
 
     def use_classes(self, class_names: Sequence[str]) -> None:
-        """Number the labels as in class_names, for a network that was trained on those.
+        """Number the labels by class_names, the classes that a network was trained on.
 
         Raises:
             ConfigError: The data have a class that class_names lacks.
@@ -154,7 +137,7 @@ class ImageDataModule(LightningDataModule):
         self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
 
     def metadata(self) -> dict[str, Any]:
-        """What a checkpoint must remember of the data, as plain values."""
+        """Collect what a checkpoint stores about the data, as plain values."""
         names = (
             "image_size",
             "in_chans",
@@ -167,31 +150,50 @@ class ImageDataModule(LightningDataModule):
         return {name: getattr(self, name) for name in names}
 
     def setup(self, stage: str) -> None:
-        """Load the splits, so that errors in the data show before training starts."""
+        """Load the splits, so that errors in the data are reported before training starts."""
         _ = self.splits
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches; an incomplete last one is left out."""
+        """Return a loader of shuffled batches that leaves out an incomplete last one.
+
+        The order follows from torch's seed and the epoch, which a Trainer sets; in a loop of your own
+        call `loader.sampler.set_epoch(epoch)`.
+        """
         data = self.splits.train
         num_processes = self.trainer.world_size if self.trainer else 1
         num_own = len(data) // num_processes  # type: ignore[arg-type]
         return self._loader(data, shuffle=True, drop_last=num_own >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """All validation images, in order."""
+        """Return a loader of all validation images, in order."""
         return self._loader(self.splits.val)
 
     def test_dataloader(self) -> DataLoader:
-        """All test images, in order."""
+        """Return a loader of all test images, in order."""
         return self._loader(self.splits.test)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 images into augmented (in training), normalised floats on their device."""
+        """Prepare a batch that a Trainer has moved to its device."""
+        is_training = self.trainer is not None and self.trainer.training
+        return self.prepare_batch(batch, is_training=is_training)
+
+    def prepare_batch(self, batch: Batch, *, is_training: bool = False) -> Batch:
+        """Turn a loader's batch into the network's input, on the device of the batch.
+
+        A Trainer calls it by itself; a loop of your own calls it on each batch.
+
+        Args:
+            batch: Images, uint8, (N, C, H, W), and labels, (N,).
+            is_training: Whether to augment.
+
+        Returns:
+            Normalised float32 images, shaped as before, and labels.
+        """
         images, labels = batch
         if self._label_map is not None:
             labels = self._label_map.to(labels.device)[labels]
         images = images.float() / 255
-        if self.augment is not None and self.trainer is not None and self.trainer.training:
+        if self.augment is not None and is_training:
             images = self.augment(images)
         return self.normalize(images), labels
 
@@ -202,7 +204,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def in_memory(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
-        """Make a data set of uint8 images (N, C, H, W), resized to image_size and in_chans."""
+        """Make a data set of uint8 images (N, C, H, W), resized to image_size and converted to in_chans."""
         if isinstance(images, np.ndarray):
             images = np.require(images, requirements="W")  # torch warns of read-only memory
         fitted = squash(torch.as_tensor(images), self.image_size)
@@ -215,12 +217,14 @@ class ImageDataModule(LightningDataModule):
         is_in_memory = isinstance(data, InMemoryImages)
         workers = self.num_workers
         if workers is None:
+            # Lightning's suggested_max_num_workers keeps one core of each process free: with two cores
+            # half of the decoding, and another number of workers samples other random crops.
             num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
             own_cores = max(1, available_cores() // num_sharing)
             workers = 0 if is_in_memory else min(own_cores, MAX_AUTO_WORKERS)
         # The same samplers for one process and for many: the order follows from seed and epoch alone, and
-        # no image is given twice. In training, where all processes take equally many steps, those that
-        # do not divide sit out an epoch, others each time; in evaluation some process has one more.
+        # no image is repeated. In training all processes take equally many steps, so the remainder is left
+        # out, other images in each epoch; in evaluation some processes have one image more.
         make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
         num_processes = self.trainer.world_size if self.trainer else 1
         num_images = len(data)  # type: ignore[arg-type]
@@ -246,14 +250,14 @@ class ImageDataModule(LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            collate_fn=_as_fetched if is_in_memory else None,
+            collate_fn=_identity if is_in_memory else None,
         )
 
 
-def _as_fetched(batch: Any) -> Any:
-    return batch
-
-
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _identity(batch: Any) -> Any:
+    return batch

@@ -8,16 +8,16 @@ from torchvision.datasets import CIFAR10
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.splits import Splits, split_by_class
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 
 
 class CIFAR10DataModule(ImageDataModule):
-    """CIFAR-10 in memory, downloaded and checked on first use; settings as in `ImageDataModule`."""
+    """CIFAR-10 in memory, downloaded and verified on first use; settings as in `ImageDataModule`."""
 
     dataset_class: type[CIFAR10] = CIFAR10
 
     def prepare_data(self) -> None:
-        """Download the archive into root and check its sum, unless it is there."""
+        """Download the archive into root, unless it is there, and verify its checksum."""
         self._open(train=True)
 
     def load(self) -> Splits:
@@ -40,7 +40,7 @@ class CIFAR10DataModule(ImageDataModule):
             source = self.dataset_class
             raise ConfigError(
                 f"data.root={self.root}: {source.__name__} is not there and could not be "
-                f"downloaded ({error}); put {source.filename} into that folder"
+                f"downloaded ({reason(error)}); put {source.filename} into that folder"
             ) from error
 
 

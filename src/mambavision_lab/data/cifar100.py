@@ -6,6 +6,6 @@ from mambavision_lab.data.cifar10 import CIFAR10DataModule
 
 
 class CIFAR100DataModule(CIFAR10DataModule):
-    """CIFAR-100 in memory, downloaded and checked on first use; settings as in `ImageDataModule`."""
+    """CIFAR-100 in memory, downloaded and verified on first use; settings as in `ImageDataModule`."""
 
     dataset_class = CIFAR100

@@ -1,6 +1,6 @@
-"""Folders of class folders: which classes there are and which files belong to them.
+"""List the classes and image files of a folder that has one folder per class.
 
-Standard library only, so that class counts can be read while a config is composed.
+Standard library only, so that classes can be counted while a config is composed.
 """
 
 import os
@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif
 
 
 def training_folder(root: str | os.PathLike[str]) -> Path:
-    """The folder of class folders to train on: `root/train`, or root itself where that is missing.
+    """Return the folder of class folders to train on: `root/train`, or root where that is missing.
 
     Raises:
         ConfigError: root is no folder, or has a val or test folder but no train folder.
@@ -31,7 +31,7 @@ def training_folder(root: str | os.PathLike[str]) -> Path:
 
 
 def list_classes(folder: Path) -> list[str]:
-    """Names of the class folders in a folder, sorted; hidden folders do not count.
+    """List the names of the class folders in a folder, sorted, without hidden ones.
 
     Raises:
         ConfigError: There are none.
@@ -43,12 +43,12 @@ def list_classes(folder: Path) -> list[str]:
 
 
 def count_classes(root: str | os.PathLike[str]) -> int:
-    """How many classes the training folder under root has."""
+    """Count the classes of the training folder under root."""
     return len(list_classes(training_folder(root)))
 
 
 def list_images(folder: Path, class_names: list[str]) -> list[tuple[str, int]]:
-    """All image files under a folder of class folders, as (path, class index), sorted.
+    """List all image files under a folder of class folders, as (path, class index), sorted.
 
     Raises:
         ConfigError: A class folder is not in class_names, or one of its classes has no image.

@@ -1,7 +1,7 @@
-"""From an image in any form to the uint8 pixels (C, H, W) that a network's data are made of.
+"""Decode an image from any source to uint8 pixels (C, H, W).
 
-Grey images of 16 bits are scaled to 8, which Pillow's own conversion would clip; a photograph is
-turned as its EXIF orientation says; transparency is dropped, the colours below it stay.
+Grey images of 16 bits are scaled to 8, which Pillow's own conversion would clip; the EXIF orientation
+is applied; transparency is dropped, the colours below it stay.
 """
 
 import io
@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 
-# Pillow's readers raise all of these on files that are not what they seem.
+# Pillow's readers raise all of these on damaged files.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -34,7 +33,7 @@ def decode(source: Any, in_chans: int) -> Tensor:
         ValueError: An array's or tensor's shape, type or range is none of the above.
     """
     if isinstance(source, np.ndarray):
-        # A copy, for torch warns of read-only memory.
+        # A copy, because torch warns of read-only memory.
         array = torch.from_numpy(source.copy())
         return _from_tensor(array.permute(2, 0, 1) if array.ndim == 3 else array, in_chans)
     if isinstance(source, Tensor):
@@ -48,18 +47,13 @@ def decode(source: Any, in_chans: int) -> Tensor:
     except FileNotFoundError as error:
         raise ConfigError(f"{name}: no such file; give an image") from error
     except UNREADABLE as error:
-        raise ConfigError(f"{name}: cannot be read as an image ({error}); remove it") from error
-
-
-def evaluation_transform(image_size: int) -> v2.Transform:
-    """Resize the shorter side to 8/7 of image_size (256 at 224) and take the centre."""
-    return v2.Compose(
-        [v2.Resize(round(image_size * 8 / 7), antialias=True), v2.CenterCrop(image_size)]
-    )
+        raise ConfigError(
+            f"{name}: cannot be read as an image ({reason(error)}); remove it"
+        ) from error
 
 
 def squash(pixels: Tensor, image_size: int) -> Tensor:
-    """Resize images (..., H, W) to a square, whatever their aspect; that size already: as they are."""
+    """Resize images (..., H, W) to a square whatever their aspect; those of that size stay as they are."""
     if pixels.shape[-2:] == (image_size, image_size):
         return pixels
     return TF.resize(pixels, [image_size, image_size], antialias=True)

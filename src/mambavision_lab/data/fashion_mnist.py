@@ -1,7 +1,7 @@
 """Fashion-MNIST: 70,000 grey images of clothes, 28 x 28 pixels, in 10 classes.
 
-The four idx files, gzipped or not, are looked for in `root` and in the folder of Debian's package
-`dataset-fashion-mnist`; where they are in neither, torchvision downloads them into `root`.
+The four idx files, gzipped or not, are read from `root` or from the folder of Debian's package
+`dataset-fashion-mnist`; if neither has them, torchvision downloads them into `root`.
 
 Source: Xiao et al. 2017, arXiv:1708.07747.
 """
@@ -15,7 +15,7 @@ from torchvision.datasets import FashionMNIST
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.splits import Splits, split_by_class
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FILES = {
@@ -35,10 +35,9 @@ class FashionMNISTDataModule(ImageDataModule):
             try:
                 FashionMNIST(self.root, download=True)
             except (OSError, RuntimeError) as error:
-                reason = " ".join(str(error).split())
                 raise ConfigError(
                     f"data.root={self.root}: Fashion-MNIST is neither there nor in {DEBIAN_FOLDER} "
-                    f"and could not be downloaded ({reason}); install Debian's package "
+                    f"and could not be downloaded ({reason(error)}); install Debian's package "
                     "dataset-fashion-mnist, or put the four idx files into data.root"
                 ) from error
 
@@ -73,15 +72,11 @@ class FashionMNISTDataModule(ImageDataModule):
         return None
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-
-
 def read_idx(path: Path | None) -> np.ndarray:
     """Read an idx file of unsigned bytes, gzipped if its name ends in .gz.
 
     Raises:
-        ConfigError: The file is truncated or no such file.
+        ConfigError: The file is truncated or of another format.
 
     Source: the format's description on the MNIST page: two zero bytes, type 8 for unsigned bytes,
     the number of axes, each length as a big-endian 32-bit integer, then the values.
@@ -95,4 +90,10 @@ def read_idx(path: Path | None) -> np.ndarray:
             raise ValueError("it does not begin with 00 00 08")
         return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except (EOFError, OSError, IndexError, ValueError, zlib.error) as error:
-        raise ConfigError(f"{path}: no idx file of bytes ({error}); fetch it again") from error
+        raise ConfigError(
+            f"{path}: not an idx file of bytes ({reason(error)}); fetch it again"
+        ) from error
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)

@@ -2,24 +2,26 @@
 
 `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...` beside it, or simply
 `root/<class>/...`. A val or test folder that is missing is replaced by `val_fraction` of each
-training class, drawn by seed.
+training class, sampled by seed.
 """
 
 from pathlib import Path
 from typing import ClassVar
 
-from torchvision.transforms import v2
-
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.class_folders import list_classes, list_images, training_folder
-from mambavision_lab.data.decode import evaluation_transform
-from mambavision_lab.data.image_files import ImageFiles, Items
+from mambavision_lab.data.image_files import (
+    ImageFiles,
+    Items,
+    evaluation_transform,
+    training_transform,
+)
 from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
 
 
 class ImageFolderDataModule(ImageDataModule):
-    """Images from class folders; the classes are the training folder's; settings as in `ImageDataModule`."""
+    """Images in one folder per class, named by the training folders; settings as in `ImageDataModule`."""
 
     keeps_aspect: ClassVar[bool] = True
     # Split -> folder under root that holds it, where it exists.
@@ -38,26 +40,22 @@ class ImageFolderDataModule(ImageDataModule):
         for split in ("test", "val"):
             if split not in items:
                 items["train"], items[split] = self._hold_out(items["train"])
-        augmenting = self._training_transform()
-        plain = evaluation_transform(self.image_size)
+        crop = training_transform(self.image_size, getattr(self.augment, "crop_scale", None))
+        centre = evaluation_transform(self.image_size)
         return Splits(
-            train=ImageFiles(items["train"], self.in_chans, augmenting or plain),
-            val=ImageFiles(items["val"], self.in_chans, plain),
-            test=ImageFiles(items["test"], self.in_chans, plain),
+            train=ImageFiles(items["train"], self.in_chans, crop),
+            val=ImageFiles(items["val"], self.in_chans, centre),
+            test=ImageFiles(items["test"], self.in_chans, centre),
             class_names=class_names,
         )
 
     def _hold_out(self, items: Items) -> tuple[Items, Items]:
-        kept, held_out = split_by_class([label for _, label in items], self.val_fraction, self.seed)
+        train, held_out = split_by_class(
+            [label for _, label in items], self.val_fraction, self.seed
+        )
         if not len(held_out):
             raise ConfigError(
                 f"data.root={self.root}: no class has two images, so none can be held out; "
                 "add images, or val/ and test/ folders"
             )
-        return [items[i] for i in kept], [items[i] for i in held_out]
-
-    def _training_transform(self) -> v2.Transform | None:
-        scale = getattr(self.augment, "crop_scale", None)
-        if scale is None:
-            return None
-        return v2.RandomResizedCrop(self.image_size, scale=tuple(scale), antialias=True)
+        return [items[i] for i in train], [items[i] for i in held_out]

@@ -1,7 +1,7 @@
 """ImageNet-1K in class folders, `root/train/<wnid>` and `root/val/<wnid>`.
 
-The official validation images are what results are reported on, so here they are the test split;
-checkpoints are chosen on a small part held out of the training images, by seed.
+Results are reported on the official validation images, so these are the test split here; checkpoints
+are chosen on a small part held out of the training images, by seed.
 
 Source: Russakovsky et al. 2014, arXiv:1409.0575.
 """

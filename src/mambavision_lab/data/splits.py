@@ -1,4 +1,4 @@
-"""The three parts of a data set, and how a part is held out."""
+"""The splits of a data set, and a way to hold one out of the training images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 @dataclass
 class Splits:
-    """The three parts of a data set, which never overlap, and what its labels mean."""
+    """Train, val and test images, which never overlap, and the names of their classes in label order."""
 
     train: Dataset
     val: Dataset
@@ -18,9 +18,14 @@ class Splits:
 
 
 def split_by_class(labels: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices into a kept and a held-out part, taking `fraction` of each class.
+    """Split indices into those to train on and those held out, which are `fraction` of each class.
 
-    A class of two or more keeps at least one image and gives at least one.
+    A class of two or more images has at least one in either part; a lone image is trained on.
+
+    Args:
+        labels: Class of each image, (N,).
+        fraction: Share of each class to hold out.
+        seed: Fixes the choice.
     """
     labels = np.asarray(labels)
     generator = np.random.default_rng(seed)

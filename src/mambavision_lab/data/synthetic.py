@@ -1,7 +1,7 @@
-"""Images drawn by a program: a textured shape on a noisy ground, the class being shape and texture.
+"""Synthetic images: a textured shape on a noisy background; the class is the shape and its texture.
 
-Position, size, angle, colours and noise are random and say nothing about the class, so a network
-must look at form. Everything follows from the seed; no file is read.
+Position, size, angle, colours and noise are random and independent of the class, so a network must
+recognise shape and texture. Everything follows from the seed; no file is read.
 """
 
 import math
@@ -11,26 +11,27 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.data.base import ImageDataModule, InMemoryImages
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.splits import Splits
 
 SHAPES = ("disc", "bar", "triangle", "ring", "cross")
-_CHUNK = 256  # images drawn at once
+_CHUNK = 256  # images generated at once
 
 
 class SyntheticDataModule(ImageDataModule):
-    """Shapes with textures; class k is shape k % 5 with texture k // 5.
+    """Textured shapes; class k is shape k % 5 with texture k // 5.
 
     Args:
         num_train: Images to train on.
         num_val: Images to validate on.
         num_test: Images to test on.
-        shuffle_labels: Give the training images random labels: a control that must stay at chance.
+        shuffle_labels: Permute the training labels: a control whose accuracy must stay at chance.
 
-    The rest as in `ImageDataModule`. Held in memory: num x in_chans x image_size^2 bytes.
+    Other settings as in `ImageDataModule`. Held in memory: num x in_chans x image_size^2 bytes.
     """
 
-    draws_any_in_chans: ClassVar[bool] = True
+    supports_any_in_chans: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -66,9 +67,9 @@ class SyntheticDataModule(ImageDataModule):
         self.shuffle_labels = shuffle_labels
 
     def load(self) -> Splits:
-        """Draw the three splits, each from a random stream of its own."""
+        """Generate the three splits, each from a random stream of its own."""
         train, val, test = (
-            self._draw_split(num, stream)
+            self._generate_split(num, stream)
             for stream, num in enumerate((self.num_train, self.num_val, self.num_test))
         )
         if self.shuffle_labels:
@@ -80,24 +81,25 @@ class SyntheticDataModule(ImageDataModule):
         ]
         return Splits(train, val, test, names)
 
-    def _draw_split(self, num: int, stream: int) -> InMemoryImages:
+    def _generate_split(self, num: int, stream: int) -> InMemoryImages:
         generator = torch.Generator().manual_seed(3 * self.seed + stream)
         labels = torch.arange(num) % self.num_classes
         labels = labels[torch.randperm(num, generator=generator)]
         images = [
-            draw(part, self.image_size, self.in_chans, generator) for part in labels.split(_CHUNK)
+            generate_images(chunk, self.image_size, self.in_chans, generator)
+            for chunk in labels.split(_CHUNK)
         ]
         return InMemoryImages(torch.cat(images), labels)
 
 
 def texture_name(texture: int) -> str:
-    """Name of a texture: its kind and how many periods cross the shape."""
+    """Name a texture by its kind and its number of periods across the shape."""
     kind, periods = _texture(texture)
     return f"{kind}{periods or ''}"
 
 
-def draw(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -> Tensor:
-    """Draw one image per label; returns uint8, (N, in_chans, size, size)."""
+def generate_images(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -> Tensor:
+    """Generate one image per label; returns uint8, (N, in_chans, size, size)."""
     num = len(labels)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -109,24 +111,24 @@ def draw(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -
     dy = (axis[None, :, None] - uniform(-0.2, 0.2, 1, 1)) / radius
     x, y = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
     inside = torch.stack(_masks(x, y), dim=1)[torch.arange(num), labels % len(SHAPES)]
-    paint = torch.zeros_like(inside)
+    is_first = torch.zeros_like(inside)
     for texture in (labels // len(SHAPES)).unique().tolist():
         chosen = labels // len(SHAPES) == texture
-        paint[chosen] = _paint(texture, x[chosen], y[chosen])
+        is_first[chosen] = _has_first_colour(texture, x[chosen], y[chosen])
 
-    # Ground dark and the shape's two paints bright, or the other way round.
+    # A dark background and two bright colours for the shape, or the other way round.
     is_bright = torch.randint(2, (num, 1, 1, 1), generator=generator).bool()
-    ground = uniform(0.0, 0.3, in_chans, 1, 1)
+    background = uniform(0.0, 0.3, in_chans, 1, 1)
     first, second = uniform(0.75, 1.0, in_chans, 1, 1), uniform(0.4, 0.55, in_chans, 1, 1)
-    shape = torch.where(paint[:, None], first, second)
-    image = torch.where(inside[:, None], shape, ground)
+    shape = torch.where(is_first[:, None], first, second)
+    image = torch.where(inside[:, None], shape, background)
     image = torch.where(is_bright, 1 - image, image)
     image += 0.08 * torch.randn(image.shape, generator=generator)
     return (image.clamp_(0, 1) * 255).round_().to(torch.uint8)
 
 
 def _masks(x: Tensor, y: Tensor) -> list[Tensor]:
-    """One mask per shape, in the order of SHAPES, on coordinates in which the shape has radius 1."""
+    """Return one mask per shape, in the order of SHAPES; in x and y the shape has radius 1."""
     r = (x * x + y * y).sqrt()
     bar = (x.abs() < 1) & (y.abs() < 0.45)
     widest, narrowest = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
@@ -135,14 +137,14 @@ def _masks(x: Tensor, y: Tensor) -> list[Tensor]:
 
 
 def _texture(texture: int) -> tuple[str, int]:
-    """Kind and periods of a texture: 0 is plain, then stripes and checks take turns, ever finer."""
+    """Return kind and periods of a texture: 0 is plain, then stripes and checks alternate, ever finer."""
     if texture == 0:
         return "plain", 0
     return ("stripes", "checks")[(texture - 1) % 2], 2 + (texture - 1) // 2
 
 
-def _paint(texture: int, x: Tensor, y: Tensor) -> Tensor:
-    """Which of the two paints a point of the shape has."""
+def _has_first_colour(texture: int, x: Tensor, y: Tensor) -> Tensor:
+    """Tell which points of a shape have the first of its two colours."""
     kind, periods = _texture(texture)
     if kind == "plain":
         return torch.ones_like(x, dtype=torch.bool)

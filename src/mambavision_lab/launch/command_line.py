@@ -7,6 +7,7 @@ a new one: `command.with_overrides(...)`.
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -74,9 +75,10 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
     if check not in ("true", "false"):
         raise ConfigError(f"check={check}: wanted true or false")
     from_run = _take(overrides, "from_run")
+    program = f"{task}.py" if argv[0] == "-c" else argv[0]  # started by code, not by a file
     return Command(
         task=task,
-        argv=tuple(argv),
+        argv=(program, *argv[1:]),
         overrides=tuple(overrides),
         is_multirun=bool(flags.multirun),
         check=check == "true",
@@ -104,3 +106,10 @@ def _take(overrides: list[str], key: str) -> str | None:
     for override in given:
         overrides.remove(override)
     return given[-1].partition("=")[2].strip("'\"") if given else None
+
+
+def quoted(value: object) -> str:
+    """Quote a value so that Hydra's grammar takes it literally."""
+    # Backslashes escape before a quote alone, there they are doubled.
+    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), str(value))
+    return f"'{text}'"

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 Batch = tuple[Tensor, Tensor]
 
-# Choice -> power of the number of batches in a step by which the learning rate grows.
+# Choice of scale_lr -> exponent of the number of batches per step.
 _LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
 
 
@@ -26,21 +26,21 @@ class ImageClassifier(LightningModule):
 
     Args:
         net: Maps images (N, C, H, W) to logits (N, num_classes). Parameters named by its
-            `no_weight_decay()`, where it has one, biases and one-dimensional weights do not decay.
+            `no_weight_decay()`, if it has one, biases and one-dimensional weights do not decay.
         num_classes: Number of classes.
-        optimizer: Makes the optimizer from parameter groups; a partial with a `weight_decay` keyword
-            decays the groups that may decay. None for evaluation only.
-        scheduler: Makes a schedule stepped per step from (optimizer, num_steps, steps_per_epoch);
-            None keeps the rate constant.
-        layer_decay: Rate of each layer as a multiple of the next one's, the head's being the optimizer's;
-            layers are those of the network's `group_matcher()`. None gives all the same rate.
-        scale_lr: "linear" or "sqrt": the optimizer's rate is that of data.batch_size images a step, and is
-            multiplied by how many times as many a step has (processes times accumulated batches), or by
-            the root of that. None takes the rate as it is.
+        optimizer: Makes the optimizer from parameter groups; the `weight_decay` keyword of a partial
+            applies to the groups that may decay. None for evaluation only.
+        scheduler: Makes a schedule, stepped once per optimizer step, from (optimizer, num_steps,
+            steps_per_epoch); None keeps the learning rate constant.
+        layer_decay: Learning rate of each layer as a multiple of the next layer's; the head has the
+            optimizer's. Layers are those of the network's `group_matcher()`. None gives all the same rate.
+        scale_lr: "linear" or "sqrt": the optimizer's learning rate is meant for one batch per step and is
+            multiplied by the number of batches per step (processes times accumulated batches), or by its
+            square root. None takes the rate as it is.
         label_smoothing: Share of the target spread over all classes, in training only.
         use_compile: Compile the network in place (checkpoint keys stay).
         channels_last: Keep images and convolutions in channels-last memory.
-        metadata: Plain values to keep in checkpoints, so that these can be rebuilt alone.
+        metadata: Plain values stored in checkpoints, from which network and data can be rebuilt.
 
     Raises:
         ValueError: layer_decay is not above 0 and at most 1, or scale_lr is unknown.
@@ -116,15 +116,15 @@ class ImageClassifier(LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch."""
+        """Add one batch to the validation metrics."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Count one batch; returns its logits, for callbacks that keep predictions."""
+        """Add one batch to the test metrics; returns its logits, for callbacks that store predictions."""
         return self._evaluate("test", batch)
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training figures.
+        """Log the epoch's training metrics.
 
         Raises:
             FloatingPointError: The mean loss is not finite.
@@ -138,15 +138,15 @@ class ImageClassifier(LightningModule):
         self._log("fit", prefix="train")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation figures."""
+        """Log the validation metrics."""
         self._log("val", prefix="val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the test figures."""
+        """Log the test metrics."""
         self._log("test", prefix="test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer, and the schedule sized from the steps that this trainer will take."""
+        """Make the optimizer, and the schedule for the number of steps of this run."""
         assert self.make_optimizer is not None, "an optimizer is needed to train"
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
         optimizer = self.make_optimizer(param_groups(self.net, weight_decay, self.layer_decay))
@@ -159,7 +159,7 @@ class ImageClassifier(LightningModule):
         if self.make_scheduler is None:
             return optimizer
         num_steps = self.trainer.estimated_stepping_batches
-        self.trainer.fit_loop.setup_data()  # an epoch's length is not known before
+        self.trainer.fit_loop.setup_data()  # the length of an epoch is unknown before
         per_epoch = math.ceil(
             self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         )
@@ -170,7 +170,7 @@ class ImageClassifier(LightningModule):
         }
 
     def metric_names(self) -> list[str]:
-        """Names of the figures that validation and test give, such as `val/acc1`."""
+        """List the metrics of validation and test, such as `val/acc1`."""
         return [f"{phase}/{name}" for phase in ("val", "test") for name in self._metrics_of(phase)]
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
@@ -195,9 +195,9 @@ class ImageClassifier(LightningModule):
 
 
 def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
-    """Mean loss, top-1 and, if wanted, top-5 accuracy; states are summed over processes."""
+    """Make the mean loss, top-1 and, if wanted, top-5 accuracy; states are summed over processes."""
     metrics = {
-        # Fed with one loss an image: this strategy, which keeps NaN visible, ignores weights.
+        # Updated with one loss per image, because this strategy, which keeps NaN visible, ignores weights.
         "loss": MeanMetric(nan_strategy="disable"),
         "acc1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
     }
@@ -211,13 +211,13 @@ def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
 def param_groups(
     net: nn.Module, weight_decay: float, layer_decay: float | None = None
 ) -> list[dict[str, Any]]:
-    """Split a network's parameters into those that weight decay spares and those it acts on.
+    """Split a network's parameters into groups without and with weight decay.
 
     With layer_decay each layer has groups of its own, whose `lr_scale` is its share of the head's rate.
     """
-    spared: Any = getattr(net, "no_weight_decay", tuple)()
+    no_decay: Any = getattr(net, "no_weight_decay", tuple)()
     if layer_decay is None:
-        return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=spared)
+        return param_groups_weight_decay(net, weight_decay, no_weight_decay_list=no_decay)
     return param_groups_layer_decay(
-        net, weight_decay, no_weight_decay_list=spared, layer_decay=layer_decay
+        net, weight_decay, no_weight_decay_list=no_decay, layer_decay=layer_decay
     )

@@ -23,14 +23,14 @@ def cosine_with_warmup(
     """Rise linearly for warmup_epochs, then fall along half a cosine to min_lr_ratio of the peak.
 
     Args:
-        optimizer: Its rates are the peak.
+        optimizer: Its learning rates are the peak.
         num_steps: Optimizer steps of the whole run.
         steps_per_epoch: Optimizer steps of one epoch.
-        warmup_epochs: Length of the rise; may be a fraction of an epoch.
+        warmup_epochs: Length of the rise; may be a fraction.
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or the warm-up would outlast it.
+        ConfigError: The run has no end, or is shorter than the warm-up.
     """
     if math.isinf(num_steps):
         raise ConfigError(

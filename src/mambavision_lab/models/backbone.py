@@ -1,4 +1,7 @@
-"""What both families offer beyond logits: another head, maps, frozen parts, layers for fine-tuning."""
+"""Base of both families: another head, maps of the stages, frozen parts, layers for fine-tuning.
+
+Names and conventions are those of timm's models, whose tools take our networks.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
@@ -7,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mambavision_lab.models.freezing import evaluate_frozen, first_parameters
+
 Init = Literal["mamba", "published"]
 
 
@@ -14,17 +19,26 @@ class Backbone(nn.Module):
     """Base of the families: a stem, a stack of stages (blocks in the plain family), a norm, a head.
 
     Attributes:
-        num_features: Channels of the pooled features.
+        num_features: Channels of the features.
         num_classes: Outputs of the head; 0 if it has none.
+        in_chans: Channels of the images.
+        global_pool: "avg", or "" for features that are not pooled, without a head.
         feature_info: For each map of `forward_stages` its channels (`num_chs`), its stride in pixels
             (`reduction`) and the name of the module that gives it (`module`).
     """
 
     num_features: int
     num_classes: int
+    in_chans: int
+    global_pool: str = "avg"
     feature_info: list[dict[str, Any]]
     head: nn.Module
     norm: nn.Module
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Channels of the features that the classifier takes."""
+        return self.num_features
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images x (N, C, H, W)."""
@@ -39,35 +53,54 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Pool what `forward_features` gave and classify it."""
-        raise NotImplementedError
-
-    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What lies before the first stage."""
+        """Pool what `forward_features` returned and classify it."""
         raise NotImplementedError
 
     def stages(self) -> nn.ModuleList:
-        """The stages, first to last."""
+        """Return the stages, first to last."""
         raise NotImplementedError
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of parameter names by depth, as timm's `param_groups_layer_decay` reads them."""
+        """Return patterns of parameter names by depth, as timm's `param_groups_layer_decay` reads them."""
         raise NotImplementedError
 
     def fit_state_dict(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
         """Adapt, in place, entries that may be loaded although their shape differs."""
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay should leave alone, beyond biases and norms."""
+        """Return names of parameters that weight decay should leave alone, beyond biases and norms."""
         return {name for name, _ in self.named_parameters() if name.endswith((".A_log", ".D"))}
 
     def get_classifier(self) -> nn.Module:
-        """The last layer, from pooled features to logits."""
+        """Return the last layer, from pooled features to logits."""
         return self.head
 
-    def reset_classifier(self, num_classes: int) -> None:
-        """Put a fresh head for another number of classes in place; 0 leaves the head out."""
-        self.num_classes = num_classes
+    def set_input_size(self, img_size: int | Sequence[int]) -> None:
+        """Fit the network to images of another size, height and width in pixels.
+
+        Without it other sizes are fine as well; it saves the plain family from interpolating its position
+        embedding in each forward pass.
+        """
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the head by a fresh one for another number of classes.
+
+        Args:
+            num_classes: Outputs; 0 leaves the head out.
+            global_pool: "avg", or "" to leave out the pooling too; None keeps it as it is.
+
+        Raises:
+            ValueError: global_pool is unknown, or "" with a head.
+        """
+        pool = self.global_pool if global_pool is None else global_pool
+        if pool not in ("avg", ""):
+            raise ValueError(f"global_pool={pool!r} is unknown; choose 'avg' or ''")
+        if num_classes and not pool:
+            raise ValueError(
+                f"global_pool='' leaves out the head, and num_classes={num_classes}; "
+                "choose global_pool='avg' or num_classes=0"
+            )
+        self.num_classes, self.global_pool = num_classes, pool
         if not num_classes:
             self.head = nn.Identity()
             return
@@ -117,7 +150,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def features_of_map(self, x: Tensor) -> Tensor:
-        """What `forward_features` makes of the last map (N, num_features, H, W)."""
+        """Turn the last map (N, num_features, H, W) into what `forward_features` returns."""
         raise NotImplementedError
 
     def prune_intermediate_layers(
@@ -148,12 +181,8 @@ class Backbone(nn.Module):
         Raises:
             ValueError: There are not as many stages.
         """
-        stages = list(self.stages())
-        if num_stages is not None and not 0 <= num_stages <= len(stages):
-            raise ValueError(f"num_stages={num_stages} must lie between 0 and {len(stages)}")
-        rest = [self.norm] if num_stages is None else []
-        for part in [*self.stem_parts(), *stages[:num_stages], *rest]:
-            part.requires_grad_(False)
+        for parameter in first_parameters(self, num_stages).values():
+            parameter.requires_grad_(False)
         self.train(self.training)
 
     def unfreeze(self) -> None:
@@ -168,15 +197,14 @@ class Backbone(nn.Module):
                 module.use_checkpointing = enable  # type: ignore[assignment]
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As `nn.Module.train`, except that frozen parts stay in evaluation mode."""
+        """Set the mode as `nn.Module.train` does, except that frozen parts stay in evaluation mode."""
         super().train(mode)
-        for part in [*self.stem_parts(), *self.stages(), self.norm]:
-            if isinstance(part, nn.Module) and not any(p.requires_grad for p in part.parameters()):
-                part.eval()
+        if mode:
+            evaluate_frozen(self, (p for p in self.parameters() if p.requires_grad))
         return self
 
     def init_weights(self, init: Init) -> None:
-        """Draw the linear layers; "published" also overwrites the step sizes of Mamba in `dt_proj`.
+        """Sample the linear layers; "published" also overwrites the step sizes of Mamba in `dt_proj`.
 
         Raises:
             ValueError: init is unknown.
@@ -192,7 +220,7 @@ class Backbone(nn.Module):
 
 
 class FeatureExtractor(nn.Module):
-    """Give maps of a network instead of logits; what they do not need is dropped from the network.
+    """Return maps of a network instead of logits; what they do not need is dropped from the network.
 
     Args:
         net: A network of either family.
@@ -223,15 +251,15 @@ def take_indices(num_stages: int, indices: int | Sequence[int] | None) -> list[i
     """
     if indices is None:
         return list(range(num_stages))
-    asked = range(num_stages - indices, num_stages) if isinstance(indices, int) else indices
-    wrong = [i for i in asked if not -num_stages <= i < num_stages]
-    if wrong or not len(asked) or (isinstance(indices, int) and indices > num_stages):
+    taken = range(num_stages - indices, num_stages) if isinstance(indices, int) else indices
+    wrong = [i for i in taken if not -num_stages <= i < num_stages]
+    if wrong or not len(taken) or (isinstance(indices, int) and indices > num_stages):
         given = indices if isinstance(indices, int) else list(indices)
         raise ValueError(
             f"out_indices={given} is out of range: there are {num_stages} maps, "
             f"0 to {num_stages - 1}"
         )
-    return [i % num_stages for i in asked]
+    return [i % num_stages for i in taken]
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor, use_checkpointing: bool) -> Tensor:

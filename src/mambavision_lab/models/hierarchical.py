@@ -8,6 +8,7 @@ paper and from the names and shapes of the published weights.
 from collections.abc import Sequence
 from typing import Any
 
+import torch.fx
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
@@ -17,11 +18,14 @@ from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.window import cut_windows, join_windows
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
-from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
+from mambavision_lab.models.pretrained import load_pretrained
 
 # Stride of the stem -> strides of its two convolutions.
 STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
+# torch.fx cannot follow control flow that depends on a size; it takes these as they are.
+for _name in ("check_image_size", "fit_window", "cut_windows", "join_windows"):
+    torch.fx.wrap(_name)
 _WITH_LAST = (r"^norm", (99999,))  # timm's mark for: in one group with what comes before
 
 
@@ -106,6 +110,7 @@ class MambaVision(Backbone):
             if len(sizes) != 4:
                 raise ValueError(f"{name}={list(sizes)} must have one value for each of 4 stages")
         self.num_classes = num_classes
+        self.in_chans = in_chans
         self.num_features = 8 * dim
         self.stem_stride = stem_stride
         self.patch_embed = PatchEmbed(in_chans, in_dim, dim, stem_stride)
@@ -182,12 +187,7 @@ class MambaVision(Backbone):
         Raises:
             ConfigError: The images are smaller than one token of the first stage.
         """
-        if min(x.shape[-2:]) < self.stem_stride:
-            height, width = x.shape[-2:]
-            raise ConfigError(
-                f"image of {height} x {width} pixels: both sides must be at least the stem's stride, "
-                f"{self.stem_stride}; enlarge the images or choose a smaller stem_stride"
-            )
+        check_image_size(x.shape[-2], x.shape[-1], self.stem_stride)
         wanted = range(len(self.levels)) if indices is None else indices
         x = self.patch_embed(x)
         maps = []
@@ -210,7 +210,7 @@ class MambaVision(Backbone):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool a map (N, num_features, H, W) and classify; pre_logits stops before the classifier."""
-        x = self.head_drop(x.mean(dim=(2, 3)))
+        x = self.head_drop(x.mean(dim=(2, 3)) if self.global_pool else x)
         return x if pre_logits else self.head(x)
 
     def norm_map(self, x: Tensor) -> Tensor:
@@ -218,19 +218,15 @@ class MambaVision(Backbone):
         return self.norm(x)
 
     def features_of_map(self, x: Tensor) -> Tensor:
-        """What `forward_features` makes of the last map."""
+        """Turn the last map into what `forward_features` returns."""
         return self.norm(x)
 
-    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What lies before the first stage."""
-        return [self.patch_embed]
-
     def stages(self) -> nn.ModuleList:
-        """The four stages."""
+        """Return the four stages."""
         return self.levels
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of parameter names by depth: a layer for each block, or if coarse for each stage."""
+        """Return patterns of parameter names by depth: a layer for each block, or if coarse each stage."""
         if coarse:
             return {"stem": r"^patch_embed", "blocks": [(r"^levels\.(\d+)", None), _WITH_LAST]}
         blocks = (r"^levels\.(\d+)\.blocks\.(\d+)", None)
@@ -306,16 +302,32 @@ class Stage(nn.Module):
         """Transform a map x, (N, width, H, W); the shape stays."""
         if self.window_size is None:
             return run_blocks(self.blocks, x, self.use_checkpointing)
-        height, width = x.shape[-2:]
-        window = (self.window_size, self.window_size)
-        if self.clamp_windows:
-            window = (min(self.window_size, height), min(self.window_size, width))
+        height, width = x.shape[-2], x.shape[-1]
+        window = fit_window(self.window_size, height, width, self.clamp_windows)
         tokens = run_blocks(self.blocks, cut_windows(x, window), self.use_checkpointing)
         return join_windows(tokens, window, height, width)
 
 
-def _for_each_stage(value):
-    """One value for both stages of Mamba and attention blocks, or a sequence of one for each."""
+def check_image_size(height: int, width: int, stem_stride: int) -> None:
+    """Refuse images that are smaller than one token of the first stage.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if min(height, width) < stem_stride:
+        raise ConfigError(
+            f"image of {height} x {width} pixels: both sides must be at least the stem's stride, "
+            f"{stem_stride}; enlarge the images or choose a smaller stem_stride"
+        )
+
+
+def fit_window(size: int, height: int, width: int, is_clamped: bool) -> tuple[int, int]:
+    """Return rows and columns of a window on a map of height x width tokens."""
+    return (min(size, height), min(size, width)) if is_clamped else (size, size)
+
+
+def _for_each_stage(value: Any) -> list[Any]:
+    """Repeat one value for both stages of Mamba and attention blocks, or take a sequence of one for each."""
     if value is None or isinstance(value, int | float | str):
         return [value, value]
     if len(value) != 2:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,8 +19,12 @@ from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
-from mambavision_lab.models.checkpoint import load_pretrained
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
+from mambavision_lab.models.pretrained import load_pretrained
+
+# torch.fx cannot follow control flow that depends on a size; it takes these as they are.
+for _name in ("token_grid", "resize_pos_embed"):
+    torch.fx.wrap(_name)
 
 
 class PlainMambaVision(Backbone):
@@ -88,12 +93,13 @@ class PlainMambaVision(Backbone):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.in_chans = in_chans
         self.num_features = embed_dim
         self.patch_size = default_patch_size(image_size) if patch_size is None else patch_size
         self.use_checkpointing = use_checkpointing
         self.stem = ConvStem(in_chans, stem_dim, embed_dim, self.patch_size)
-        rows, columns = self._grid(image_size, image_size)
-        self.pos_embed = nn.Parameter(torch.empty(1, embed_dim, rows, columns))
+        grid = token_grid(image_size, image_size, self.patch_size)
+        self.pos_embed = nn.Parameter(torch.empty(1, embed_dim, *grid))
         self.blocks = nn.ModuleList()
         for i, is_mamba in enumerate(mamba_blocks(depth, mamba_ratio, pattern)):
             mixer: nn.Module
@@ -146,8 +152,8 @@ class PlainMambaVision(Backbone):
             ConfigError: H or W is not a multiple of the patch size.
         """
         wanted = range(len(self.blocks)) if indices is None else indices
-        grid = self._grid(*x.shape[-2:])
-        x, maps = self._embed(x, grid), []
+        grid = token_grid(x.shape[-2], x.shape[-1], self.patch_size)
+        x, maps = self._embed(x), []
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             x = run_blocks([block], x, self.use_checkpointing)
             if i in wanted:
@@ -160,16 +166,28 @@ class PlainMambaVision(Backbone):
         Raises:
             ConfigError: H or W is not a multiple of the patch size.
         """
-        x = self._embed(x, self._grid(*x.shape[-2:]))
-        return self.norm(run_blocks(self.blocks, x, self.use_checkpointing))
+        return self.norm(run_blocks(self.blocks, self._embed(x), self.use_checkpointing))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens (N, length, embed_dim) and classify; pre_logits stops before the classifier."""
-        x = self.head_drop(x.mean(dim=1))
+        x = self.head_drop(x.mean(dim=1) if self.global_pool else x)
         return x if pre_logits else self.head(x)
 
+    def set_input_size(self, img_size: int | Sequence[int]) -> None:
+        """Interpolate the position embedding, once and for all, to images of this height and width.
+
+        Raises:
+            ConfigError: A side is not a multiple of the patch size.
+        """
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        grid = token_grid(height, width, self.patch_size)
+        own = self.pos_embed
+        self.pos_embed = nn.Parameter(resize_pos_embed(own.detach(), grid), own.requires_grad)
+        if hasattr(self, "_traits"):  # timm's, which its tools read
+            self._traits = {**self._traits, "img_size": (height, width)}
+
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay should leave alone, beyond biases and norms."""
+        """Return names of parameters that weight decay should leave alone, beyond biases and norms."""
         return super().no_weight_decay() | {"pos_embed"}
 
     def norm_map(self, x: Tensor) -> Tensor:
@@ -177,19 +195,15 @@ class PlainMambaVision(Backbone):
         return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def features_of_map(self, x: Tensor) -> Tensor:
-        """What `forward_features` makes of the last map."""
+        """Turn the last map into what `forward_features` returns."""
         return self.norm(x.flatten(2).transpose(1, 2))
 
-    def stem_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What lies before the first block."""
-        return [self.stem, self.pos_embed]
-
     def stages(self) -> nn.ModuleList:
-        """The blocks."""
+        """Return the blocks."""
         return self.blocks
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns of parameter names by depth: a layer for each block."""
+        """Return patterns of parameter names by depth: a layer for each block."""
         # 99999 is timm's mark for: in one group with what comes before.
         return {
             "stem": r"^stem|^pos_embed",
@@ -203,26 +217,31 @@ class PlainMambaVision(Backbone):
         if loaded is not None and loaded.ndim == 4 and loaded.shape[:2] == own.shape[:2]:
             state_dict[key] = resize_pos_embed(loaded, (own.shape[2], own.shape[3]))
 
-    def _embed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _embed(self, x: Tensor) -> Tensor:
+        grid = token_grid(x.shape[-2], x.shape[-1], self.patch_size)
         x = self.stem(x) + resize_pos_embed(self.pos_embed, grid)
         return x.flatten(2).transpose(1, 2)
 
-    def _grid(self, height: int, width: int) -> tuple[int, int]:
-        patch = self.patch_size
-        if height % patch or width % patch or not height or not width:
-            below, above = (
-                " x ".join(str(max(patch, patch * f(side, patch))) for side in (height, width))
-                for f in (lambda n, p: n // p, lambda n, p: -(-n // p))
-            )
-            raise ConfigError(
-                f"image of {height} x {width} pixels: both sides must be multiples of the patch size "
-                f"{patch}; the next sizes that fit are {below} and {above}"
-            )
-        return height // patch, width // patch
+
+def token_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
+    """Return how many tokens an image of height x width pixels has down and across.
+
+    Raises:
+        ConfigError: A side is not a multiple of the patch size.
+    """
+    if height % patch_size or width % patch_size or not height or not width:
+        sides = (height, width)
+        below = " x ".join(str(max(patch_size, n // patch_size * patch_size)) for n in sides)
+        above = " x ".join(str(max(1, -(-n // patch_size)) * patch_size) for n in sides)
+        raise ConfigError(
+            f"image of {height} x {width} pixels: both sides must be multiples of the patch size "
+            f"{patch_size}; the next sizes that fit are {below} and {above}"
+        )
+    return height // patch_size, width // patch_size
 
 
 def default_patch_size(image_size: int) -> int:
-    """The largest patch that divides the image and leaves at least seven tokens a side."""
+    """Return the largest patch that divides the image and leaves at least seven tokens a side."""
     fitting = (p for p in PATCH_SIZES if image_size % p == 0 and image_size // p >= 7)
     return next(fitting, 1)
 
@@ -235,5 +254,7 @@ def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
     return wide.to(pos_embed.dtype)
 
 
-def _fit_loaded_state_dict(module: PlainMambaVision, state_dict, prefix, *_) -> None:
+def _fit_loaded_state_dict(
+    module: PlainMambaVision, state_dict: dict[str, Tensor], prefix: str, *_: Any
+) -> None:
     module.fit_state_dict(state_dict, prefix)

@@ -14,9 +14,11 @@ import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError
-from mambavision_lab.models.checkpoint import find_weights, quiet_hub
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our networks, too)
+from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
+from mambavision_lab.models.pretrained import find_weights
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +70,11 @@ def timm_classifier(
     if isinstance(pretrained, str):
         options["pretrained_cfg_overlay"] = _overlay(name, pretrained)
     net = _create(name, image_size, {**options, "pretrained": bool(pretrained)})
-    there = getattr(net, "pretrained_cfg", {}).get("num_classes")
-    if pretrained and there != num_classes:
+    count = getattr(net, "pretrained_cfg", {}).get("num_classes")
+    if pretrained and count != num_classes:
         log.warning(
             "pretrained=%s: it has %s classes, this network %d; the head starts afresh",
-            *(pretrained, there, num_classes),
+            *(pretrained, count, num_classes),
         )
     if isinstance(net, ResNet) and image_size < SMALL_IMAGE:
         _keep_resolution(net)
@@ -81,7 +83,7 @@ def timm_classifier(
 
 
 def _fitting_patch(name: str, image_size: int) -> int | None:
-    """A patch for images too small or uneven for that in the name of a ViT; else None."""
+    """Choose a patch for images too small or uneven for that in the name of a ViT; else None."""
     patch = re.search(r"patch(\d+)", name)
     own = int(patch[1]) if patch else 0
     if own < 7 or (image_size % own == 0 and image_size // own >= 7):  # Swin's 4 is for any image
@@ -99,10 +101,7 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
             if "'img_size'" not in str(error):
                 raise
             return timm.create_model(name, **options)
-    except (
-        Exception
-    ) as error:  # of many kinds: options refused, no network, weights that do not fit
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+    except Exception as error:  # refused options, no network, weights that do not fit ...
         if not options["pretrained"] or isinstance(error, TypeError):
             what, advice = "cannot be made", "leave out that option, or choose another model"
         elif "pretrained_cfg_overlay" in options:
@@ -110,19 +109,18 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
         else:
             what = "no pretrained weights"
             advice = "check the network, or give pretrained=FILE or pretrained=null"
-        raise ConfigError(f"name={name}: {what} ({reason}); {advice}") from error
+        raise ConfigError(f"name={name}: {what} ({reason(error, 200)}); {advice}") from error
 
 
 def _overlay(name: str, source: str) -> dict[str, Any]:
-    """What timm must know to load a file instead of its own weights: the entries and their classes."""
+    """Describe a file, by its entries and classes, that timm is to load instead of its own weights."""
     path = find_weights(source)
     try:
         state = timm.models.load_state_dict(str(path))
     except Exception as error:  # of many kinds, from reading and from refusing pickled code
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise ConfigError(
             f"pretrained={source}: {path.name} is no checkpoint, is damaged, or holds more than weights "
-            f"({reason}); nothing in it was run"
+            f"({reason(error, 160)}); nothing in it was run"
         ) from error
     ours = {key.removeprefix("net."): x for key, x in state.items() if key.startswith("net.")}
     state = {key: x for key, x in (ours or state).items() if isinstance(x, Tensor)}
@@ -158,9 +156,8 @@ def _try(net: nn.Module, name: str, in_chans: int, image_size: int) -> None:
         with torch.no_grad():
             net.eval()(image)
     except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise ConfigError(
-            f"name={name}: cannot take images of {image_size} x {image_size} pixels ({reason}); "
-            "enlarge them with data.image_size, or choose another model"
+            f"name={name}: cannot take images of {image_size} x {image_size} pixels "
+            f"({reason(error, 160)}); enlarge them with data.image_size, or choose another model"
         ) from error
     net.train(was_training)

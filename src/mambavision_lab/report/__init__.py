@@ -1,1 +1,1 @@
-"""A picture of every run: one offline HTML page, curves, and comparisons of several runs."""
+"""Pages and pictures from run folders: a report of each run, its curves, comparisons of several runs."""

@@ -1,4 +1,4 @@
-"""Remake one run's report and curves, or compare several runs.
+"""Write one run's report and curves again, or compare several runs.
 
 python -m mambavision_lab.report RUN [RUN ...] [--output comparison.html] [--overwrite]
 """
@@ -11,21 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.entry import refuse
+from mambavision_lab.errors import ConfigError, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m mambavision_lab.report",
-        description="Remake report.html and curves.png of a run, or compare several runs.",
+        description="Write report.html and curves.png of a run again, or compare several runs.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, such as logs/latest")
     parser.add_argument(
         "--output", default="comparison.html", help="page that compares several runs (%(default)s)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a page that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing page")
     given = parser.parse_args(arguments)
     try:
         _report(given.runs, Path(given.output), given.overwrite)

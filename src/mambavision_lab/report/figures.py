@@ -1,4 +1,4 @@
-"""The figures of a report, as matplotlib figures without a window.
+"""Draw the figures of a report, as matplotlib figures without a window.
 
 Colours: Okabe and Ito's set, which readers with any colour vision tell apart, and the sequential map
 cividis. Text and axes are drawn in INK, which the page replaces by the colour of its own text.
@@ -15,16 +15,16 @@ from matplotlib.ticker import MaxNLocator
 from mambavision_lab.report.quality import Quality
 from mambavision_lab.report.run_record import RunRecord
 
-INK = "#3b3b3c"  # a grey that nothing else has
+INK = "#3b3b3c"  # a grey that nothing else uses
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("-", "--", ":", "-.")
-MAX_POINTS = 400  # of one line
+MAX_POINTS = 400  # of one line; longer curves are thinned out
 MAX_NAMED = 24  # classes that fit an axis by name
 
-# Title, axis label with unit, logarithmic where it spans decades, and the lines: (figure, its name).
+# Title, axis label with unit, logarithmic where it spans decades, and the lines: (metric, its label).
 PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
     ("Loss", "cross-entropy (nats)", False, (("train/loss", "train"), ("val/loss", "val"))),
-    ("Top-1 accuracy", "images right (%)", False, (("train/acc1", "train"), ("val/acc1", "val"))),
+    ("Top-1 accuracy", "correct images (%)", False, (("train/acc1", "train"), ("val/acc1", "val"))),
     ("Learning rate", "rate (1)", False, (("lr", "rate"),)),
     ("Gradient norm, before clipping", "2-norm (1)", True, (("train/grad_norm", "norm"),)),
     ("Training speed", "images/s", False, (("train/images_per_s", "speed"),)),
@@ -33,10 +33,10 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def curve_figures(runs: Mapping[str, Curves]) -> list[tuple[str, Figure]]:
-    """One (title, figure) for each panel that some run has figures for.
+    """Draw each panel that some run has metrics for, as (title, figure).
 
     Args:
-        runs: Name -> curves, as `read_curves` gives them; several are drawn over each other.
+        runs: Name -> curves, as `read_curves` returns them; several are drawn over each other.
     """
     figures = []
     for panel in PANELS:
@@ -48,7 +48,7 @@ def curve_figures(runs: Mapping[str, Curves]) -> list[tuple[str, Figure]]:
 
 
 def all_curves(runs: Mapping[str, Curves]) -> Figure:
-    """All panels in one figure; those without figures say so."""
+    """Draw all panels in one figure, those without metrics as "not recorded"."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     grid = figure.subplots(2, 3).ravel()
     for axes, panel in zip(grid, PANELS, strict=False):
@@ -63,7 +63,7 @@ def all_curves(runs: Mapping[str, Curves]) -> Figure:
 
 
 def draw_panel(axes: Axes, panel: Any, runs: Mapping[str, Curves]) -> None:
-    """Draw one of PANELS; a run has a colour, a line of the panel a dash."""
+    """Draw one of PANELS: a colour for each run, a dash for each line of the panel."""
     _, label, is_log, lines = panel
     scale = 100 if label.endswith("(%)") else 1
     for run_index, (run, curves) in enumerate(runs.items()):
@@ -78,9 +78,9 @@ def draw_panel(axes: Axes, panel: Any, runs: Mapping[str, Curves]) -> None:
             axes.plot(
                 steps, scale * values, dash, color=color, label=text, marker=marker, markersize=3
             )
-    drawn = np.concatenate([_curve(curves, lines[0][0])[1] for curves in runs.values()])
-    drawn = drawn[drawn > 0]
-    if is_log and len(drawn) and drawn.max() > 20 * drawn.min():
+    values = np.concatenate([_curve(curves, lines[0][0])[1] for curves in runs.values()])
+    positive = values[values > 0]
+    if is_log and len(positive) and positive.max() > 20 * positive.min():
         axes.set_yscale("log")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel(label)
@@ -92,7 +92,7 @@ def draw_panel(axes: Axes, panel: Any, runs: Mapping[str, Curves]) -> None:
 
 
 def confusion_figure(quality: Quality) -> Figure:
-    """Shares of each true class by predicted class; classes by name where they fit."""
+    """Draw the share of each true class by predicted class, with names of classes where they fit."""
     count = len(quality.names)
     totals = quality.confusion.sum(axis=1, keepdims=True)
     shares = 100 * quality.confusion / np.maximum(totals, 1)
@@ -117,7 +117,7 @@ def confusion_figure(quality: Quality) -> Figure:
 
 
 def calibration_figure(quality: Quality) -> Figure:
-    """Share of right predictions by confidence, with the number of images below."""
+    """Draw the share of right predictions by confidence, with the number of images below."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     figure.patch.set_alpha(0)
     axes, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
@@ -126,7 +126,7 @@ def calibration_figure(quality: Quality) -> Figure:
     axes.plot(
         100 * confidence, 100 * share, "o-", color=COLORS[0], label=f"ECE {100 * quality.ece:.1f} %"
     )
-    axes.set_ylabel("images right (%)")
+    axes.set_ylabel("correct images (%)")
     axes.set(xlim=(0, 100), ylim=(0, 103))
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     below.bar(100 * confidence, images, width=4.5, color=COLORS[0])
@@ -139,10 +139,10 @@ def calibration_figure(quality: Quality) -> Figure:
 
 
 def class_figure(quality: Quality) -> Figure:
-    """Precision and recall: by class where names fit, else sorted over all classes."""
+    """Draw precision and recall: by class where names fit, else sorted over all classes."""
     count = len(quality.names)
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
-    # A ring and a dot, which are both seen where the two figures are the same.
+    # A ring and a dot, which are both visible where precision and recall are equal.
     series: Sequence[tuple[str, np.ndarray, dict[str, Any]]] = (
         (
             "precision",
@@ -159,14 +159,14 @@ def class_figure(quality: Quality) -> Figure:
     if count <= MAX_NAMED:
         axes.set_yticks(range(count), [shorten(name, 18) for name in quality.names])
         axes.invert_yaxis()
-        # Classes that differ by a few percent should be told apart: only the range that is used.
+        # Only the range in use, so that classes a few percent apart can be distinguished.
         lowest = 100 * np.nanmin([quality.precision, quality.recall, np.ones(count)])
         left = 10 * np.floor(lowest / 10) - (5 if lowest % 10 < 2 else 0)
         axes.set_xlim(max(left, -3), 100 + 0.03 * (100 - left))
         axes.set_xlabel("of the class's images (%)")
     else:
         axes.set_ylim(-3, 103)
-        axes.set(xlabel="classes, sorted by figure", ylabel="precision, recall (%)")
+        axes.set(xlabel="classes, sorted by value", ylabel="precision, recall (%)")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     _use_ink(axes)
@@ -174,7 +174,7 @@ def class_figure(quality: Quality) -> Figure:
 
 
 def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
-    """(title, figure) of a test's predictions."""
+    """Draw all figures of a test's predictions, as (title, figure)."""
     return [
         ("Confusion matrix", confusion_figure(quality)),
         ("Precision and recall by class", class_figure(quality)),
@@ -183,21 +183,21 @@ def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
 
 
 def run_names(records: Sequence[RunRecord]) -> list[str]:
-    """Numbered names; the part that all share is left out."""
+    """Number the runs and name them, without the part that all names share."""
     parents = {record.folder.parent.name for record in records}
     names = [record.folder.name if len(parents) == 1 else record.name for record in records]
     return [f"{index}: {name}" for index, name in enumerate(names, start=1)]
 
 
 def new_figure(width: float = 5.2, height: float = 3.4) -> tuple[Figure, Axes]:
-    """A figure of one axes on a transparent ground; sizes in inches."""
+    """Make a figure with one axes on a transparent background; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
     return figure, figure.subplots()
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut a long name, saying so."""
+    """Cut a long name and mark the cut."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""The HTML pages: everything they show is inside the one file."""
+"""Render the HTML pages; each is a single file that loads nothing else."""
 
 import base64
 import io
@@ -15,21 +15,23 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mambavision_lab.metrics import format_metric
 from mambavision_lab.report.figures import INK, curve_figures, quality_figures, run_names
 from mambavision_lab.report.quality import measure_quality
-from mambavision_lab.report.run_record import RunRecord, shown
+from mambavision_lab.report.run_record import RunRecord
+from mambavision_lab.runs.differences import setting_text
 
-GROUPS = {"mistakes": "Most confident mistakes", "random": "Predictions drawn at random"}
+GROUPS = {"mistakes": "Most confident mistakes", "random": "Randomly chosen predictions"}
 
 
 def render_report(record: RunRecord) -> str:
-    """One run as a page."""
+    """Render the page of one run."""
     quality = measure_quality(record.predictions)
     return _template("report.html.j2").render(
         record=record,
         title=record.name,
-        facts=_facts(record),
-        results=[(name, figure_text(name, value)) for name, value in record.metrics.items()],
+        environment=_environment(record),
+        results=[(name, format_metric(name, value)) for name, value in record.metrics.items()],
         curves=[(t, svg(f)) for t, f in curve_figures({"run": record.curves})],
         notes=_notes(record),
         quality=quality,
@@ -38,12 +40,12 @@ def render_report(record: RunRecord) -> str:
         groups=[(t, _pictures(record, g, quality.names)) for g, t in GROUPS.items()]
         if quality
         else [],
-        config=sorted((key, shown(value)) for key, value in record.config.items()),
+        config=sorted((key, setting_text(value)) for key, value in record.config.items()),
     )
 
 
 def render_comparison(records: Sequence[RunRecord]) -> str:
-    """Several runs as a page: curves over each other, settings and results that differ."""
+    """Render the page of several runs: their results, settings that differ, curves over each other."""
     # By number alone: names are too long for a legend.
     runs = {f"run {index}": record.curves for index, record in enumerate(records, start=1)}
     return _template("comparison.html.j2").render(
@@ -57,38 +59,31 @@ def render_comparison(records: Sequence[RunRecord]) -> str:
 
 
 def differing_settings(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """(setting, its value in each run) for the settings that are not the same in all."""
+    """List (setting, its value in each run) for the settings that are not the same in all runs."""
     keys = dict.fromkeys(key for record in records for key in record.config)
     rows = [(key, [_setting(record, key) for record in records]) for key in keys]
     return [(k, v) for k, v in rows if len(set(v)) > 1 and k.partition(".")[0] != "paths"]
 
 
 def _setting(record: RunRecord, key: str) -> str:
-    """A setting without the run's own folder, a class without its module."""
+    """Format a setting without the run's own folder, a class without its module."""
     value = record.config.get(key)
-    text = "-" if value in (None, "") else shown(value).replace(str(record.folder), "RUN")
+    text = "-" if value in (None, "") else setting_text(value).replace(str(record.folder), "RUN")
     return text.rpartition(".")[2] if key.endswith("._target_") else text
 
 
 def results_table(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """(figure, its value in each run), and how each run ended."""
+    """List (metric, its value in each run), after how each run ended."""
     keys = dict.fromkeys(key for record in records for key in record.metrics)
     rows = [
-        (k, [figure_text(k, r.metrics[k]) if k in r.metrics else "-" for r in records])
+        (k, [format_metric(k, r.metrics[k]) if k in r.metrics else "-" for r in records])
         for k in keys
     ]
     return [("ended", [r.outcome.get("status", "unknown") for r in records]), *rows]
 
 
-def figure_text(name: str, value: float) -> str:
-    """A figure as people read it."""
-    if "/acc" in name:
-        return f"{100 * value:.2f} %"
-    return f"{value:.0f}" if name.endswith("_per_s") else f"{value:.4f}"
-
-
 def svg(figure: Figure) -> Markup:
-    """A figure as inline SVG that takes the page's text colour and the width it is given."""
+    """Render a figure as inline SVG that takes the page's text colour and the available width."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "font.size": 10}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -115,42 +110,35 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _breakable(setting: str) -> Markup:
-    """A setting's name that breaks after its dots and underscores."""
+    """Let a setting's name break after its dots and underscores."""
     return Markup(re.sub(r"([._])(?=.)", r"\1<wbr>", str(escape(setting))))
 
 
-def _facts(record: RunRecord) -> list[tuple[str, str]]:
+def _environment(record: RunRecord) -> list[tuple[str, str]]:
+    """List (label, value) of what is known of the run's code, machine and packages."""
     known = record.provenance
     hardware, git = known.get("hardware") or {}, known.get("git") or {}
-    packages = known.get("packages") or {}
-    facts = [
-        ("folder", str(record.folder)),
+    machine = [
+        f"{value} cores" if key == "num_cores" else str(value)
+        for key, value in hardware.items()
+        if value and key != "gpus"
+    ]
+    versions = [f"{name} {v}" for name, v in (known.get("packages") or {}).items() if v]
+    rows = [
+        ("folder", record.folder),
         ("started", known.get("time")),
         ("seed", known.get("seed")),
-        (
-            "commit",
-            git.get("commit") and git["commit"] + (" + changes" if git.get("is_dirty") else ""),
-        ),
-        (
-            "machine",
-            ", ".join(
-                f"{v} cores" if k == "num_cores" else str(v)
-                for k, v in hardware.items()
-                if v and k != "gpus"
-            ),
-        ),
+        ("commit", f"{git.get('commit') or ''}{' + changes' if git.get('is_dirty') else ''}"),
+        ("machine", ", ".join(machine)),
         ("GPUs", ", ".join(hardware.get("gpus", []))),
         ("python", known.get("python")),
-        (
-            "packages",
-            ", ".join(f"{name} {version}" for name, version in packages.items() if version),
-        ),
+        ("packages", ", ".join(versions)),
     ]
-    return [(label, str(fact)) for label, fact in facts if fact not in (None, "", {})]
+    return [(label, str(value)) for label, value in rows if value not in (None, "")]
 
 
 def _notes(record: RunRecord) -> list[str]:
-    """What is missing, and why."""
+    """List what is missing, and why."""
     notes = []
     if not record.curves:
         notes.append("No curves: metrics.csv is missing or empty (logger=csv writes it).")
@@ -158,16 +146,14 @@ def _notes(record: RunRecord) -> list[str]:
     if bad:
         notes.append(f"Not finite at some steps, left out of the curves: {', '.join(bad)}.")
     if not record.predictions:
-        notes.append(
-            "No test predictions: the run has not come to its test, or did not record them."
-        )
+        notes.append("No test predictions: the run did not reach its test, or did not record them.")
     elif len(record.predictions.get("class_names", [])) == 0:
-        notes.append("The run knew no class names; classes are numbers.")
+        notes.append("The run stored no class names; classes are numbers.")
     return notes
 
 
 def _classes(quality: Any) -> list[tuple[str, int, str, str]]:
-    """(name, test images, precision, recall), worst recall first."""
+    """List (name, test images, precision, recall), lowest recall first."""
     images = quality.confusion.sum(axis=1)
     order = np.argsort(np.nan_to_num(quality.recall, nan=2.0), kind="stable")
     percent = ["-" if np.isnan(v) else f"{100 * v:.1f}" for v in quality.precision]
@@ -193,7 +179,7 @@ def _pictures(record: RunRecord, group: str, names: list[str]) -> list[dict[str,
 
 
 def data_url(pixels: np.ndarray) -> str:
-    """An image (H, W, C) uint8 as a PNG inside a URL."""
+    """Encode an image (H, W, C) uint8 as a PNG inside a URL."""
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

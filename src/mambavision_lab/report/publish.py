@@ -1,4 +1,4 @@
-"""Give a report's pictures and tables to TensorBoard and Weights & Biases."""
+"""Log a report's pictures and tables to TensorBoard and Weights & Biases."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,19 +25,20 @@ def publish(record: RunRecord, loggers: Iterable[Logger], step: int) -> None:
 
 
 def figures(record: RunRecord) -> dict[str, Figure]:
-    """Figures by tag, on white."""
+    """Make the report's figures, on white; returns them by tag."""
     quality = measure_quality(record.predictions)
-    drawn = curve_figures({"run": record.curves}) + (quality_figures(quality) if quality else [])
-    for _, figure in drawn:
+    titled = curve_figures({"run": record.curves}) + (quality_figures(quality) if quality else [])
+    for _, figure in titled:
         figure.patch.set(facecolor="white", alpha=1)
-    return {_tag(title): figure for title, figure in drawn}
+    return {_tag(title): figure for title, figure in titled}
 
 
 def tables(record: RunRecord, quality: Quality | None) -> dict[str, Table]:
-    """(headings, rows) by tag."""
-    found: dict[str, Table] = {
-        "settings": (["setting", "default", "here"], [list(row) for row in record.differences])
-    }
+    """Make the report's tables; returns (headings, rows) by tag."""
+    found: dict[str, Table] = {}
+    if record.differences is not None:
+        rows_of_settings: list[list[str | int | float]] = [list(row) for row in record.differences]
+        found["settings"] = (["setting", "default", "here"], rows_of_settings)
     if quality is not None:
         rows: list[list[str | int | float]] = [
             [name, int(images), float(precision), float(recall)]

@@ -1,4 +1,4 @@
-"""What a test's predictions say: confusion, per-class figures, calibration."""
+"""Measure a test's predictions: confusion, precision and recall by class, calibration."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ NUM_BINS = 15
 
 @dataclass
 class Quality:
-    """Figures of one test.
+    """Metrics of one test.
 
     Attributes:
-        names: Class names; numbers where the run knew none.
+        names: Class names; numbers where the run stored none.
         confusion: Images by (true class, predicted class).
         precision, recall: Per class; NaN where a class was never predicted or never occurs.
         ece: Expected calibration error of the predicted class, 15 equal bins.
-        bins: (mean confidence, share right, images) of each bin that has images.
+        bins: (mean confidence, share of right predictions, images) of each bin that has images.
     """
 
     names: list[str]
@@ -29,7 +29,7 @@ class Quality:
     bins: np.ndarray
 
     def confused_pairs(self, count: int = 10) -> list[tuple[str, str, int, float]]:
-        """The most frequent mistakes: true class, predicted class, images, share of the true class."""
+        """Return the most frequent mistakes: true class, predicted class, images, share of the true class."""
         mistakes = self.confusion.copy()
         np.fill_diagonal(mistakes, 0)
         totals = self.confusion.sum(axis=1)
@@ -43,7 +43,7 @@ class Quality:
 
 
 def measure_quality(predictions: dict[str, np.ndarray]) -> Quality | None:
-    """Figures from the arrays of predictions.npz; None where there are none."""
+    """Compute the metrics from the arrays of predictions.npz; None where there are none."""
     if "labels" not in predictions or len(predictions["labels"]) == 0:
         return None
     labels, predicted = predictions["labels"], predictions["predicted"]

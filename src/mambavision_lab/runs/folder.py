@@ -1,4 +1,4 @@
-"""What every run leaves in its folder, beside metrics and checkpoints."""
+"""Open a run's folder: what every run leaves there, beside metrics and checkpoints."""
 
 import json
 import logging
@@ -10,6 +10,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.compose import Composer, package_source, without_hydra
+from mambavision_lab.files import write_atomically
+from mambavision_lab.runs.differences import find_differences, write_differences
 from mambavision_lab.runs.provenance import collect
 from mambavision_lab.runs.snapshot import write_snapshot
 
@@ -17,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
-    """Write config, overrides, provenance and snapshot into the run's folder; returns the folder.
+    """Write config, overrides, provenance, differences and snapshot into the run's folder; returns it.
 
-    A run that goes on from a checkpoint of its own folder keeps what it wrote there at first.
+    A run that resumes from a checkpoint of its own folder leaves what it wrote there at first.
 
     Args:
         cfg: The composed config.
@@ -29,33 +32,41 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if is_resuming(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
         return folder
+    hydra = HydraConfig.get()
+    overrides = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task)  # interpolations kept
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
-    write_json(collect(cfg.get("seed")), folder / "provenance.json")
+    write_json(collect(cfg.get("seed"), hydra.runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
+    if hydra.job.name == "train":
+        _write_differences(cfg, [str(override) for override in overrides], folder)
     if is_latest:
         _point_latest(Path(cfg.paths.log_dir), folder)
     return folder
 
 
 def is_resuming(cfg: DictConfig) -> bool:
-    """Whether a run starts from a checkpoint of its own folder: it was broken off before."""
+    """Say whether a run starts from a checkpoint of its own folder: it was interrupted before."""
     checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
     return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write plain values as indented JSON, all at once."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)
+    """Write plain values as indented JSON; the file is whole or not there."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 def short_path(path: Path) -> str:
-    """A path relative to the working folder where it lies in it."""
+    """Return a path relative to the working folder where it lies in it."""
     folder = Path.cwd()
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def _write_differences(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
+    """Store what differs from a bare `train.py`, before interpolation, for the report."""
+    defaults = without_hydra(Composer(package_source("train"), "train").compose([]))
+    plain = [OmegaConf.to_container(config, resolve=False) for config in (defaults, cfg)]
+    write_differences(find_differences(*plain, overrides), folder)
 
 
 def _point_latest(log_dir: Path, folder: Path) -> None:
@@ -64,8 +75,8 @@ def _point_latest(log_dir: Path, folder: Path) -> None:
     if link.exists() and not link.is_symlink():
         return
     try:
-        with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as place:
-            fresh = Path(place) / "latest"
+        with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as unfinished:
+            fresh = Path(unfinished) / "latest"
             fresh.symlink_to(os.path.relpath(folder, log_dir), target_is_directory=True)
             fresh.replace(link)
     except (OSError, ValueError) as error:  # Windows asks for a right, and one drive for both

@@ -1,4 +1,4 @@
-"""Where a run came from: code, versions, machine, command."""
+"""Record where a run came from: code, versions, machine, command."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any
 PACKAGES = ("mambavision-lab", "torch", "torchvision", "lightning", "hydra-core", "timm", "numpy")
 
 
-def collect(seed: int | None) -> dict[str, Any]:
-    """Describe this process as plain values."""
+def collect(seed: int | None, command: Sequence[str] | None) -> dict[str, Any]:
+    """Describe a run of this process as plain values.
+
+    Args:
+        seed: The run's seed.
+        command: Its command line, the program first, or None where it was started from Python.
+    """
     return {
         "time": datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": shlex.join([Path(sys.executable).name, *command]) if command else None,
         "folder": str(Path.cwd()),
         "seed": seed,
         "git": git_state(Path(__file__).parent),
@@ -29,7 +35,7 @@ def collect(seed: int | None) -> dict[str, Any]:
 
 
 def differences(snapshot: Path) -> list[str]:
-    """What differs between the run of a snapshot and here, one line each.
+    """List what differs between the run of a snapshot and here, one line each.
 
     Args:
         snapshot: A snapshot folder; `provenance.json` lies beside it or in it.
@@ -40,29 +46,29 @@ def differences(snapshot: Path) -> list[str]:
             break
     else:
         return ["the run has no provenance.json; what has changed since is not known"]
-    now = collect(then.get("seed"))
+    now = collect(then.get("seed"), None)
     lines = []
     for name in ("python", *(f"packages.{p}" for p in PACKAGES)):
         lines.append((name.removeprefix("packages."), _at(then, name), _at(now, name)))
     for name in ("host", "system", "processor", "num_cores", "gpus"):
         lines.append((name, _at(then, f"hardware.{name}"), _at(now, f"hardware.{name}")))
     lines.append(("commit", _at(then, "git.commit"), _at(now, "git.commit")))
-    said = [f"{name}: was {old}, is {new}" for name, old, new in lines if old != new]
-    for when, facts in (("then", then), ("now", now)):
-        if _at(facts, "git.is_dirty"):
-            said.append(f"uncommitted changes {when}: the commit does not tell the code")
-    return said
+    found = [f"{name}: was {old}, is {new}" for name, old, new in lines if old != new]
+    for when, record in (("then", then), ("now", now)):
+        if _at(record, "git.is_dirty"):
+            found.append(f"uncommitted changes {when}: the commit does not tell the code")
+    return found
 
 
-def _at(facts: dict[str, Any], path: str) -> Any:
-    found: Any = facts
+def _at(record: dict[str, Any], path: str) -> Any:
+    found: Any = record
     for key in path.split("."):
         found = found.get(key) if isinstance(found, dict) else None
     return found
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether files differ from it, or None outside a repository."""
+    """Return commit and whether files differ from it, or None outside a repository."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -71,8 +77,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Host, processor and, where torch is loaded and sees some, GPUs."""
-    facts: dict[str, Any] = {
+    """Describe host, processor and, where torch is loaded and sees some, GPUs."""
+    machine: dict[str, Any] = {
         "host": platform.node(),
         "system": platform.platform(),
         "processor": _processor(),
@@ -80,14 +86,14 @@ def hardware() -> dict[str, Any]:
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        machine["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     elif torch is None and (gpus := _gpus_of_driver()):
-        facts["gpus"] = gpus
-    return facts
+        machine["gpus"] = gpus
+    return machine
 
 
 def _gpus_of_driver() -> list[str]:
-    """Names of the GPUs as the NVIDIA driver on Linux tells them, without torch."""
+    """Return the names of the GPUs as the NVIDIA driver on Linux tells them, without torch."""
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = [line for card in cards for line in card.read_text().splitlines()]
     return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]

@@ -1,35 +1,45 @@
-"""Run a run again from its snapshot and compare: python -m mambavision_lab.runs.reproduce RUN."""
+"""Run a training run again from its snapshot and compare the metrics.
+
+python -m mambavision_lab.runs.reproduce RUN [key=value ...]
+"""
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import configs_folder
+from mambavision_lab.errors import ConfigError, refuse
+from mambavision_lab.metrics import is_speed
 from mambavision_lab.runs.snapshot import find_snapshot
 
+# The same command in a checkout, in any folder, and from an installed package.
+_TRAIN = (sys.executable, "-c", "from mambavision_lab.commands import train; train()")
 
-def main() -> None:
-    """Exit status 0 where all figures are the same bit by bit, 1 where not, 2 for a bad folder."""
-    parser = argparse.ArgumentParser(prog="reproduce", description=__doc__)
-    parser.add_argument("run", help="folder of a run that train.py finished")
-    parser.add_argument("overrides", nargs="*", help="passed on to train.py")
-    arguments = parser.parse_args()
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit status 0 where all metrics are equal, 1 where not, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mambavision_lab.runs.reproduce",
+        description="Run a training run again from its snapshot and compare the metrics, bit by bit.",
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a finished run, such as logs/latest")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="overrides, as for train.py"
+    )
+    given = parser.parse_args(arguments)
     try:
-        sys.exit(0 if reproduce(arguments.run, arguments.overrides) else 1)
+        sys.exit(0 if reproduce(given.run, given.overrides) else 1)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(error)
 
 
-def reproduce(run: str, overrides: list[str]) -> bool:
-    """Run again what a run folder holds; returns whether every figure but speeds is the same.
+def reproduce(run: str, overrides: Sequence[str] = ()) -> bool:
+    """Run again what a run folder holds; returns whether all metrics but speeds are equal.
 
     Raises:
         ConfigError: It is no run folder, its snapshot was edited, or the run was not finished.
@@ -37,27 +47,21 @@ def reproduce(run: str, overrides: list[str]) -> bool:
     old = find_snapshot(run, "from_run").resolve().parent
     if not (old / "metrics.json").is_file():
         raise ConfigError(f"from_run={run}: has no metrics.json; wanted a run that was finished")
-    script = configs_folder().parent / "train.py"
-    if not script.is_file():
-        script = Path.cwd() / "train.py"
-    if not script.is_file():
-        raise ConfigError(f"{script}: no such file; call this in the folder that has train.py")
     # Beside the old run: that folder can be written to, and the two are easy to compare.
     new = old.parent / f"{old.name}-reproduced-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    command = [sys.executable, str(script), f"from_run={old}", *overrides]
-    done = subprocess.run([*command, f"hydra.run.dir='{new}'"])
+    done = subprocess.run([*_TRAIN, f"from_run={old}", *overrides, f"hydra.run.dir='{new}'"])
     if done.returncode:
         raise ConfigError(f"from_run={run}: the run ended with status {done.returncode}; see above")
-    before, after = (json.loads((run / "metrics.json").read_text()) for run in (old, new))
+    before, after = (json.loads((folder / "metrics.json").read_text()) for folder in (old, new))
     return show_comparison(before, after)
 
 
 def show_comparison(before: dict[str, float], after: dict[str, float]) -> bool:
-    """Print figures side by side; returns whether all but speeds are the same."""
+    """Print metrics side by side; returns whether all but speeds are equal."""
     table = Table("metric", "before", "now", "difference")
     is_same = True
     for name in sorted({*before, *after}):
-        if name.endswith("_per_s"):
+        if is_speed(name):
             continue
         old, new = before.get(name), after.get(name)
         if old is None or new is None:
@@ -68,7 +72,7 @@ def show_comparison(before: dict[str, float], after: dict[str, float]) -> bool:
         table.add_row(name, str(old), str(new), difference)
     console = Console(highlight=False)
     console.print(table)
-    console.print("reproduced: every figure is the same" if is_same else "not the same figures")
+    console.print("reproduced: every metric is the same" if is_same else "not the same metrics")
     return is_same
 
 

@@ -1,4 +1,4 @@
-"""A run's own configuration, kept as a folder of configs from which Hydra can compose again.
+"""Store a run's own configuration as a folder of configs from which Hydra can compose again.
 
 `snapshot/<node>/snapshot.yaml` holds each node as it was composed, interpolations and all, so that
 `data=cifar100` on top still reaches the model; `as_trained.yaml` beside it holds the same node with
@@ -26,7 +26,8 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
     composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    resolved = cast(dict[str, Any], OmegaConf.to_container(_keeping_ops(cfg), resolve=True))
+    resolved = cast(dict[str, Any], OmegaConf.to_container(_with_ops_unresolved(cfg), resolve=True))
+    composed["paths"]["output_dir"] = "${hydra:runtime.output_dir}"  # each run has its own
     nodes = [key for key, value in composed.items() if isinstance(value, dict)]
     for node in nodes:
         (folder / node).mkdir(exist_ok=True)
@@ -52,17 +53,17 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     (folder / CHECKSUMS).write_text("".join(lines))
 
 
-def _keeping_ops(cfg: DictConfig) -> DictConfig:
-    """A copy in which references to `ops` survive: a network may later run on another backend."""
-    kept = cfg.copy()
+def _with_ops_unresolved(cfg: DictConfig) -> DictConfig:
+    """Return a copy in which references to `ops` survive: a network may later run on another backend."""
+    copied = cfg.copy()
     for name, options in (cfg.get("ops") or {}).items():
         for key in options:
-            OmegaConf.update(kept, f"ops.{name}.{key}", f"\\${{ops.{name}.{key}}}")
-    return kept
+            OmegaConf.update(copied, f"ops.{name}.{key}", f"\\${{ops.{name}.{key}}}")
+    return copied
 
 
 def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
-    """The snapshot folder of the run that a path belongs to: its folder or anything in it.
+    """Find the snapshot folder of the run that a path belongs to: its folder or anything in it.
 
     Args:
         path: A run folder, a checkpoint in it, or a folder that holds a copy of the snapshot, such
@@ -114,7 +115,7 @@ def _sha256(path: Path) -> str:
 
 
 def _groups() -> list[str]:
-    """The groups that the composition chose from."""
+    """Return the groups that the composition chose from."""
     if not HydraConfig.initialized():
         return []
     choices = HydraConfig.get().runtime.choices

@@ -1,4 +1,4 @@
-"""From a composed config to objects, shared by the tasks."""
+"""Make the objects of a composed config, for all tasks."""
 
 import logging
 import warnings
@@ -14,18 +14,25 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.sync_batch_norm import CPUSyncBatchNorm
 
-# Module that a missing import names -> our extra that brings it.
+# Missing module -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
 
 
 def build(node: Any, name: str, **arguments: Any) -> Any:
-    """Instantiate a node; what its constructor refuses becomes a one-line ConfigError."""
+    """Instantiate a node of a config.
+
+    Args:
+        node: Has a `_target_`.
+        name: Key of the node, for messages.
+        arguments: Further arguments of the target.
+
+    Raises:
+        ConfigError: The target refuses its arguments, or needs a package that is not installed.
+    """
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -33,19 +40,12 @@ def build(node: Any, name: str, **arguments: Any) -> Any:
         if isinstance(cause, ConfigError):
             raise cause from error
         if isinstance(cause, ModuleNotFoundError):
-            raise ConfigError(_missing_package(name, cause)) from error
+            raise _missing_package(name, cause) from error
         if isinstance(cause, ValueError | TypeError | MisconfigurationException):
-            raise ConfigError(f"{name}: {cause}") from error
+            raise ConfigError(f"{name}: {reason(cause, 600)}") from error
         raise
     except MisconfigurationException as error:
-        raise ConfigError(f"{name}: {error}") from error
-
-
-def _missing_package(name: str, error: ModuleNotFoundError) -> str:
-    for module, extra in EXTRAS.items():
-        if module in str(error):
-            return f"{name} needs {module}; install it with: pip install 'mambavision-lab[{extra}]'"
-    return f"{name}: {error}; install that package"
+        raise ConfigError(f"{name}: {reason(error, 600)}") from error
 
 
 def build_data(cfg: DictConfig) -> ImageDataModule:
@@ -54,16 +54,16 @@ def build_data(cfg: DictConfig) -> ImageDataModule:
 
 
 def build_net(cfg: DictConfig) -> nn.Module:
-    """Make the network; with a checkpoint to follow, without its pretrained weights."""
-    follows = cfg.ckpt_path is not None and "pretrained" in cfg.model
-    return build(cfg.model, "model", **({"pretrained": None} if follows else {}))
+    """Make the network, without pretrained weights where those of a checkpoint replace them."""
+    is_replaced = cfg.ckpt_path is not None and "pretrained" in cfg.model
+    return build(cfg.model, "model", **({"pretrained": None} if is_replaced else {}))
 
 
 def build_classifier(
     cfg: DictConfig, net: nn.Module, num_classes: int, **arguments: Any
 ) -> ImageClassifier:
     """Wrap a network with the settings of `classifier`."""
-    # Not recursive: the metadata hold the model's config, which must stay one.
+    # Not recursive: the config of the model in the metadata is not to be instantiated.
     return build(
         cfg.classifier,
         "classifier",
@@ -75,7 +75,7 @@ def build_classifier(
 
 
 def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
-    """Make the trainer with its loggers and callbacks, and extra ones.
+    """Make the trainer with its loggers and callbacks, and extra callbacks.
 
     Raises:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
@@ -86,36 +86,39 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    options = cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True))
-    own = {key: value for key, value in options.items() if key not in LAUNCH_OPTIONS}
-    if own.get("sync_batchnorm") and not torch.cuda.is_available():
-        own |= {"sync_batchnorm": False, "plugins": [CPUSyncBatchNorm()]}
-    return build(own, "trainer", logger=loggers or False, callbacks=callbacks)
-
-
-def _build_each(group: DictConfig | None, name: str) -> list[Any]:
-    """The objects of a group such as callbacks; null stands for one that is switched off."""
-    nodes = {str(key): node for key, node in (group or {}).items() if node is not None}
-    return [build(node, f"{name}.{key}") for key, node in nodes.items()]
+    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
-    """What a checkpoint keeps so that it can be rebuilt alone: model, data facts, run name."""
+    """Collect what a checkpoint stores beside weights, to be used alone: run name, model, data."""
     model = cast(dict[str, Any], OmegaConf.to_container(cfg.model, resolve=True))
     if "pretrained" in model:
-        model["pretrained"] = None  # the checkpoint's own weights replace those
+        model["pretrained"] = None  # replaced by the checkpoint's own weights
     return {"name": cfg.name, "model": model, "data": data.metadata()}
 
 
 def device_name(trainer: Trainer) -> str:
-    """Human name of what the trainer runs on."""
+    """Name what the trainer runs on, such as "CPU" or "2 x NVIDIA H100"."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
+def _missing_package(name: str, error: ModuleNotFoundError) -> ConfigError:
+    for module, extra in EXTRAS.items():
+        if module in str(error):
+            return missing_extra(name, module, extra)
+    return ConfigError(f"{name}: {reason(error)}; install that package")
+
+
+def _build_each(group: DictConfig | None, name: str) -> list[Any]:
+    """Make the objects of a group such as callbacks; null switches one off."""
+    nodes = {str(key): node for key, node in (group or {}).items() if node is not None}
+    return [build(node, f"{name}.{key}") for key, node in nodes.items()]
+
+
 def _quieten() -> None:
-    """Send Lightning's messages to the run's log alone, and silence hints that do not apply."""
+    """Send Lightning's messages to the run's log alone, and ignore hints that do not apply."""
     for library in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(library)
         logger.handlers.clear()
@@ -127,13 +130,13 @@ def _quieten() -> None:
         ".*is smaller than the logging interval.*",
         # The run folder already has its config and log; nothing in it is deleted.
         ".*Experiment logs directory.*exists and is not empty.*",
-        # A run that goes on from a checkpoint has a folder of its own.
+        # A run that starts from a checkpoint of another run has its own folder.
         ".*The dirpath has changed from.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
-        # A kernel of width 1 has no stride that could matter.
+        # The stride of a kernel of width 1 does not matter.
         ".*Grad strides do not match bucket view strides.*",
-        # Lightning's own use of a torch function that was renamed.
+        # Lightning uses a torch function that was renamed.
         ".*LeafSpec.*is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)

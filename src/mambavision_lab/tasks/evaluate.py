@@ -4,17 +4,17 @@ from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
+from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import open_run_folder, write_json
 from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
-from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import print_results
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Test the network of a checkpoint and write the figures to `metrics.json`.
+    """Test the network of a checkpoint and write the metrics to `metrics.json`.
 
     Args:
-        cfg: The composed config, as in `configs/eval.yaml`; the network is the trained one.
+        cfg: The composed config, as in `configs/eval.yaml`, with the network of the training run.
 
     Returns:
         Top-1 accuracy.
@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> float:
     results = trainer.test(classifier, datamodule=data, verbose=False)
     if not results:
         raise ConfigError(
-            "no test images were looked at; leave trainer.limit_test_batches as it is"
+            "no test images were evaluated; leave trainer.limit_test_batches as it is"
         )
     metrics = {name: float(value) for name, value in results[0].items()}
     write_json(metrics, folder / "metrics.json")

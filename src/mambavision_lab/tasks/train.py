@@ -15,7 +15,7 @@ from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
-from mambavision_lab.report.write import reported
+from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import is_resuming, open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import (
     build,
@@ -26,14 +26,14 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
-from mambavision_lab.tasks.checkpoint import load_checkpoint, load_weights
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.report import report_at_end
 
 log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Fit, then validate and test the best checkpoint, and write the figures to `metrics.json`.
+    """Fit, then validate and test the best checkpoint, and write the metrics to `metrics.json`.
 
     Runs in as many processes as the trainer has devices.
 
@@ -41,13 +41,13 @@ def train(cfg: DictConfig) -> float | None:
         cfg: The composed config, as in `configs/train.yaml`.
 
     Returns:
-        The figure named by `cfg.optimized_metric`.
+        The metric named by `cfg.optimized_metric`.
 
     Raises:
         ConfigError: A setting or the data cannot be used.
     """
     if cfg.seed is None:
-        cfg.seed = secrets.randbelow(2**31)  # drawn here, so that it is recorded and shared
+        cfg.seed = secrets.randbelow(2**31)  # chosen here, so that it is recorded and shared
     return run_together(_train, cfg, prepare=lambda: build_data(cfg).prepare_data())
 
 
@@ -63,11 +63,11 @@ def _train(cfg: DictConfig) -> float | None:
         scheduler=build(cfg.scheduler, "scheduler"),
         metadata=metadata(cfg, data),
     )
-    known = classifier.metric_names()
-    if cfg.optimized_metric not in known:
+    metric_names = classifier.metric_names()
+    if cfg.optimized_metric not in metric_names:
         raise ConfigError(
-            f"optimized_metric={cfg.optimized_metric}: there is no such figure; "
-            f"choose one of {', '.join(known)}"
+            f"optimized_metric={cfg.optimized_metric}: there is no such metric; "
+            f"choose one of {', '.join(metric_names)}"
         )
     if cfg.ckpt_path is not None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
@@ -88,7 +88,7 @@ def _train(cfg: DictConfig) -> float | None:
         if is_resuming(cfg):
             restore_csv_metrics(trainer.loggers, checkpoint["global_step"])
         _print_start(cfg, trainer, classifier, data, folder)
-    with reported(trainer, folder):
+    with report_at_end(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
         metrics = _final_metrics(trainer, classifier, data)
         if trainer.is_global_zero:
@@ -101,15 +101,15 @@ def _train(cfg: DictConfig) -> float | None:
 def _final_metrics(
     trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
 ) -> dict[str, float]:
-    """Figures of the best checkpoint on val and test; of the last weights where none was kept."""
-    keeper = trainer.checkpoint_callback
-    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) else ""
+    """Validate and test the best checkpoint, or the last weights where none was written."""
+    callback = trainer.checkpoint_callback
+    best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
-        for figures in evaluate(  # none where the split is switched off, as by limit_test_batches=0
+        for results in evaluate(  # none where the split is switched off, as by limit_test_batches=0
             classifier, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True
         ):
-            metrics |= figures
+            metrics |= results
     return metrics
 
 
@@ -121,9 +121,9 @@ def _print_start(
     folder: Path,
 ) -> None:
     splits = data.splits
-    sizes = " / ".join(f"{len(part):,}" for part in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
+    sizes = " / ".join(f"{len(split):,}" for split in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
     num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
-    facts = {
+    settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
         f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
@@ -133,5 +133,5 @@ def _print_start(
         "device": device_name(trainer),
         "folder": short_path(folder),
     }
-    print_panel(f"train {cfg.name}", facts)
-    log.info("; ".join(f"{label}: {fact}" for label, fact in facts.items()))
+    print_panel(f"train {cfg.name}", settings)
+    log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra.types import RunMode
 from tables import rows
 
 from mambavision_lab.launch.sweeps.summary import best_job, show_summary, varied_values
@@ -169,5 +170,5 @@ def test_best_job_of_an_evaluation_is_repeated_by_its_own_command(tmp_path, caps
 
 def test_wandb_runs_of_a_sweep_share_a_group(compose, tmp_path):
     assert compose("train", "logger=wandb").logger.wandb.group is None
-    cfg = compose("train", "logger=wandb", "hydra.mode=MULTIRUN")  # in tmp_path/logs/run
+    cfg = compose("train", "logger=wandb", mode=RunMode.MULTIRUN)  # in tmp_path/logs/run
     assert cfg.logger.wandb.group == f"{tmp_path.name}/logs"

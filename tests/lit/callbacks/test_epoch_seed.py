@@ -5,7 +5,7 @@ import torch
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 
 
-def draw(seed, epoch, rank):
+def sample(seed, epoch, rank):
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
     EpochSeed(seed).on_train_epoch_start(trainer, None)
     return torch.rand(2).tolist()
@@ -13,6 +13,6 @@ def draw(seed, epoch, rank):
 
 def test_epoch_seed_repeats_an_epoch_and_no_other():
     cases = [(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)]
-    drawn = [draw(*case) for case in cases]
-    assert len({tuple(values) for values in drawn}) == len(cases)
-    assert [draw(*case) for case in reversed(cases)] == drawn[::-1]
+    sampled = [sample(*case) for case in cases]
+    assert len({tuple(values) for values in sampled}) == len(cases)
+    assert [sample(*case) for case in reversed(cases)] == sampled[::-1]

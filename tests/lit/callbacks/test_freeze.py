@@ -1,13 +1,16 @@
 import functools
 import itertools
+from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from hydra.utils import instantiate
 from toys import HIERARCHICAL_TOY
 
-from mambavision_lab.lit.callbacks.freeze import Freeze, first_parameters
+from mambavision_lab.lit.callbacks.freeze import Freeze
 from mambavision_lab.lit.image_classifier import param_groups
+from mambavision_lab.models.freezing import first_parameters
 from mambavision_lab.models.hierarchical import MambaVision
 
 
@@ -54,19 +57,19 @@ def test_resumed_run_knows_by_the_epoch_what_is_frozen(
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         return classifier.net.state_dict()
 
-    unbroken = fit(3)
+    uninterrupted = fit(3)
     fit(1)
     resumed = fit(3, ckpt_path=tmp_path / "last.ckpt")
-    for key, x in unbroken.items():
+    for key, x in uninterrupted.items():
         torch.testing.assert_close(resumed[key], x, msg=key)
 
 
 def test_plain_family_counts_its_blocks_as_stages(make_net):
     net = make_net()
-    stem = first_parameters(net, 0)
+    stem = set(first_parameters(net, 0))
     assert {"pos_embed", "stem.0.weight"} <= stem
     assert not any(name.startswith("blocks") for name in stem)
-    assert first_parameters(net, 1) - stem == {
+    assert set(first_parameters(net, 1)) - stem == {
         name for name, _ in net.named_parameters() if name.startswith("blocks.0.")
     }
 
@@ -81,7 +84,39 @@ def test_plain_family_counts_its_blocks_as_stages(make_net):
     ],
 )
 def test_networks_without_such_parts_are_refused(make, num_stages, message, refusal):
-    assert message in refusal(lambda: first_parameters(make(), num_stages))
+    with pytest.raises(ValueError, match=message):
+        first_parameters(make(), num_stages)
+    module = SimpleNamespace(net=make())
+    freeze = Freeze(num_stages=num_stages)
+    line = refusal(lambda: freeze.on_train_epoch_start(SimpleNamespace(current_epoch=0), module))
+    assert line.startswith(f"callbacks.freeze.num_stages={num_stages}: ")
+    assert message in line
+
+
+@pytest.mark.parametrize("num_stages", [None, 0, 2, 4])
+def test_callback_freezes_what_the_network_itself_does(num_stages):
+    net, module = make_hierarchical(), SimpleNamespace(net=make_hierarchical())
+    net.freeze(num_stages)
+    freeze = Freeze(num_stages=num_stages)
+    freeze.on_train_epoch_start(SimpleNamespace(current_epoch=0, world_size=1), module)
+    states = [
+        [(n, p.requires_grad) for n, p in net.named_parameters()]
+        + [(n, m.training) for n, m in net.named_modules()]
+        for net in (net, module.net)
+    ]
+    assert states[0] == states[1]
+    assert net.head.training
+
+
+def test_stages_of_timms_networks_are_known():
+    net = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=3)
+    assert {name.split(".")[0] for name in first_parameters(net, 0)} == {
+        *("cls_token", "pos_embed", "patch_embed")
+    }
+    names = set(first_parameters(net, 3))
+    assert {n for n, _ in net.named_parameters()} - names == {
+        *("norm.weight", "norm.bias", "head.weight", "head.bias")
+    }
 
 
 # Layer-wise learning rates.

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from mambavision_lab.lit.callbacks.progress import EpochLines, progress_bar
 
 LINE = r"epoch (\d)/(\d)  train/loss (\S+)  val/loss (\S+)  val/acc1 (\S+)  \d+\.\d s"
+FORMATS = {"train/loss": ".4f", "val/loss": ".4f", "val/acc1": ".2%"}
 
 
 @pytest.fixture
@@ -22,12 +23,11 @@ def fit(make_classifier, make_loader, make_trainer, history, capsys):
     return run
 
 
-def test_epoch_lines_show_the_figures_of_each_epoch(fit, history):
+def test_epoch_lines_show_the_metrics_of_each_epoch(fit, history):
     lines = fit(EpochLines(), max_epochs=3)
     shown = [re.fullmatch(LINE, line).groups() for line in lines]
-    names = ("train/loss", "val/loss", "val/acc1")
     expected = [
-        (str(epoch + 1), "3", *(f"{history[name][epoch]:.4f}" for name in names))
+        (str(epoch + 1), "3", *(f"{history[name][epoch]:{spec}}" for name, spec in FORMATS.items()))
         for epoch in range(3)
     ]
     assert shown == expected

@@ -10,8 +10,8 @@ def test_throughput_counts_images_over_real_time(make_classifier, make_loader, m
     classifier, trainer = make_classifier(), make_trainer(max_epochs=1, callbacks=[Throughput()])
     trainer.fit(classifier, make_loader(), make_loader())
     assert trainer.callback_metrics["train/images_per_s"] > 0
-    (figures,) = trainer.test(classifier, make_loader(), verbose=False)
-    assert figures["test/images_per_s"] > 0
+    (metrics,) = trainer.test(classifier, make_loader(), verbose=False)
+    assert metrics["test/images_per_s"] > 0
 
 
 def test_throughput_leaves_out_validation(
@@ -24,5 +24,5 @@ def test_throughput_leaves_out_validation(
     trainer = make_trainer(max_epochs=2, callbacks=[Throughput()], logger=history)
     trainer.fit(classifier, make_loader(10, batch_size=4), make_loader(7))
     assert history["train/images_per_s"] == pytest.approx([10 / 2, 10 / 2])
-    (figures,) = trainer.test(classifier, make_loader(9, batch_size=4), verbose=False)
-    assert figures["test/images_per_s"] == pytest.approx(9)
+    (metrics,) = trainer.test(classifier, make_loader(9, batch_size=4), verbose=False)
+    assert metrics["test/images_per_s"] == pytest.approx(9)

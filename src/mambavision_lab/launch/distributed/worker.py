@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.resolvers import prepare
+from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError
 
 # How the loss of another process shows: its own error, or the launcher, says why it was lost.
@@ -45,7 +45,7 @@ def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:
     """
     sys.argv = argv
     setup_globals()
-    prepare()
+    register()
     config = OmegaConf.create(hydra)
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
     if rank == 0:

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import write_atomically
+from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.launch.distributed.signals import Stopped
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
@@ -158,11 +159,11 @@ def _prepare(job: Job, folder: Path, record: dict[str, Any] | None) -> list[str]
     # The folder is given here because Hydra would derive another for a job with another model.
     overrides = [
         *job.overrides,
-        f"hydra.sweep.dir={_quoted(folder)}",
+        f"hydra.sweep.dir={quoted(folder)}",
         f"hydra.sweep.subdir='{job.number}'",
     ]
     last = own / "checkpoints" / "last.ckpt"
-    return [*overrides, f"ckpt_path={_quoted(last)}"] if last.is_file() else overrides
+    return [*overrides, f"ckpt_path={quoted(last)}"] if last.is_file() else overrides
 
 
 def _cancel_local_jobs() -> None:
@@ -211,7 +212,3 @@ def _fixed(overrides: list[str]) -> list[str]:
 
 def _without_resume(overrides: Sequence[str]) -> list[str]:
     return [o for o in overrides if o.partition("=")[0].lstrip("+") != _RESUME]
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"

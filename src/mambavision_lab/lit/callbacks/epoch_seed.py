@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class EpochSeed(Callback):
     """Seed torch at the start of each training epoch.
 
-    So a run that goes on from a checkpoint draws the augmentation and dropout that the unbroken run
-    would have drawn, and processes draw different ones. (Crops that loader workers draw while
-    decoding image files have seeds of their own and are not repeated.)
+    A run that resumes from a checkpoint then samples the augmentation and dropout of the uninterrupted
+    run, and each rank samples its own. (Random crops of image files, made in the loader's workers, have
+    seeds of their own and are not repeated.)
 
     Args:
         seed: The run's seed.

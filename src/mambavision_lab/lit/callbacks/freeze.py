@@ -1,21 +1,21 @@
 """Train only the later layers for the first epochs, as when a fresh head meets trained features."""
 
-from typing import Any, cast
+from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from timm.models import group_parameters
 from torch import nn
 from torch.optim import Optimizer
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.models.freezing import evaluate_frozen, first_parameters
 
 
 class Freeze(Callback):
     """Keep the first layers of the classifier's network as they are for some epochs.
 
     Frozen parts are in evaluation mode, so their BatchNorm statistics stay and they drop nothing. Which
-    they are follows from the epoch alone, so a run that goes on from a checkpoint agrees with an
-    unbroken one. All parameters are in the optimizer from the start.
+    they are follows from the epoch alone, so a run that resumes from a checkpoint agrees with an
+    uninterrupted one. All parameters are in the optimizer from the start.
 
     Args:
         epochs: How many epochs; None is the whole run.
@@ -41,13 +41,15 @@ class Freeze(Callback):
             self._thaw(net)
         if is_over or self._frozen:
             return
-        named = dict(net.named_parameters())
-        first = first_parameters(net, self.num_stages)
-        self._frozen = [p for name, p in named.items() if name in first and p.requires_grad]
+        try:
+            first = first_parameters(net, self.num_stages)
+        except ValueError as error:
+            raise ConfigError(f"callbacks.freeze.{error}") from error
+        self._frozen = [p for p in first.values() if p.requires_grad]
         # Processes agreed on the gradients to exchange before the first epoch; these must all come.
         self._drops_gradients = trainer.world_size > 1
-        kept = {id(p) for name, p in named.items() if name not in first and p.requires_grad}
-        _evaluate(net, kept)
+        named = net.named_parameters()
+        evaluate_frozen(net, (p for name, p in named if name not in first and p.requires_grad))
         for parameter in self._frozen:
             parameter.requires_grad_(self._drops_gradients)
 
@@ -69,39 +71,3 @@ class Freeze(Callback):
             parameter.requires_grad_(True)
         self._frozen, self._drops_gradients = [], False
         net.train()
-
-
-def first_parameters(net: nn.Module, num_stages: int | None) -> set[str]:
-    """Names of the parameters of the stem and the first stages, or of all but the head.
-
-    Raises:
-        ConfigError: The network has no head, or not as many stages.
-    """
-    anything: Any = net
-    name = type(net).__name__
-    if num_stages is None:
-        heads = anything.get_classifier() if hasattr(net, "get_classifier") else None
-        heads = heads if isinstance(heads, tuple | list) else [heads]
-        kept = {id(p) for head in heads if head is not None for p in head.parameters()}
-        if not kept:
-            raise ConfigError(f"callbacks.freeze: {name} does not say which part is its head")
-        return {key for key, p in net.named_parameters() if id(p) not in kept}
-    if not hasattr(net, "group_matcher"):
-        raise ConfigError(f"callbacks.freeze.num_stages: {name} does not say what its stages are")
-    groups = group_parameters(net, anything.group_matcher(coarse=True), reverse=True)
-    last = max(groups.values()) - 1  # the head stands last
-    if not 0 <= num_stages <= last:
-        raise ConfigError(
-            f"callbacks.freeze.num_stages={num_stages}: {name} has 0 to {last}, or null for all but the head"
-        )
-    return {key for key, group in groups.items() if group <= num_stages}
-
-
-def _evaluate(module: nn.Module, kept: set[int]) -> None:
-    """Put the largest parts that hold no parameter to be trained into evaluation mode."""
-    for child in module.children():
-        parameters = list(child.parameters())
-        if parameters and not any(id(p) in kept for p in parameters):
-            child.eval()
-        else:
-            _evaluate(child, kept)

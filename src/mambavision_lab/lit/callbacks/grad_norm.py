@@ -1,4 +1,4 @@
-"""The gradient's norm, as it was before clipping."""
+"""Log the norm of the gradient before clipping."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 class GradientNorm(Callback):
-    """Log `train/grad_norm`, over all parameters, every `trainer.log_every_n_steps`.
+    """Log `train/grad_norm`, over all parameters, every `trainer.log_every_n_steps` steps.
 
     Args:
         norm_type: Order of the norm; 2 is the Euclidean one.

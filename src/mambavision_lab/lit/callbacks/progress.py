@@ -1,4 +1,4 @@
-"""Progress on a terminal as a bar, elsewhere as one line per epoch."""
+"""Show progress as a bar on a terminal and as one line per epoch elsewhere."""
 
 import sys
 import time
@@ -6,9 +6,11 @@ import time
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 
+from mambavision_lab.metrics import format_metric
+
 
 def progress_bar(refresh_rate: int = 1) -> ProgressBar:
-    """A rich bar where standard output is a terminal, plain lines where it is a file or a pipe.
+    """Make a rich bar where standard output is a terminal, plain lines where it is a file or a pipe.
 
     Args:
         refresh_rate: Steps between two updates of the bar.
@@ -27,25 +29,25 @@ class EpochLines(ProgressBar):
         self._is_enabled = True
 
     def enable(self) -> None:
-        """Print (rank 0)."""
+        """Print lines (rank 0)."""
         self._is_enabled = True
 
     def disable(self) -> None:
-        """Keep silent (the other ranks)."""
+        """Print nothing (the other ranks)."""
         self._is_enabled = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch before, whose training figures are known only now, and note the time."""
+        """Print the previous epoch, whose training metrics are complete only now, and start the clock."""
         self._print_epoch(trainer)
         self._was_validated = False
         self._started = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that this epoch has validation figures of its own."""
+        """Record that this epoch has validation metrics of its own."""
         self._was_validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch that ends and how long it took."""
+        """Record the epoch and its duration."""
         self._ended = (trainer.current_epoch, time.perf_counter() - self._started)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,9 +59,10 @@ class EpochLines(ProgressBar):
             return
         epoch, seconds = self._ended
         self._ended = None
-        known = trainer.callback_metrics
+        logged = trainer.callback_metrics
         names = ("train/loss", "val/loss", "val/acc1") if self._was_validated else ("train/loss",)
-        shown = [name for name in names if name in known]
-        figures = "  ".join(f"{name} {known[name].item():.4f}" for name in shown)
+        metrics = "  ".join(
+            f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
+        )
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        print(f"epoch {epoch + 1}/{total}  {figures}  {seconds:.1f} s", flush=True)
+        print(f"epoch {epoch + 1}/{total}  {metrics}  {seconds:.1f} s", flush=True)

@@ -1,4 +1,4 @@
-"""Keep what a test predicted, compactly, for the report."""
+"""Store the predictions of a test, for the report."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ THUMBNAIL_SIZE = 112  # pixels, longer side
 class RecordPredictions(Callback):
     """Write `predictions.npz`: label, predicted class and its probability for each test image.
 
-    With them go the most confident mistakes and some images drawn at random, as thumbnails:
+    The file also holds thumbnails of the most confident mistakes and of some random images:
     `<group>_images` (N, H, W, C) uint8, `<group>_labels`, `<group>_predicted`, `<group>_confidence`
     for the groups `mistakes` and `random`; and `class_names`.
 
@@ -31,13 +31,13 @@ class RecordPredictions(Callback):
         self.num_images = num_images
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier test."""
+        """Start empty, whatever an earlier test recorded."""
         self._columns: list[np.ndarray] = []  # (3, N): label, predicted, confidence
-        self._kept: dict[str, list[tuple[float, list[float], np.ndarray]]] = {
+        self._samples: dict[str, list[tuple[float, list[float], np.ndarray]]] = {
             "mistakes": [],
             "random": [],
         }
-        self._draws = np.random.default_rng([0, trainer.global_rank])
+        self._generator = np.random.default_rng([0, trainer.global_rank])
 
     def on_test_batch_end(
         self,
@@ -48,7 +48,7 @@ class RecordPredictions(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note the batch's predictions and keep its images that rank high."""
+        """Record the batch's predictions, and those of its images that rank highest in a group."""
         images, labels = batch
         confidence, predicted = F.softmax(outputs.float(), dim=1).max(dim=1)
         rows = torch.stack([labels.double(), predicted.double(), confidence.double()]).cpu().numpy()
@@ -56,38 +56,38 @@ class RecordPredictions(Callback):
         is_mistake = rows[0] != rows[1]
         ranks = {
             "mistakes": np.where(is_mistake, rows[2], -np.inf),
-            "random": self._draws.random(len(labels)),
+            "random": self._generator.random(len(labels)),
         }
         data = getattr(trainer, "datamodule", None)
         for group, rank in ranks.items():
-            kept = self._kept[group]
+            samples = self._samples[group]
             for index in np.argsort(-rank, kind="stable")[: self.num_images]:
-                is_full = len(kept) >= self.num_images
-                if not np.isfinite(rank[index]) or (is_full and rank[index] <= kept[-1][0]):
+                is_full = len(samples) >= self.num_images
+                if not np.isfinite(rank[index]) or (is_full and rank[index] <= samples[-1][0]):
                     break
-                picture = thumbnail(images[index], data)
-                kept.append((float(rank[index]), rows[:, index].tolist(), picture))
-                kept.sort(key=lambda item: -item[0])
-                del kept[self.num_images :]
+                pixels = thumbnail(images[index], data)
+                samples.append((float(rank[index]), rows[:, index].tolist(), pixels))
+                samples.sort(key=lambda sample: -sample[0])
+                del samples[self.num_images :]
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather from all processes and write the file."""
-        parts: list[Any] = [(self._columns, self._kept)]
+        ranks: list[Any] = [(self._columns, self._samples)]
         if trainer.world_size > 1:
-            parts = [None] * trainer.world_size
-            dist.all_gather_object(parts, (self._columns, self._kept))
-        if not trainer.is_global_zero or not any(columns for columns, _ in parts):
+            ranks = [None] * trainer.world_size
+            dist.all_gather_object(ranks, (self._columns, self._samples))
+        if not trainer.is_global_zero or not any(columns for columns, _ in ranks):
             return
-        rows = np.concatenate([c for columns, _ in parts for c in columns], axis=1)
+        rows = np.concatenate([c for columns, _ in ranks for c in columns], axis=1)
         names = getattr(getattr(trainer, "datamodule", None), "class_names", [])
         arrays: dict[str, np.ndarray] = {"class_names": np.array(list(names), dtype=str)}
         arrays |= _columns(rows, "")
-        for group in self._kept:
-            best = sorted((item for _, kept in parts for item in kept[group]), key=lambda i: -i[0])
-            best = best[: self.num_images]
+        for group in self._samples:
+            gathered = [sample for _, samples in ranks for sample in samples[group]]
+            best = sorted(gathered, key=lambda sample: -sample[0])[: self.num_images]
             if best:
                 arrays |= _columns(np.array([row for _, row, _ in best]).T, f"{group}_")
-                arrays[f"{group}_images"] = np.stack([picture for *_, picture in best])
+                arrays[f"{group}_images"] = np.stack([pixels for *_, pixels in best])
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(self.folder / FILE, **arrays)  # type: ignore[arg-type]
 
@@ -101,11 +101,11 @@ def _columns(rows: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
 
 
 def thumbnail(image: Tensor, data: Any) -> np.ndarray:
-    """A normalised image (C, H, W) as uint8 (H, W, C) with C = 1 or 3, made small.
+    """Shrink a normalised image (C, H, W) to a uint8 thumbnail (H, W, C) with C = 1 or 3.
 
     Args:
-        image: As the network saw it.
-        data: Has `mean` and `std`; without them the image is stretched to its own range.
+        image: Input of the network.
+        data: Data module with `mean` and `std`; without them the image is scaled to its own range.
     """
     pixels = image.detach().float().cpu()
     mean, std = getattr(data, "mean", None), getattr(data, "std", None)

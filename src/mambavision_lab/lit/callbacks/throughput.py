@@ -1,4 +1,4 @@
-"""Images per second of each training epoch and of each test."""
+"""Log the images per second of each training epoch and of each test."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class Throughput(Callback):
     """Log `train/images_per_s` and `test/images_per_s`, over all processes.
 
-    The time is that of the epoch, loading included and validation not.
+    The time is that of the epoch, with loading and without validation.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Throughput(Callback):
         self._pause(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
+        """Restart the clock."""
         self._since = _now(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

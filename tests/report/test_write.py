@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,27 +15,28 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
-import mambavision_lab
+import mambavision_lab.report
 from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
 from mambavision_lab.lit.loggers import wandb_logger
 from mambavision_lab.report.__main__ import main
-from mambavision_lab.report.publish import publish
+from mambavision_lab.report.publish import publish, tables
 from mambavision_lab.report.quality import measure_quality
 from mambavision_lab.report.run_record import read_run
-from mambavision_lab.report.write import reported, write_comparison, write_report
+from mambavision_lab.report.write import write_comparison, write_report
+from mambavision_lab.runs.differences import write_differences
 
 
 def predictions_of(num_classes, num_images=200, with_names=True):
-    draws = np.random.default_rng(0)
-    labels = draws.integers(num_classes, size=num_images).astype(np.int32)
-    predicted = np.where(draws.random(num_images) < 0.7, labels, 0).astype(np.int32)
-    confidence = draws.random(num_images).astype(np.float32)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(num_classes, size=num_images).astype(np.int32)
+    predicted = np.where(rng.random(num_images) < 0.7, labels, 0).astype(np.int32)
+    confidence = rng.random(num_images).astype(np.float32)
     arrays = {"labels": labels, "predicted": predicted, "confidence": confidence}
     arrays["class_names"] = np.array(
         [f"kind {i}" for i in range(num_classes)] if with_names else []
     )
     for group in ("mistakes", "random"):
-        arrays[f"{group}_images"] = draws.integers(255, size=(3, 8, 8, 3)).astype(np.uint8)
+        arrays[f"{group}_images"] = rng.integers(255, size=(3, 8, 8, 3)).astype(np.uint8)
         arrays |= {
             f"{group}_{key}": arrays[key][:3] for key in ("labels", "predicted", "confidence")
         }
@@ -49,6 +52,7 @@ def make_run(tmp_path):
         folder.mkdir()
         (folder / "config.yaml").write_text(f"name: toy\noptimizer:\n  lr: {lr}\n  kind: <b>\n")
         (folder / "metrics.json").write_text(json.dumps({"test/acc1": 0.5}))
+        write_differences([("optimizer.lr", "0.001", str(lr))], folder)
         with (folder / "metrics.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", "step", "train/loss", "val/acc1", "lr-SGD"])
@@ -65,7 +69,7 @@ def make_run(tmp_path):
 
 def test_report_is_one_offline_file_with_all_its_parts(make_run):
     page = write_report(make_run()).read_text()
-    for part in ("Loss", "Confusion matrix", "ECE", "Most confident mistakes", "kind 3", "50.00 %"):
+    for part in ("Loss", "Confusion matrix", "ECE", "Most confident mistakes", "kind 3", "50.00%"):
         assert part in page
     assert "<b>" not in page.split("The whole config")[1]
     for reference in ('src="http', 'href="http', "<script", "@import", "url(http"):
@@ -77,16 +81,49 @@ def test_report_of_a_thousand_classes_stays_small(make_run):
 
 
 @pytest.mark.parametrize("rows", [(), ((1, 2.0),), ((1, 2.0), (2, float("nan")))])
-def test_report_of_few_or_broken_figures_is_written(make_run, rows):
+def test_report_of_few_or_broken_metrics_is_written(make_run, rows):
     page = write_report(make_run(rows=rows, num_classes=0)).read_text()
     assert ("No curves" in page) == (len(rows) == 0)
     assert ("Not finite at some steps" in page) == (len(rows) == 2)
     assert "No test predictions" in page
 
 
+def cell_after(page: str, heading: str) -> str:
+    """Text of a page from a heading to the end of its card."""
+    return page.partition(heading)[2].partition("</div>")[0]
+
+
+def test_report_shows_what_differs_from_the_defaults(make_run):
+    folder = make_run(lr=0.25)
+    card = cell_after(write_report(folder).read_text(), "Differs from the defaults")
+    assert "optimizer.<wbr>lr</td><td>0.001</td><td>0.25" in card
+    write_differences([], folder)
+    card = cell_after(write_report(folder).read_text(), "Differs from the defaults")
+    assert "Nothing." in card
+    assert "Unknown" not in card
+
+
+def test_report_of_a_run_of_an_earlier_version_is_written(make_run):
+    folder = make_run()
+    (folder / "differences.json").unlink()
+    (folder / "snapshot").mkdir()  # from which nothing is composed
+    (folder / "snapshot" / "snapshot.yaml").write_text("defaults: [a_schema_of_then]\n")
+    record = read_run(folder)
+    assert record.differences is None
+    page = write_report(folder).read_text()
+    assert "Unknown: the run was made by an earlier version." in page
+    assert "Confusion matrix" in page
+    assert "settings" not in tables(record, None)
+
+
+def test_report_neither_composes_nor_knows_a_trainer():
+    for path in Path(mambavision_lab.report.__file__).parent.glob("*.py"):
+        assert not re.search(r"\bhydra\b|\.lit\b|Trainer", path.read_text()), path
+
+
 def test_report_without_class_names_numbers_them(make_run):
     page = write_report(make_run(with_names=False)).read_text()
-    assert "knew no class names" in page
+    assert "stored no class names" in page
 
 
 def test_curves_leave_out_the_final_validation(make_run):
@@ -123,11 +160,11 @@ def test_quality_agrees_with_an_independent_computation():
     assert expected > 0.1
     arguments = torch.from_numpy(predicted), torch.from_numpy(labels)
     assert quality.confusion.tolist() == multiclass_confusion_matrix(*arguments, 7).tolist()
-    for found, figure in (
+    for found, metric in (
         (quality.precision, multiclass_precision),
         (quality.recall, multiclass_recall),
     ):
-        assert found == pytest.approx(figure(*arguments, 7, average="none").numpy(), abs=1e-6)
+        assert found == pytest.approx(metric(*arguments, 7, average="none").numpy(), abs=1e-6)
 
 
 def test_training_curves_are_drawn_from_the_package_root(make_run, refusal):
@@ -139,13 +176,17 @@ def test_training_curves_are_drawn_from_the_package_root(make_run, refusal):
 def test_folder_that_is_no_run_is_refused_on_one_line(tmp_path, refusal, capsys):
     assert "holds no config.yaml" in refusal(lambda: read_run(tmp_path))
     assert "is no folder" in refusal(lambda: read_run(tmp_path / "absent"))
+    (tmp_path / "config.yaml").write_text("name: toy")
+    (tmp_path / "differences.json").write_text("{}")
+    assert "differences.json is damaged" in refusal(lambda: read_run(tmp_path))
+    (tmp_path / "config.yaml").unlink()
     with pytest.raises(SystemExit) as stop:
         main([str(tmp_path)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
-def test_comparison_overwrites_nothing_unless_asked_for(make_run, tmp_path, capsys):
+def test_comparison_overwrites_nothing_without_overwrite(make_run, tmp_path, capsys):
     runs, page = [str(make_run("a")), str(make_run("b", lr=0.2))], tmp_path / "page.html"
     page.write_text("mine")
     refused = {
@@ -174,21 +215,6 @@ def test_comparison_shows_what_differs(make_run, tmp_path):
     assert "1: a" in page
     assert "optimizer.<wbr>lr" in page
     assert "optimizer.<wbr>kind" not in page
-
-
-def test_failed_run_is_reported_and_a_failed_report_only_warns(make_run, make_trainer, caplog):
-    folder = make_run()
-    trainer = make_trainer(callbacks=[RecordPredictions(str(folder))])
-    with pytest.raises(RuntimeError, match="broke"), reported(trainer, folder):
-        raise RuntimeError("it broke")
-    assert "RuntimeError: it broke" in (folder / "report.html").read_text()
-    with pytest.raises(KeyboardInterrupt), reported(trainer, folder):
-        raise KeyboardInterrupt
-    assert "Interrupted before its end" in (folder / "report.html").read_text()
-    (folder / "predictions.npz").write_bytes(b"damaged")
-    with reported(trainer, folder):
-        pass
-    assert "the report was not written" in caplog.text
 
 
 def test_recorded_predictions_are_those_of_the_network(tmp_path, make_net, make_trainer):

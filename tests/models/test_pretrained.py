@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from tolerances import assert_close
 from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
-from mambavision_lab.models import checkpoint
+from mambavision_lab.models import hub as hub_module
+from mambavision_lab.models import pretrained
 from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision, resize_pos_embed
@@ -211,7 +212,7 @@ def test_hostile_pickle_does_not_run(form, tmp_path, refusal):
 
 @pytest.mark.parametrize("source", ["nowhere.pth", "a/b/c", "./folder", "some/weights.safetensors"])
 def test_missing_file_is_refused_without_asking_the_hub(source, monkeypatch, refusal):
-    monkeypatch.setattr(checkpoint, "_download", lambda repository: pytest.fail("asked"))
+    monkeypatch.setattr(pretrained, "download_file", lambda *_: pytest.fail("asked"))
     assert f"pretrained={source}: no such file; wanted" in refusal(
         lambda: make_toy(pretrained=source)
     )
@@ -233,7 +234,7 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda repository, name: str(tmp_path / name)
     )
-    checkpoint._say_licence.cache_clear()
+    hub_module._warn_of_licence.cache_clear()
     return tmp_path
 
 

@@ -1,0 +1,29 @@
+"""Hydra's access to the snapshot in a run folder: `run:///<folder>/snapshot`."""
+
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+
+from mambavision_lab.config.renames import upgrade_snapshot
+
+
+class RunSource(FileConfigSource):
+    """A folder of configs that an earlier version may have written."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Name the scheme of its URIs."""
+        return "run"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Load a file and bring it to today's names."""
+        result = super().load_config(config_path)
+        trainer = Path(self.path) / "trainer" / "snapshot.yaml"
+        content = OmegaConf.to_container(result.config)
+        given = OmegaConf.to_container(OmegaConf.load(trainer)) if trainer.is_file() else {}
+        group = config_path.rpartition("/")[0].strip("/")
+        assert isinstance(given, dict)
+        result.config = OmegaConf.create(upgrade_snapshot(group, content, given))
+        return result

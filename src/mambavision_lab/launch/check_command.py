@@ -1,0 +1,205 @@
+"""Check every job that a command stands for, before the first starts; imports no torch.
+
+Command -> open_command -> Prepared(composer, overrides) -> check_jobs -> the composed config of a single job
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mambavision_lab.config import schema
+from mambavision_lab.config.check import check_config, check_extra, check_nodes, suggest
+from mambavision_lab.config.compose import (
+    Composer,
+    Source,
+    hydra_config,
+    set_output_dir,
+    without_hydra,
+)
+from mambavision_lab.config.messages import one_line
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import configs_folder, list_choices
+from mambavision_lab.launch.command_line import Command, quoted
+from mambavision_lab.launch.sweeps.grid import GridSearch
+from mambavision_lab.launch.sweeps.search import Search
+from mambavision_lab.launch.sweeps.sweep import check_resume
+from mambavision_lab.runs.snapshot import find_snapshot
+
+_NOWHERE = "checked-before-it-exists"  # as run folder of a job that is not the first to be run
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A command, what composes its configs, and the overrides to compose them from."""
+
+    command: Command
+    composer: Composer
+    overrides: list[str]
+
+
+def open_command(command: Command) -> Prepared:
+    """Find where a command's configs come from: the package, a run's snapshot, the user's folders.
+
+    Raises:
+        ConfigError: A folder or run that it names is not there.
+    """
+    flags = command.flags
+    name, location, others = command.task, str(configs_folder()), []
+    overrides = [_without_links(override) for override in command.overrides]
+    if command.from_run is not None:
+        snapshot = find_snapshot(command.from_run, "from_run").resolve()
+        if command.task == "train":
+            name, location, others = "snapshot", f"run://{snapshot}", [location]
+        else:  # these start from the run's checkpoint
+            best = snapshot.parent / "checkpoints" / "best.ckpt"
+            overrides.append(f"ckpt_path={quoted(best)}")
+    if schema.SCHEMAS[command.task].uses_snapshot:
+        given = [o.partition("=")[2] for o in overrides if o.startswith("ckpt_path=")]
+        if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
+            raise ConfigError(
+                "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
+            )
+        if given:
+            snapshot = find_snapshot(given[-1].strip("'\""))
+            others.append(f"run://{snapshot}")
+    if flags.config_path is not None:
+        location, others = _folder("--config-path", flags.config_path), [location, *others]
+    if flags.config_dir is not None:
+        others.append(_folder("--config-dir", flags.config_dir))
+    source = Source(flags.config_name or name, location, tuple(others))
+    return Prepared(command, Composer(source, command.task, command.argv), overrides)
+
+
+def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
+    """Compose and check every job of a command.
+
+    Returns:
+        The overrides of each job, and the composed config of the first, `hydra` included.
+
+    Raises:
+        ConfigError: One of them cannot be run; the message is one line.
+    """
+    command = prepared.command
+    resume = [o.partition("=")[2] for o in prepared.overrides if _key(o) == "sweep.resume"]
+    if resume and not command.is_multirun:
+        raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
+    for override in prepared.overrides:
+        check_extra(override)
+    jobs = [*list_jobs(prepared)]
+    first = None
+    for job in jobs:
+        cfg = check_job(prepared, job)
+        first = first or cfg
+    if resume and (folder := resume[-1].strip("'\"")) != "null":
+        check_resume(folder, prepared.overrides, command.task)
+    assert first is not None
+    return jobs, first
+
+
+def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
+    """Compose one job's config and check it; returns it, `hydra` included.
+
+    Raises:
+        ConfigError: It cannot be composed or does not fit; the message is one line.
+    """
+    for override in overrides:
+        group, _, choice = override.partition("=")
+        if choice == "null" and group != "experiment" and (choices := list_choices(group)):
+            raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
+        check_extra(override)
+    try:
+        cfg = prepared.composer.compose(overrides)
+        set_output_dir(cfg, _NOWHERE)
+        with hydra_config(cfg):
+            if not prepared.command.is_multirun:
+                set_output_dir(cfg, OmegaConf.select(cfg, "hydra.run.dir"))
+            check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
+            own = without_hydra(cfg)
+            known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
+            if unknown := [str(key) for key in own if key not in known]:  # given with a +
+                raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
+            check_config(own)
+        return cfg
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error
+
+
+def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
+    """Yield the overrides of each job that a command stands for.
+
+    Raises:
+        ConfigError: The overrides cannot be parsed, or ask for a sweep without -m.
+    """
+    overrides, is_multirun = prepared.overrides, prepared.command.is_multirun
+    parser = OverridesParser.create(config_loader=prepared.composer.loader)  # for glob(*)
+    try:
+        parsed = parser.parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(f"{one_line(error, None)}; wanted key=value") from error
+    sweeps = [o.input_line for o in parsed if o.is_sweep_override()]
+    if not is_multirun:
+        if sweeps:
+            raise ConfigError(f"{sweeps[0]}: several values need a sweep; add -m")
+        yield overrides
+        return
+    for own in sweeps:
+        if own and _key(own).partition(".")[0] in ("sweep", "hydra"):
+            raise ConfigError(f"{own}: how a sweep is run cannot itself be swept; give one value")
+    try:
+        yield from _search_class(prepared).probes(parsed)
+    except HydraException as error:
+        raise ConfigError(one_line(error, None)) from error
+
+
+def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> None:
+    """Print that a command was found to be right, its jobs, and the first one's config."""
+    print(f"check: {len(jobs)} job{'s' * (len(jobs) > 1)} checked, nothing wrong, nothing started")
+    if is_multirun:
+        print("\n".join(f"  {' '.join(job)}" for job in jobs))
+    with hydra_config(first):
+        print(OmegaConf.to_yaml(without_hydra(first), resolve=True), end="")
+
+
+def _search_class(prepared: Prepared) -> type[Search]:
+    """Return the class of the search that the sweep's node names."""
+    try:
+        cfg = prepared.composer.compose(prepared.overrides, RunMode.MULTIRUN)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error, _without_values(prepared, prepared.overrides))) from error
+    target = OmegaConf.select(cfg, "sweep.search._target_")  # some tasks have no such node
+    return get_class(target) if target else GridSearch
+
+
+def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | None:
+    """Compose with the user's choices of groups but none of the single values, for suggestions."""
+    groups = {path.name for path in configs_folder().iterdir() if path.is_dir()}
+    chosen = [o for o in overrides if _key(o) in {*groups, "hydra.searchpath"}]
+    try:
+        return prepared.composer.compose(chosen)
+    except HydraException:
+        return None
+
+
+def _without_links(override: str) -> str:
+    """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
+    key, _, value = override.partition("=")
+    is_there = key in ("ckpt_path", "model.pretrained") and value and Path(value).exists()
+    return f"{key}={Path(value).resolve()}" if is_there else override
+
+
+def _folder(flag: str, given: str) -> str:
+    folder = Path(given).absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"{flag} {given}: no such folder; give a folder of configs")
+    return f"file://{folder}"
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]

@@ -1,0 +1,201 @@
+"""Save networks, and load them from training checkpoints, run folders and folders of safetensors.
+
+A saved network is a description and its weights by name. The description holds plain values:
+`architecture` (a constructor call), `preprocessing`, `class_names`, and where they are known the run's
+`name` and `metrics`. Nothing pickled in a file is run. Weights to start a training from are the
+subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import write_atomically
+from mambavision_lab.metrics import is_speed
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+Description = dict[str, Any]
+
+
+def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, Any]:
+    """Load a training checkpoint onto the CPU; pickled code in it is refused, not run.
+
+    Args:
+        path: The file.
+        use_mmap: Map the tensors instead of reading all of them; they are valid while the file is as it is.
+
+    Raises:
+        ConfigError: The file is missing, damaged, or not a checkpoint that `train.py` wrote.
+    """
+    wanted = "wanted a checkpoint that train.py wrote, such as logs/latest/checkpoints/best.ckpt"
+    if not Path(path).is_file():
+        raise ConfigError(f"ckpt_path={path}: no such file; {wanted}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
+    except Exception as error:  # of many kinds, from reading and from refusing pickled code
+        cause = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ConfigError(f"ckpt_path={path}: is no checkpoint ({cause}); {wanted}") from error
+    parts = {"state_dict", "hyper_parameters"}
+    if not isinstance(checkpoint, dict) or not parts <= set(checkpoint):
+        raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")
+    return checkpoint
+
+
+def load_weights(module: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
+    """Load a checkpoint's weights into the module that was trained (a classifier with its network).
+
+    Raises:
+        ConfigError: They are those of another network.
+    """
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"ckpt_path={path}: does not fit the network ({reason(error)}); "
+            "give the model it was trained with"
+        ) from error
+
+
+def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    """Read the description and the weights in a checkpoint, a run's folder or a folder of weights.
+
+    The weights are for copying at once: they may be mapped from the file.
+
+    Raises:
+        ConfigError: There is no such file, or it is damaged.
+    """
+    if is_weights_folder(path):
+        return _read_folder(path)
+    file = _checkpoint_in(path)
+    checkpoint = load_checkpoint(file, use_mmap=True)
+    settings = checkpoint["hyper_parameters"]
+    data: dict[str, Any] = settings.get("data") or {}
+    description = {
+        "architecture": dict(settings.get("model") or {}),
+        "preprocessing": {
+            **{key: data.get(key) for key in ("image_size", "in_chans", "mean", "std")},
+            # Older checkpoints do not name the choice; they will be used on files.
+            "keeps_aspect": data.get("keeps_aspect", True),
+        },
+        "class_names": data.get("class_names"),
+    }
+    if name := settings.get("name"):
+        description["name"] = name
+    if metrics := _metrics_of(file):
+        description["metrics"] = metrics
+    prefix = "net."
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(prefix)
+    }
+    return description, weights
+
+
+def build_saved(
+    description: Description,
+    weights: dict[str, Tensor],
+    path: str | Path,
+    scan_backend: str = "auto",
+) -> nn.Module:
+    """Build the network that is described, and copy the weights into it.
+
+    The backend of its scan is this machine's choice, not that of the one it was trained on.
+
+    Raises:
+        ConfigError: It is none of ours, cannot be built, or the weights are those of another.
+    """
+    settings = dict(description.get("architecture") or {})
+    make = _find_network(str(settings.pop("_target_", None)), path)
+    settings.pop("pretrained", None)  # weights to start from; the trained ones follow
+    settings["scan_backend"] = scan_backend
+    try:
+        net = make(**settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: its network cannot be made ({reason(error, 200)})") from error
+    dtypes = {value.dtype for value in weights.values() if value.is_floating_point()}
+    if len(dtypes) == 1:
+        net.to(dtypes.pop())  # a run with precision=bf16-true
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{path}: its weights do not fit its own network ({reason(error)})"
+        ) from error
+    return net
+
+
+def is_weights_folder(folder: Path) -> bool:
+    """Return whether a folder holds both model.safetensors and config.json."""
+    return (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file()
+
+
+def write_weights(net: nn.Module, description: Description, folder: Path) -> None:
+    """Write a network's weights as model.safetensors, and its description as config.json, into a folder."""
+    weights = {key: x.detach().cpu().contiguous() for key, x in net.state_dict().items()}
+    save_file(weights, folder / WEIGHTS, {"format": "pt", "config": json.dumps(description)})
+    write_atomically(folder / CONFIG, json.dumps(description, indent=2) + "\n")
+
+
+def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:
+    try:
+        description = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(
+            f"{folder}: its {CONFIG} or {WEIGHTS} is damaged ({reason(error, 160)}); export it anew"
+        ) from error
+    if not isinstance(description, dict) or not isinstance(description.get("preprocessing"), dict):
+        raise ConfigError(
+            f"{folder}: its {CONFIG} names no preprocessing; wanted one that export.py or "
+            "save_pretrained wrote"
+        )
+    return description, weights
+
+
+def _checkpoint_in(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for name in ("best.ckpt", "last.ckpt"):
+        if (path / "checkpoints" / name).is_file():
+            return path / "checkpoints" / name
+    raise ConfigError(
+        f"{path}: holds no checkpoints/best.ckpt or last.ckpt, nor {WEIGHTS} with {CONFIG}; "
+        "give a run's folder"
+    )
+
+
+def _metrics_of(checkpoint: Path) -> dict[str, float]:
+    """Read the metrics that the run of a best checkpoint ended with; none where there is no such file."""
+    file = checkpoint.parent.parent / "metrics.json"
+    if checkpoint.name != "best.ckpt" or not file.is_file():
+        return {}
+    try:
+        metrics = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}  # damaged; the network can be used without
+    return {
+        key: x for key, x in metrics.items() if isinstance(x, int | float) and not is_speed(key)
+    }
+
+
+def _find_network(target: str, path: str | Path) -> Callable[..., nn.Module]:
+    """Find `target` if it is defined in a module of mambavision_lab.models: a file may name anything."""
+    module, _, name = target.rpartition(".")
+    found = None
+    if re.fullmatch(r"mambavision_lab\.models\.\w+", module) and find_spec(module):
+        found = getattr(import_module(module), name, None)
+    if getattr(found, "__module__", None) != module:
+        raise ConfigError(f"{path}: its network is {target}; wanted one of mambavision_lab.models")
+    return cast("Callable[..., nn.Module]", found)
