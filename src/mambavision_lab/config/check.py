@@ -70,7 +70,6 @@ def check_nodes(node: Any, path: str = "") -> None:
 
 # Choice -> the package it needs and our extra that brings it.
 _NEEDS = {
-    "sweep=optuna": ("optuna", "optuna"),
     "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
     "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "submitit"),
     "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "submitit"),

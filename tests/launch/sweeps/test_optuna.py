@@ -1,5 +1,6 @@
 """Optuna's trials: their number, their values, and that an interruption neither loses nor doubles one."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -88,6 +89,17 @@ def test_failed_trials_and_values_that_are_no_number_teach_nothing(command, swee
     assert command(task, *given) == 1
     assert {row["status"] for row in rows(sweep_folder())} == {"failed", "done"}
     assert states_of(sweep_folder()) == ["FAIL"] * 6
+
+
+def test_optuna_that_is_not_installed_is_named_with_its_extra(command, task, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "optuna" else find(name, *a)
+    )
+    assert command(task, *SPACE) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    wanted = "the package optuna; install it with: pip install 'mambavision-lab[optuna]'"
+    assert line == f"error: sweep=optuna needs {wanted}"
 
 
 class Killed(BaseException):

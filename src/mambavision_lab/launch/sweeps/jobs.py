@@ -54,8 +54,9 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
             take_devices(num_devices)
         value = task(cfg)
     except ConfigError as error:
-        print(f"error: job {record['job']}: {reason(error)}", file=sys.stderr, flush=True)
-        store("failed", reason=reason(error))
+        why = reason(error, max_length=None)
+        print(f"error: job {record['job']}: {why}", file=sys.stderr, flush=True)
+        store("failed", reason=why)
         raise
     except SystemExit as stop:
         # 1 and 2 come from workers that failed and have printed why; others end the sweep.

@@ -5,6 +5,7 @@ until its job's record has a result; a resumed sweep runs the open trials again,
 `optuna-dashboard optuna.journal` shows the study.
 """
 
+import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.sweeps.search import Job, text_of
 
@@ -69,6 +70,8 @@ class OptunaSearch:
     @staticmethod
     def probes(parsed: Sequence[Override]) -> Iterator[list[str]]:
         """Yield jobs with each choice once, and with both ends of each interval."""
+        if importlib.util.find_spec("optuna") is None:
+            raise missing_extra("sweep=optuna", "the package optuna", "optuna")
         keys = [o.get_key_element() for o in parsed]
         values = [_ends(o) if o.is_sweep_override() else None for o in parsed]
         if not any(values):
