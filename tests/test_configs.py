@@ -13,7 +13,6 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mambavision_lab.config.resolvers import prepare
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.entry import check_job
 from mambavision_lab.runs.snapshot import write_snapshot
@@ -93,8 +92,7 @@ def assert_arguments_bind(cfg: DictConfig) -> None:
     found = dict(nodes(OmegaConf.to_container(cfg, resolve=True)))
     assert found or "images" in cfg  # prediction has settings only
     for path, node in found.items():
-        not_own = (*RESERVED, *LAUNCH_OPTIONS) if path == "trainer" else RESERVED
-        arguments = {key: value for key, value in node.items() if key not in not_own}
+        arguments = {key: value for key, value in node.items() if key not in RESERVED}
         signature = inspect.signature(get_object(node["_target_"]))
         # The classifier receives its network from the task.
         is_partial = node.get("_partial_") or path == "classifier"

@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError
 
@@ -33,12 +32,6 @@ def check_config(cfg: DictConfig) -> None:
     """
     resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    for key, annotation in LAUNCH_OPTIONS.items():
-        if key in (resolved.get("trainer") or {}):
-            value = resolved["trainer"].pop(key)
-            _check_value(f"trainer.{key}", value, annotation)
-            if value < 0:
-                raise ConfigError(f"trainer.{key}={value}: wanted 0 or more")
     check_nodes(resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),

@@ -23,6 +23,7 @@ class TrainConfig:
     optimizer: Any = "???"
     scheduler: Any = None
     trainer: Any = "???"
+    launcher: Any = None
     callbacks: Any = None
     logger: Any = None
     paths: Any = "???"
@@ -90,10 +91,6 @@ SCHEMAS: dict[str, Any] = {
     "predict": PredictConfig,
     "export": ExportConfig,
 }
-
-
-# Keys of the trainer's node that are for the launcher; the rest are the Trainer's own.
-LAUNCH_OPTIONS = {"max_restarts": "int"}
 
 
 def register() -> None:

@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config import schema
@@ -30,7 +30,10 @@ from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import prepare
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.distributed.environment import find_place
+from mambavision_lab.launch.command_line import Command, read_command
+from mambavision_lab.launch.distributed import external
+from mambavision_lab.launch.distributed.devices import get_max_restarts
+from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.launch.sweeps.search import Search
@@ -58,15 +61,17 @@ def hydra_app(config_name: str) -> Callable[[Task], Callable[[], None]]:
             os.environ.setdefault("MAMBAVISION_ROOT", str(folder))
             with stopping_on_signals():
                 try:
-                    place = find_place()
-                    if place is None:
-                        run(task, config_name)
-                    else:
-                        from mambavision_lab.launch.distributed.external import (
-                            join,  # imports torch
-                        )
+                    command = read_command(config_name)
 
-                        join(lambda: run(task, config_name), task, place)
+                    def run_command(changed: Command) -> None:
+                        sys.argv += changed.overrides[len(command.overrides) :]
+                        run(task, config_name)
+
+                    launch = find_launch()
+                    if launch is None:
+                        run_command(command)
+                    else:
+                        external.join(command, run_command, task, launch)
                 except ConfigError as error:
                     refuse(error)
 
@@ -116,6 +121,9 @@ def run(task: Task, config_name: str) -> None:
     @wraps(task)
     def job(cfg: DictConfig) -> Any:
         prepare()  # a launcher may run this in a fresh process
+        runtime = HydraConfig.get().runtime
+        with read_write(runtime), open_dict(runtime):
+            runtime.command = [*sys.argv]
         folder = Path(HydraConfig.get().runtime.output_dir)
         try:
             if is_sweep_job(folder):
@@ -213,6 +221,7 @@ def check_job(config_name: str, overrides: list[str], source: Source | None = No
             if unknown := [str(key) for key in cfg if key not in known]:  # given with a +
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             check_config(cfg)
+            get_max_restarts(cfg)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(one_line(error, _without_values(source, overrides))) from error
 

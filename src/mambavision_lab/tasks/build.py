@@ -14,11 +14,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mambavision_lab.config.schema import LAUNCH_OPTIONS
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.sync_batch_norm import CPUSyncBatchNorm
 
 # Module that a missing import names -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
@@ -86,11 +84,7 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    options = cast(dict[str, Any], OmegaConf.to_container(cfg.trainer, resolve=True))
-    own = {key: value for key, value in options.items() if key not in LAUNCH_OPTIONS}
-    if own.get("sync_batchnorm") and not torch.cuda.is_available():
-        own |= {"sync_batchnorm": False, "plugins": [CPUSyncBatchNorm()]}
-    return build(own, "trainer", logger=loggers or False, callbacks=callbacks)
+    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
 
 
 def _build_each(group: DictConfig | None, name: str) -> list[Any]:
