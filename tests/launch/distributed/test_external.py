@@ -1,6 +1,7 @@
 """Runs in processes that torchrun or srun has started: one config, one folder, rank 0 leads."""
 
 import json
+import os
 import signal
 import socket
 from dataclasses import replace
@@ -12,9 +13,23 @@ from launch_variables import SRUN, TORCHRUN
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import ExternalRun
+from mambavision_lab.launch.distributed.run import run_together
 
 APP = str(Path(__file__).parents[1] / "toy_app.py")
 ON_CPU = ["trainer=ddp", "trainer.accelerator=cpu"]
+ONE_TASK = {
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+    "SLURM_NTASKS": "1",
+    "SLURM_STEP_NUM_NODES": "1",
+}
+ONE_WORKER = TORCHRUN | {
+    "RANK": "0",
+    "WORLD_SIZE": "1",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+}
 
 
 def test_sweep_under_torchrun_is_refused_in_one_line(command, launcher_variables, capsys):
@@ -32,15 +47,6 @@ def test_sweep_in_a_single_srun_task_runs(command, launcher_variables):
     seeds = []
     assert command(lambda cfg: seeds.append(cfg.seed), "-m", "seed=1,2") == 0
     assert seeds == [1, 2]
-
-
-ONE_TASK = {
-    "SLURM_PROCID": "0",
-    "SLURM_LOCALID": "0",
-    "SLURM_NODEID": "0",
-    "SLURM_NTASKS": "1",
-    "SLURM_STEP_NUM_NODES": "1",
-}
 
 
 def test_taken_port_is_refused_in_one_line(command, launcher_variables, capsys):
@@ -108,30 +114,8 @@ def test_torchrun_starts_lost_processes_again_in_the_run_folder(start, tmp_path)
     assert all(record["argv"][1:4] == [*ON_CPU, "name=lost"] for record in records.values())
 
 
-def start_srun(start, monkeypatch, *arguments: str, **variables: str) -> list:
-    """Start two processes as srun does on one node."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]  # free again below
-    slurm = {
-        "SLURM_JOB_ID": "4242",
-        "SLURM_NTASKS": "2",
-        "SLURM_STEP_NUM_NODES": "1",
-        "SLURM_STEP_ID": "0",
-        "SLURM_NODEID": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    runs = []
-    for rank in ("0", "1"):
-        own = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank}
-        for name, value in (slurm | own | variables).items():
-            monkeypatch.setenv(name, value)
-        runs.append(start(*arguments))
-    return runs
-
-
-def test_srun_processes_share_one_config_and_folder(start, tmp_path, monkeypatch):
-    for run in start_srun(start, monkeypatch, APP, *ON_CPU, "name=fine", "seed=null"):
+def test_srun_processes_share_one_config_and_folder(start_srun, tmp_path):
+    for run in start_srun(2, APP, *ON_CPU, "name=fine", "seed=null"):
         out, _ = run.communicate(timeout=300)
         assert run.returncode == 0, out
     records = records_of(tmp_path)
@@ -140,34 +124,60 @@ def test_srun_processes_share_one_config_and_folder(start, tmp_path, monkeypatch
     assert records["rank0-0"]["argv"] == records["rank1-0"]["argv"]
 
 
-def test_job_that_slurm_requeues_continues_in_its_run_folder(start, tmp_path, monkeypatch):
-    runs = start_srun(start, monkeypatch, APP, *ON_CPU, "name=lost")
+@pytest.mark.slow
+def test_srun_processes_that_slurm_requeues_continue_in_the_run_folder(start_srun, tmp_path):
+    runs = start_srun(2, APP, *ON_CPU, "name=lost")
     assert runs[1].wait(timeout=300) == -signal.SIGKILL
-    runs[0].terminate()  # srun ends the other tasks
+    runs[0].terminate()  # as srun does with the other tasks
     assert runs[0].wait(timeout=60) == 143
-    outputs = []
-    for run in start_srun(start, monkeypatch, APP, *ON_CPU, "name=lost", SLURM_RESTART_COUNT="1"):
-        outputs.append(run.communicate(timeout=300)[0])
-        assert run.returncode == 0, outputs
+    output = ""
+    for run in start_srun(2, APP, *ON_CPU, "name=lost", SLURM_RESTART_COUNT="1"):
+        output += run.communicate(timeout=300)[0]
+        assert run.returncode == 0, output
     records = records_of(tmp_path)
     assert records.keys() == {"rank0-0", "rank1-0", "rank0-1", "rank1-1"}
     folder = records["rank0-0"]["config"]["paths"]["output_dir"]
     last = f"{folder}/checkpoints/last.ckpt"
     assert [records[f"rank{rank}-1"]["ckpt_path"] for rank in (0, 1)] == [last, last]
-    assert "".join(outputs).count(f"restarted by srun: resuming from {last}") == 1
+    assert output.count(f"restarted by srun: resuming from {last}") == 1
 
 
-def test_restart_with_another_command_starts_anew(start, tmp_path, monkeypatch):
-    variables = SRUN | ONE_TASK
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    for restart, name in ("0", "fine"), ("1", "other"):
-        monkeypatch.setenv("SLURM_RESTART_COUNT", restart)
-        run = start(APP, "trainer=cpu", f"name={name}")
-        out, _ = run.communicate(timeout=300)
-        assert run.returncode == 0, out
-        assert "resuming" not in out
-    assert len({path.parent for path in tmp_path.rglob("rank0-*.json")}) == 2
+@pytest.mark.parametrize("variables", [SRUN | ONE_TASK, ONE_WORKER], ids=["srun", "torchrun"])
+def test_single_process_resumes_after_a_restart(command, launcher_variables, variables):
+    launcher_variables(variables)
+    seen = []
+
+    def task(cfg):
+        return run_together(
+            lambda cfg: seen.append((cfg.paths.output_dir, cfg.ckpt_path)), cfg, prepare
+        )
+
+    def prepare():
+        raise AssertionError("one process prepares its data itself")
+
+    def restart(number: int, name: str) -> tuple[Path, str | None]:
+        launcher_variables(
+            {f"{who}_RESTART_COUNT": str(number) for who in ("SLURM", "TORCHELASTIC")}
+        )
+        assert command(task, "trainer=cpu", f"name={name}") == 0
+        return Path(seen[-1][0]), seen[-1][1]
+
+    folder, checkpoint = restart(0, "first")
+    assert checkpoint is None
+    assert restart(1, "first") == (folder, None)  # it was lost before its first checkpoint
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "last.ckpt").touch()
+    assert restart(2, "first") == (folder, f"{checkpoints}/last.ckpt")
+    (folder / "hpc_ckpt_1.ckpt").touch()  # Lightning's, before a requeue
+    assert restart(3, "first") == (folder, f"{checkpoints}/requeue.ckpt")
+    assert not (folder / "hpc_ckpt_1.ckpt").exists()
+    os.utime(checkpoints / "last.ckpt", (2**33, 2**33))  # an epoch later
+    assert restart(4, "first") == (folder, f"{checkpoints}/last.ckpt")
+    assert restart(0, "first")[0] != folder  # the same command, given anew
+    other, checkpoint = restart(1, "other")
+    assert other != folder
+    assert checkpoint is None
 
 
 @pytest.mark.slow
