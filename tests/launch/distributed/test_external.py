@@ -17,6 +17,7 @@ from mambavision_lab.launch.distributed.run import run_together
 
 APP = str(Path(__file__).parents[1] / "toy_app.py")
 ON_CPU = ["trainer=ddp", "trainer.accelerator=cpu"]
+LITERAL = "trainer.default_root_dir=${paths.output_dir}/x"
 ONE_TASK = {
     "SLURM_PROCID": "0",
     "SLURM_LOCALID": "0",
@@ -115,13 +116,14 @@ def test_torchrun_starts_lost_processes_again_in_the_run_folder(start, tmp_path)
 
 
 def test_srun_processes_share_one_config_and_folder(start_srun, tmp_path):
-    for run in start_srun(2, APP, *ON_CPU, "name=fine", "seed=null"):
+    for run in start_srun(2, APP, *ON_CPU, "name=fine", "seed=null", LITERAL):
         out, _ = run.communicate(timeout=300)
         assert run.returncode == 0, out
     records = records_of(tmp_path)
     assert records.keys() == {"rank0-0", "rank1-0"}
     assert records["rank0-0"]["config"] == records["rank1-0"]["config"]
     assert records["rank0-0"]["argv"] == records["rank1-0"]["argv"]
+    assert LITERAL in records["rank1-0"]["argv"]  # as it was typed
 
 
 @pytest.mark.slow

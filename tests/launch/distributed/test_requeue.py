@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,12 +25,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SLURM and its s
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch) -> Path:
-    """Put a command on the PATH that writes down its arguments and, as SLURM does, stops the job's task."""
+    """Put a command scontrol on the PATH that writes down its arguments; returns the file."""
     folder = tmp_path / "bin"
     folder.mkdir()
     log = tmp_path / "scontrol.txt"
     script = folder / "scontrol"
-    script.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\nkill -TERM $PPID\n')
+    script.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return log
@@ -41,19 +43,27 @@ def metrics_epochs(folder: Path) -> list[int]:
     return [int(row["epoch"]) for row in rows if row.get("train/images_per_s")]
 
 
+def wait_for(
+    condition: Callable[[], object], run: subprocess.Popen, seconds: float = 120.0
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
     start_srun, tmp_path, scontrol
 ):
     runs = tmp_path / "logs" / "train" / "requeued"
     (run,) = start_srun(1, "train.py", "trainer=cpu", *SMALL)
-    deadline = time.monotonic() + 120
-    while not any(metrics_epochs(folder) for folder in runs.glob("*")):
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: any(metrics_epochs(folder) for folder in runs.glob("*")), run)
     run.send_signal(signal.SIGUSR1)
+    wait_for(scontrol.is_file, run)
+    run.terminate()  # as SLURM does with a job that it puts back into its queue
     out, _ = run.communicate(timeout=60)
-    assert run.returncode == 143, out  # stopped by our fake scontrol's SIGTERM, not by SIGUSR1
+    assert run.returncode == 143, out
     assert scontrol.read_text() == "requeue 4242\n"
     (folder,) = runs.iterdir()
     assert (folder / "hpc_ckpt_1.ckpt").is_file()
@@ -73,11 +83,11 @@ def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
 def test_requeue_signal_to_two_processes_at_the_same_step(start_srun, tmp_path, scontrol):
     two = ["trainer=ddp", "trainer.accelerator=cpu", *SMALL]
     two += ["+callbacks.requeue._target_=rank_probe.RequeueOnce", "+callbacks.requeue.step=50"]
-    first, second = start_srun(2, "train.py", *two)
-    out, _ = first.communicate(timeout=300)
-    assert first.returncode == 143, out
-    second.terminate()  # SLURM stops all tasks, the fake scontrol the one that called it
-    second.communicate(timeout=60)
+    both = start_srun(2, "train.py", *two)
+    wait_for(scontrol.is_file, both[0])
+    for run in both:
+        run.kill()
+        run.communicate(timeout=60)
     assert scontrol.read_text() == "requeue 4242\n"
     for run in start_srun(2, "train.py", *two, SLURM_RESTART_COUNT="1"):
         out, _ = run.communicate(timeout=300)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mambavision_lab.config.resolvers import prepare
 from mambavision_lab.errors import ConfigError, reason
@@ -33,29 +33,27 @@ def hydra_values() -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
 
 
-def begin_rank(rank: int, hydra: dict[str, Any]) -> DictConfig:
+def begin_rank(rank: int, hydra: dict[str, Any]) -> None:
     """Make this process like the one that has composed the config; only rank 0 writes a log.
 
     Args:
         rank: Rank among all processes.
         hydra: Hydra's own config, from `hydra_values`.
-
-    Returns:
-        Hydra's own config.
     """
-    config = OmegaConf.create(hydra)
-    command = config.hydra.runtime.get("command")
+    command = hydra["hydra"]["runtime"].get(
+        "command"
+    )  # plain: a config would interpolate its ${...}
     if command:
         sys.argv = [*command]  # libraries such as W&B record it
     setup_globals()
     prepare()
+    config = OmegaConf.create(hydra)
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
     if rank == 0:
         configure_log(config.hydra.job_logging, config.hydra.verbose)
     else:
         logging.getLogger().addHandler(logging.NullHandler())
         warnings.simplefilter("ignore")  # rank 0 shows the same ones
-    return config
 
 
 def find_newest_checkpoint(run_folder: Path) -> Path | None:
