@@ -121,7 +121,7 @@ def run(task: Task, config_name: str) -> None:
     @wraps(task)
     def job(cfg: DictConfig) -> Any:
         prepare()  # a launcher may run this in a fresh process
-        runtime = HydraConfig.get().runtime
+        runtime: Any = HydraConfig.get().runtime
         with read_write(runtime), open_dict(runtime):
             runtime.command = [*sys.argv]
         folder = Path(HydraConfig.get().runtime.output_dir)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 NUM_EPOCHS = 8
 SMALL = (
@@ -41,6 +42,10 @@ def metrics_epochs(folder: Path) -> list[int]:
     path = folder / "metrics.csv"
     rows = csv.DictReader(path.read_text().splitlines() if path.is_file() else [])
     return [int(row["epoch"]) for row in rows if row.get("train/images_per_s")]
+
+
+def num_steps(folder: Path) -> int:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
 
 
 def wait_for(
@@ -75,6 +80,7 @@ def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
     assert f"restarted by srun: resuming from {folder}/checkpoints/requeue.ckpt" in out
     assert [*runs.iterdir()] == [folder]
     assert metrics_epochs(folder) == list(range(NUM_EPOCHS))
+    assert num_steps(folder) == NUM_EPOCHS * 320 // 16
     assert "test/acc1" in json.loads((folder / "metrics.json").read_text())
     assert scontrol.read_text() == "requeue 4242\n"
 
@@ -82,7 +88,7 @@ def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
 @pytest.mark.slow
 def test_requeue_signal_to_two_processes_at_the_same_step(start_srun, tmp_path, scontrol):
     two = ["trainer=ddp", "trainer.accelerator=cpu", *SMALL]
-    two += ["+callbacks.requeue._target_=rank_probe.RequeueOnce", "+callbacks.requeue.step=50"]
+    two += ["+callbacks.requeue._target_=rank_probe.RequeueOnce", "+callbacks.requeue.step=53"]
     both = start_srun(2, "train.py", *two)
     wait_for(scontrol.is_file, both[0])
     for run in both:
@@ -94,4 +100,5 @@ def test_requeue_signal_to_two_processes_at_the_same_step(start_srun, tmp_path, 
         assert run.returncode == 0, out
     (folder,) = (tmp_path / "logs" / "train" / "requeued").iterdir()
     assert metrics_epochs(folder) == list(range(NUM_EPOCHS))
+    assert num_steps(folder) == NUM_EPOCHS * 320 // 16 // 2
     assert "test/acc1" in json.loads((folder / "metrics.json").read_text())
