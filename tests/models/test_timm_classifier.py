@@ -81,3 +81,9 @@ def test_weights_of_another_model_are_refused_in_one_line(content, message, tmp_
     source = tmp_path / "weights.pth"
     source.write_bytes(content) if isinstance(content, bytes) else torch.save(content, source)
     assert message in refusal(lambda: timm_classifier(name="resnet18", pretrained=str(source)))
+
+
+def test_our_own_networks_are_known_too():
+    net = timm_classifier(name="mambavision_nano", num_classes=7, in_chans=1, image_size=28)
+    assert net.pos_embed.shape[2:] == (7, 7)
+    assert net(torch.zeros(1, 1, 28, 28)).shape == (1, 7)
