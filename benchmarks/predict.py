@@ -20,7 +20,7 @@ from timing import interleave
 
 from mambavision_lab import MambaVisionInference, create_mambavision
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.exporters.safetensors import write_weights
+from mambavision_lab.models.saved import write_weights
 from mambavision_lab.tasks.predict import classify
 
 MODEL = "nvidia/mambavision_t"

@@ -7,8 +7,9 @@ from safetensors.torch import load_file
 from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
-from mambavision_lab.exporters.safetensors import SafetensorsFormat, write_weights
+from mambavision_lab.exporters.safetensors import SafetensorsFormat
 from mambavision_lab.models.plain import PlainMambaVision
+from mambavision_lab.models.saved import write_weights
 
 
 def test_export_keeps_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeypatch):
