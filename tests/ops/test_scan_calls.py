@@ -69,7 +69,7 @@ def stub_backends(monkeypatch):
     """Backends of which the first is missing, the second refuses and the third wants to be named."""
 
     def stub(is_available, reason):
-        return SimpleNamespace(is_available=lambda: is_available, why_not=lambda u, A: reason)
+        return SimpleNamespace(is_available=lambda: is_available, why_not=lambda inputs: reason)
 
     order = {"missing": stub(False, None), "fussy": stub(True, "length 7 is odd")}
     torch_backend = backends.BACKENDS["torch"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_cases import admit, assert_same, expect, make_args, pattern, run
+from scan_cases import admit, as_inputs, assert_same, expect, make_args, pattern, run
 from tolerances import TOLERANCES
 
 from mambavision_lab.ops.selective_scan import BackendUnavailableError, selective_scan
@@ -204,13 +204,13 @@ def test_triton_names_the_device_of_tensors_that_it_cannot_take(length):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_auto_takes_triton_for_cuda_tensors():
-    args = make_args(2)
-    assert resolve("auto", args["u"].cuda(), args["A"].cuda()) is triton
+    args = {name: x.cuda() for name, x in make_args(2).items()}
+    assert resolve("auto", as_inputs(args)) is triton
 
 
 def test_auto_never_takes_triton_for_cpu_tensors():
     args = make_args(2)
-    assert resolve("auto", args["u"], args["A"]) is not triton
+    assert resolve("auto", as_inputs(args)) is not triton
 
 
 def test_triton_is_imported_by_no_import_and_its_kernels_by_no_scan_on_the_cpu():
