@@ -22,8 +22,8 @@ struct Call {
     std::atomic<i64> next_task, next_worker;
 };
 // Arrays of one vector a step, at distances that are no multiples of a page.
-enum { ARRAY = 129 * 16, STEPS = 0, DRIVES = ARRAY, INPUTS = 2 * ARRAY, GRADS = 3 * ARRAY, SLOPES = 4 * ARRAY,
-       GRAD_DRIVES = 5 * ARRAY, GRAD_EXPONENTS = 6 * ARRAY, DECAYS = 7 * ARRAY, STATES = 8 * ARRAY, ARRAYS = 9 * ARRAY };
+enum { ARRAY = 129 * 16, STEPS = 0, DELTA_U = ARRAY, INPUTS = 2 * ARRAY, GRADS = 3 * ARRAY, SLOPES = 4 * ARRAY,
+       GRAD_DELTA_U = 5 * ARRAY, GRAD_EXPONENTS = 6 * ARRAY, DECAYS = 7 * ARRAY, STATES = 8 * ARRAY, ARRAYS = 9 * ARRAY };
 
 static const float MAGIC = 1.5f * (1 << 23) + 127, LN2 = 0.69314718f, LOG2E = 1.44269502f;
 static const i64 LONG = 256;
@@ -114,10 +114,10 @@ template <bool is_long>
 static V scan(V h, V rate, V elapsed, const float *work, const float *maps, i64 n, float *y, i64 y_step, i64 count) {
     V first = h, local = {};
     for (i64 t = 0; t < count; t++, work += 16, maps += 2 * n, y += y_step) {
-        V decay = exp2_of_product(load(work + STEPS), rate), driven = load(work + DRIVES) * maps[0];
-        h = decay * h + driven;
+        V decay = exp2_of_product(load(work + STEPS), rate), added = load(work + DELTA_U) * maps[0];
+        h = decay * h + added;
         store(y, h * maps[1] + load(y));
-        if (is_long) local = decay * local + driven;
+        if (is_long) local = decay * local + added;
     }
     return is_long ? exp2_of_product(elapsed, rate) * first + local : h;
 }
@@ -129,18 +129,18 @@ static V sweep(V h, V carry, V rate, V elapsed, float *work, const float *maps, 
         V decay = exp2_of_product(load(work + STEPS), rate);
         store(work + DECAYS, decay);
         store(work + STATES, h);
-        h = decay * h + load(work + DRIVES) * maps[0];
+        h = decay * h + load(work + DELTA_U) * maps[0];
         store(sums + 16, load(work + GRADS) * h + load(sums + 16));
     }
     V last = carry, local = {}, sum_A = {};
     for (i64 t = 0; t < count; t++) {
         work -= 16, maps -= 2 * n, sums -= 32 * n;
-        V decay = load(work + DECAYS), driven = load(work + GRADS) * maps[1], g = driven + carry;
-        store(sums, g * load(work + DRIVES) + load(sums));
-        store(work + GRAD_DRIVES, g * maps[0] + load(work + GRAD_DRIVES));
-        driven *= decay;
-        carry = decay * carry + driven;
-        if (is_long) local = decay * local + driven;
+        V decay = load(work + DECAYS), added = load(work + GRADS) * maps[1], g = added + carry;
+        store(sums, g * load(work + DELTA_U) + load(sums));
+        store(work + GRAD_DELTA_U, g * maps[0] + load(work + GRAD_DELTA_U));
+        added *= decay;
+        carry = decay * carry + added;
+        if (is_long) local = decay * local + added;
         g = carry * load(work + STATES);
         sum_A += g * load(work + STEPS);
         store(work + GRAD_EXPONENTS, g * rate + load(work + GRAD_EXPONENTS));
@@ -179,7 +179,7 @@ extern "C" void forward(Call *call) {
                     step = call->softplus ? softplus(step) : step;
                     elapsed += step;
                     store(work + STEPS + 16 * t, step);
-                    store(work + DRIVES + 16 * t, step * u);
+                    store(work + DELTA_U + 16 * t, step * u);
                     store(at(call->y, b, t0 + t, c), D * u);
                 }
                 for (i64 k = 0; k < n; k++)
@@ -225,10 +225,10 @@ extern "C" void backward(Call *call) {
                     step = call->softplus ? softplus(step) : step;
                     elapsed += step;
                     store(now + STEPS, step);
-                    store(now + DRIVES, step * u);
+                    store(now + DELTA_U, step * u);
                     store(now + INPUTS, u);
                     store(now + GRADS, load(at(call->grad_y, b, t0 + t, c)));
-                    store(now + GRAD_DRIVES, V{});
+                    store(now + GRAD_DELTA_U, V{});
                     store(now + GRAD_EXPONENTS, V{});
                 }
                 i64 channel = b * blocks * 16 + c;
@@ -242,11 +242,11 @@ extern "C" void backward(Call *call) {
                     float *now = work + 16 * t;
                     __builtin_prefetch(at(call->grad_u, b, next_t + t, next_c), 1);
                     __builtin_prefetch(at(call->grad_delta, b, next_t + t, next_c), 1);
-                    V u = load(now + INPUTS), grad = load(now + GRADS), grad_drive = load(now + GRAD_DRIVES);
+                    V u = load(now + INPUTS), grad = load(now + GRADS), grad_delta_u = load(now + GRAD_DELTA_U);
                     sum_D += grad * u;
-                    V out = (load(now + GRAD_EXPONENTS) * LN2 + grad_drive * u) * load(now + SLOPES);
+                    V out = (load(now + GRAD_EXPONENTS) * LN2 + grad_delta_u * u) * load(now + SLOPES);
                     sum_bias += out;
-                    store(at(call->grad_u, b, t0 + t, c), D * grad + grad_drive * load(now + STEPS));
+                    store(at(call->grad_u, b, t0 + t, c), D * grad + grad_delta_u * load(now + STEPS));
                     store(at(call->grad_delta, b, t0 + t, c), out);
                 }
                 store(call->grad_D + channel, load(call->grad_D + channel) + sum_D);

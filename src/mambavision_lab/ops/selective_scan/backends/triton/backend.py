@@ -1,4 +1,4 @@
-"""The selective scan on CUDA devices, by the kernels in `kernels.py`.
+"""Launch the selective scan's kernels on CUDA devices.
 
 float32, bfloat16 and float16 are read and written as they are; states are float32. Forward saves the
 state before each chunk of steps; backward recomputes one chunk's states at a time. Nothing is added
