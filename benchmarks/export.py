@@ -2,7 +2,7 @@
 
 MambaVision-T and the plain small network, with weights by the golden rule (the usual small ones would
 hide a wrong scan), each exported, read back in its own runtime and compared with eager mode on random
-images. Then latency, all contenders interleaved. On one core, unless --threads says otherwise.
+images. Then latency, all contenders interleaved. On one core, unless --threads is given.
 
 Eager mode has three rows, by its scan: `loop` is what implementations without a kernel do (see
 `scan_contenders.py`), `reference` the package's own loop, and `own` is the choice of `auto`.
@@ -56,7 +56,7 @@ DESCRIPTION: dict[str, Any] = {"class_names": [f"class {i}" for i in range(1000)
 
 @dataclass
 class Exported:
-    """One file, read back."""
+    """A file that was written and read back."""
 
     run: Runtime
     cells: list[list[str]]  # of the table of parity
@@ -130,7 +130,7 @@ def usual_loop(u: Tensor, delta: Tensor, *maps: Tensor, delta_bias: Tensor, **_:
 def latency_rows(
     name: str, runs: dict[str, Runtime], batch: int, num_rounds: int
 ) -> list[list[str]]:
-    """Time all at 224 px; ratios are medians of each round's own, for what slows one slows all."""
+    """Time all at 224 px; ratios are medians over the rounds, as other load slows a whole round."""
     images = torch.randn(batch, 3, 224, 224)
     calls = {kind: partial(run, images) for kind, run in runs.items()}
     seconds = interleave(calls, num_rounds, num_warm_up=2)

@@ -4,7 +4,7 @@ loop     what implementations without a kernel do, in Mamba's own layout: the fa
          first, (batch, dim, length, d_state), then one slice a step under autograd, whose gradient is a
          tensor of full size each time (so it is not tried backward on long sequences)
 mambapy  the parallel scan of mambapy on the same factors; pip install 'mambavision-lab[bench]'
-c++      the numba kernels' algorithm, built with g++ or clang++ on the spot where there is one; float32
+c++      the numba kernels' algorithm, built by the benchmark with g++ or clang++, if installed; float32
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from torch import Tensor
 from mambavision_lab.ops.selective_scan import available_backends, selective_scan
 from mambavision_lab.ops.selective_scan.backends.numba import backend as numba
 
-# From u, delta, A, B, C and, if backward is wanted, the gradient of y: y and the gradients of the five.
+# From u, delta, A, B, C and, for a backward pass, the gradient of y: y and the gradients of the five.
 Call = Callable[[list[Tensor], Tensor | None], list[Tensor]]
 Scan = Callable[..., Tensor]
 LOOP_BACKWARD_LENGTH = 1024

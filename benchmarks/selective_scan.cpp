@@ -1,5 +1,5 @@
 // The numba kernels' algorithm in C++ for float32 and whole blocks of 16 channels, to compare with.
-// Built on the spot by benchmarks/selective_scan.py; takes the same record (backends/numba/call.py).
+// Built by benchmarks/selective_scan.py; takes the same record (backends/numba/call.py).
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +21,7 @@ struct Call {
     i64 scratch_bytes;
     std::atomic<i64> next_task, next_worker;
 };
-// Arrays of one vector a step, at distances that are no multiples of a page.
+// Arrays of one vector per step, at distances that are no multiples of a page.
 enum { ARRAY = 129 * 16, STEPS = 0, DELTA_U = ARRAY, INPUTS = 2 * ARRAY, GRADS = 3 * ARRAY, SLOPES = 4 * ARRAY,
        GRAD_DELTA_U = 5 * ARRAY, GRAD_EXPONENTS = 6 * ARRAY, DECAYS = 7 * ARRAY, STATES = 8 * ARRAY, ARRAYS = 9 * ARRAY };
 

@@ -1,4 +1,4 @@
-"""The examples of docs/export.md, on the files that the page takes for granted."""
+"""The examples of docs/export.md, on the files that the page assumes."""
 
 import re
 from pathlib import Path

@@ -40,7 +40,7 @@ def as_inputs(args):
 
 
 def admit(backend, args):
-    """Move the arguments to a device that the backend takes; where there is none, skip and say why."""
+    """Move the arguments to a device that the backend takes; where there is none, skip with the reason."""
     reason = None
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         moved = {name: x if x is None else x.detach().to(device) for name, x in args.items()}

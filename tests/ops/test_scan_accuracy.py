@@ -1,4 +1,4 @@
-"""How much float32 costs: every backend's outputs and gradients in float32 against float64."""
+"""The accuracy of float32: every backend's outputs and gradients in float32 against float64."""
 
 import os
 import subprocess

@@ -22,7 +22,7 @@ on_kernels = pytest.mark.skipif(
     not triton.is_available(), reason="no CUDA device; the interpreter's process runs this"
 )
 needs_no_cuda = pytest.mark.skipif(
-    triton.is_interpreted(), reason="says what holds outside of the interpreter"
+    triton.is_interpreted(), reason="holds outside of the interpreter only"
 )
 
 
@@ -213,7 +213,7 @@ def test_auto_never_takes_triton_for_cpu_tensors():
     assert resolve("auto", as_inputs(args)) is not triton
 
 
-def test_triton_is_imported_by_no_import_and_its_kernels_by_no_scan_on_the_cpu():
+def test_no_import_imports_triton_and_no_scan_on_the_cpu_its_kernels():
     # By a scan, Triton may well be: torch's custom operators load its compiler, which does so.
     code = (
         "import sys, torch\n"

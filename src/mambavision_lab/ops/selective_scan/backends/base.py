@@ -1,4 +1,4 @@
-"""What every backend of the scan is given and gives back."""
+"""Define what a backend of the scan receives, returns and offers."""
 
 from typing import NamedTuple, Protocol
 

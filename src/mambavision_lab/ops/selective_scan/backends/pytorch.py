@@ -2,7 +2,7 @@
 
 The loop over time does one fused multiply-add a step; everything else is done for a chunk of steps
 at once, laid out (steps, batch, d_state, dim) so that each step is one contiguous block and the
-widest axis is innermost. Forward keeps the inputs and the state at each chunk's start; backward
+widest axis is innermost. Forward saves the inputs and the state at each chunk's start; backward
 recomputes one chunk's states and sweeps it in reverse, so memory beyond the inputs is one chunk.
 
 Chunks are counted in the order of the scan. Reversed, the first chunk is the end of the sequence,
