@@ -103,7 +103,7 @@ def cell(name: str, values: dict[str, float]) -> str:
     if name not in values:
         return "-"
     text = f"{values[name]:.3g}"
-    if name in ("numba", "torch"):
+    if name in ("numba", "torch") and values[name]:  # of a toy's memory 0 MB may be measured
         others = [f"{values[other] / values[name]:.3g}" for other in RATIOS if other in values]
         text += f" ({' / '.join(others)})" if others else ""
     return text

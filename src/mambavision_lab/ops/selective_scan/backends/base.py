@@ -1,13 +1,13 @@
 """Define what a backend of the scan receives, returns and offers."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError
 
-NUM_TENSORS = 8  # the first fields of ScanInputs
+NUM_TENSORS: Final = 8  # the first fields of ScanInputs
 
 
 class BackendUnavailableError(ConfigError):

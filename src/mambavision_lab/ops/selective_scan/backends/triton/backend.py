@@ -65,7 +65,7 @@ def forward(inputs: ScanInputs, save: bool) -> Saved:
     last_state = empty(*inputs.state_shape)
     saved = empty(*saved_shape(inputs)) if save else None
     u, delta, B, C = sequences
-    tensors = [u, delta, _rates(inputs.A), B, C]
+    tensors: list[Tensor | None] = [u, delta, _rates(inputs.A), B, C]
     tensors += [_dense(x) for x in (inputs.D, inputs.delta_bias, inputs.initial_state)]
     _launch("forward_kernel", [*tensors, y, last_state, saved], sequences, inputs)
     return y, last_state, saved
