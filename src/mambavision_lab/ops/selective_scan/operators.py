@@ -40,7 +40,7 @@ def _operator(schema: str) -> Callable[[Callable], Any]:
     def register(function: Callable) -> Any:
         @functools.cache
         def not_traced() -> Callable:
-            return torch._dynamo.disable(function)
+            return torch.compiler.disable(function)
 
         def kernel(*arguments: Any) -> Any:
             # The compiler, once imported, would try to compile what we call from Python.
