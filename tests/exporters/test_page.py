@@ -1,4 +1,4 @@
-"""The examples of docs/export.md, on the files that the page takes for granted."""
+"""The examples of docs/export.md, on the files that the page assumes."""
 
 import re
 from pathlib import Path
@@ -31,8 +31,8 @@ def test_examples_of_the_page_compute_what_inference_does(
         "class_names": names,
     }
     net = make_plain(**options, bidirectional=False)
-    form = make_format("onnx", scan="op")
-    form.write(form.target(net, in_chans, 28, description), tmp_path)
+    export_format = make_format("onnx", scan="op")
+    export_format.write(export_format.make_spec(net, in_chans, 28, description), tmp_path)
     run = tmp_path / "logs" / "latest"
     run.mkdir(parents=True)
     write_weights(net, description, run)
