@@ -140,10 +140,10 @@ def test_reproduced_run_has_identical_metrics(start, tmp_path):
     again = start("-m", "mambavision_lab.runs.reproduce", str(tmp_path / "logs" / "latest"))
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
-    assert "reproduced: every figure is the same" in out
+    assert "reproduced: every metric is the same" in out
     other = start(
         "-m", "mambavision_lab.runs.reproduce", str(tmp_path / "logs" / "latest"), "seed=4"
     )
     out, _ = other.communicate(timeout=300)
     assert other.returncode == 1, out
-    assert "not the same figures" in out
+    assert "not the same metrics" in out
