@@ -140,7 +140,7 @@ def test_reproduced_run_has_identical_metrics(start, tmp_path):
     again = start("-m", "mambavision_lab.runs.reproduce", str(tmp_path / "logs" / "latest"))
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
-    assert "reproduced: every figure is the same" in out
+    assert "reproduced: every metric is the same" in out
     other = start(
         "-m", "mambavision_lab.runs.reproduce", str(tmp_path / "logs" / "latest"), "seed=4"
     )
