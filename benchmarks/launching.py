@@ -170,7 +170,7 @@ def overhead(folder: Path, rounds: int) -> None:
     """Whole runs, and jobs of sweeps."""
     kinds = {
         "one process, no launcher": ["trainer=cpu"],
-        "one process, launched": [*ON_CPU, "trainer.devices=1", "trainer.max_restarts=1"],
+        "one process, launched": [*ON_CPU, "trainer.devices=1", "launcher.max_restarts=1"],
         "two processes, launched": [*ON_CPU, "trainer.devices=2"],
     }
     seconds: dict[str, list[float]] = {name: [] for name in kinds}

@@ -224,10 +224,12 @@ def test_two_processes_find_the_same_figures_as_one(logs, call):
     # 33 and 35 images do not divide by two: an image counted twice would change the accuracies.
     same = [*SMALL, "trainer.max_epochs=3", "augment=none", "optimizer.lr=3e-3"]
     assert call("train", *same, "data.batch_size=16", "name=one")[0] == 0
-    two = "trainer=ddp trainer.accelerator=cpu trainer.devices=2 trainer.sync_batchnorm=true"
-    done = in_new_process(
-        str(ROOT / "train.py"), *same, *two.split(), "data.batch_size=8", "name=two"
+    two = (
+        "trainer=ddp trainer.accelerator=cpu trainer.devices=2 data.batch_size=8 name=two "
+        "+trainer.plugins=[{_target_:sync_batch_norm.CPUSyncBatchNorm}]"
     )
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = in_new_process(str(ROOT / "train.py"), *same, *two.split(), PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     (alone,), (shared,) = (list((logs / "train" / name).iterdir()) for name in ("one", "two"))
     found, wanted = (
@@ -313,6 +315,7 @@ BAD_COMMANDS = {
     "train data.num_classes=3 data=digits": "data.num_classes=3, but the data have 10 classes",
     "train trainer=cpu trainer.devices=two": "wanted a number of devices, a list such as [0,1], or auto",
     "train launcher.max_restarts=-1": "launcher.max_restarts=-1: wanted 0 or more",
+    "train trainer=cpu trainer.sync_batchnorm=true": "on CUDA GPUs only; choose trainer.sync_batchnorm=false",
     "train trainer=ddp_multinode": "several nodes need a launcher on each; use srun",
     "train classifier.scale_lr=foo": "scale_lr=foo is unknown; choose linear, sqrt or null",
     "train trainer=gpu": "no GPU can be used here",

@@ -22,8 +22,8 @@ TOY = (
 def command(call, tmp_path, monkeypatch):
     """Call an entry point in a folder that has what the README speaks of."""
     monkeypatch.chdir(tmp_path)
-    status, *said = call("train", *TOY)
-    assert status == 0, said
+    status, *output = call("train", *TOY)
+    assert status == 0, output
     for name in ("cat", "dog"):
         Path("FOLDER", "train", name).mkdir(parents=True)
     Path("photos").mkdir()
@@ -33,7 +33,7 @@ def command(call, tmp_path, monkeypatch):
 
 
 def test_readme_commands_are_right(command):
-    assert {script for script, _ in COMMANDS} == {"train", "eval", "predict", "export"}
+    assert {script for script, _ in COMMANDS} == {"train", "eval", "predict", "export", "analyze"}
     assert len(COMMANDS) >= 20
     for script, line in COMMANDS:
         arguments = shlex.split(line)

@@ -37,6 +37,8 @@ MESSAGES = {
     "trainer.max_restarts=2": ["trainer.max_restarts: no such option; it is called launcher.max_"],
     "launcher.max_restarts=-1": ["launcher.max_restarts=-1: wanted 0 or more"],
     "launcher.max_restarts=x": ["launcher.max_restarts", "'x'"],
+    "launcher.max_restarts=1.5": ["launcher.max_restarts", "1.5"],
+    "launcher.max_restarts=null": ["launcher.max_restarts", "not Optional"],
     "sweep.n_trials=3": ["sweep.n_trials: no such option; it is called sweep.search.n_trials"],
     "sweep.devices_per_job=x": ["sweep.devices_per_job", "'x'"],
     "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],

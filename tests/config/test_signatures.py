@@ -110,9 +110,7 @@ def test_signature_follows_bases_and_imports(pkg, target, expected):
     assert signature.owner in (target.rpartition(".")[2], "Child")
 
 
-@pytest.mark.parametrize(
-    "target", ["math.sin", "builtins.dict", "pkg.more.ThroughModule"]
-)
+@pytest.mark.parametrize("target", ["math.sin", "builtins.dict", "pkg.more.ThroughModule"])
 def test_signature_that_cannot_be_read_is_none(pkg, target):
     assert read_signature(target) is None
 

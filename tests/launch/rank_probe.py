@@ -1,4 +1,4 @@
-"""A callback for the tests: every rank writes down what it was given."""
+"""Callbacks for the tests: each rank writes down its values, or is interrupted at a step."""
 
 import json
 import os
@@ -10,6 +10,8 @@ from lightning.pytorch import Callback
 
 
 class RankProbe(Callback):
+    """Write learning rate, initial weights and seed of each rank into a folder."""
+
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
@@ -23,13 +25,13 @@ class RankProbe(Callback):
         path.write_text(str(torch.initial_seed()))
 
     def on_train_start(self, trainer, pl_module):
-        facts = {
+        values = {
             "lr": trainer.optimizers[0].defaults["lr"],
             "initial_weights": self.initial_weights,
             "hyper_parameters": repr(dict(pl_module.hparams)),
         }
         path = Path(self.folder) / f"rank{trainer.global_rank}.json"
-        path.write_text(json.dumps(facts, sort_keys=True))
+        path.write_text(json.dumps(values, sort_keys=True))
 
 
 class KillOnce(Callback):
@@ -44,3 +46,14 @@ class KillOnce(Callback):
         if is_here and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class RequeueOnce(Callback):
+    """Send every rank SLURM's requeue signal before a step, at the same place in the training loop."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step and "SLURM_RESTART_COUNT" not in os.environ:
+            os.kill(os.getpid(), signal.SIGUSR1)

@@ -10,34 +10,40 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
-from mambavision_lab.launch.entry import hydra_app
+from mambavision_lab.launch.entry import run_command_line
 from mambavision_lab.runs.folder import write_json
 
 
-@hydra_app(config_name="train")
-def main(cfg: DictConfig) -> float | None:
+def run(cfg: DictConfig) -> float | None:
     return run_together(act, cfg, prepare=lambda: None)
 
 
 def act(cfg: DictConfig) -> float | None:
-    rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
+    rank, world_size, restart = (
+        int(os.environ.get(torch_name, os.environ.get(slurm_name, default)))
+        for torch_name, slurm_name, default in (
+            ("RANK", "SLURM_PROCID", "0"),
+            ("WORLD_SIZE", "SLURM_NTASKS", "1"),
+            ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT", "0"),
+        )
+    )
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {
+    record = {
         "config": OmegaConf.to_container(cfg, resolve=True),
         "argv": sys.argv,
         "pids": [os.getpid(), os.getppid()],
         "ckpt_path": cfg.ckpt_path,
     }
-    write_json(facts, folder / f"rank{rank}-{restart}.json")
-    # Where one ends the run before another has got this far, the other would leave no facts.
-    while len([*folder.glob(f"rank*-{restart}.json")]) < int(os.environ["WORLD_SIZE"]):
+    write_json(record, folder / f"rank{rank}-{restart}.json")
+    # Where one ends the run before another has come this far, the other would leave no record.
+    while len([*folder.glob(f"rank*-{restart}.json")]) < world_size:
         time.sleep(0.02)
     if cfg.name == "refused":
         raise ConfigError("name=refused: by every process")
     if cfg.name == "raises" and rank == 1:
         raise ZeroDivisionError("on rank 1 alone")
-    if cfg.name == "lost" and rank == 1 and restart == 0:
+    if cfg.name == "lost" and rank == world_size - 1 and restart == 0:
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / "last.ckpt").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -47,4 +53,4 @@ def act(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command_line(run, "train", Path(os.environ["MAMBAVISION_ROOT"]))

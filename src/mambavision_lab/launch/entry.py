@@ -28,7 +28,7 @@ from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError, refuse
 from mambavision_lab.launch.check_command import Prepared, check_jobs, open_command, show_check
 from mambavision_lab.launch.command_line import Command, read_command
-from mambavision_lab.launch.distributed.environment import find_place
+from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import join
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
@@ -51,11 +51,11 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
     with stopping_on_signals():
         try:
             command = read_command(name)
-            place = find_place()
-            if place is None:
+            launch = find_launch()
+            if launch is None:
                 run(command, task)
             else:
-                join(command, lambda given: run(given, task), task, place)
+                join(command, lambda given: run(given, task), task, launch)
         except ConfigError as error:
             refuse(error)
 

@@ -15,7 +15,7 @@ HEADINGS = ("model", "px", "M params", "G MACs", "G attn", "top-1", "21K")
 NOTE = (
     "Parameters at 1000 classes (nano: 10) and three channels. Multiply-accumulates of one image in "
     "convolutions, linear layers and the scan; those of attention's products stand apart, because the "
-    "paper's figures agree without them. Top-1: published, in percent on ImageNet-1K, after training on "
+    "paper's numbers agree without them. Top-1: published, in percent on ImageNet-1K, after training on "
     "it alone and after pre-training on ImageNet-21K."
 )
 START, END = "<!-- models: python -m mambavision_lab.models -->", "<!-- end of models -->"

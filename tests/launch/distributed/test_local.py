@@ -1,4 +1,4 @@
-"""Runs of several processes: what they are given, how they fail, how they are stopped."""
+"""Runs in several processes of this machine: their config, their failures, how they are stopped."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 APP = str(Path(__file__).parents[1] / "toy_app.py")
 
 
-def facts_of(folder: Path) -> dict[str, dict]:
+def records_of(folder: Path) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("rank*.json")}
 
 
@@ -34,16 +34,16 @@ def wait_for(condition, process, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def test_jobs_of_several_processes_fail_each_in_its_own_way(start, tmp_path):
+def test_each_job_of_several_processes_fails_in_its_own_way(start, tmp_path):
     names = ["fine", "refused", "raises", "lost"]
-    run = start(APP, "-m", *TWO, "trainer.max_restarts=0,1", f"name={','.join(names)}")
+    run = start(APP, "-m", *TWO, "launcher.max_restarts=0,1", f"name={','.join(names)}")
     out, _ = run.communicate(timeout=300)
     assert run.returncode == 1, out
     (sweep,) = (tmp_path / "logs" / "sweep").rglob("sweep.csv")
     with sweep.open() as file:
         rows = {tuple(row["overrides"].split()[3:]): row for row in csv.DictReader(file)}
     status = {
-        name: [rows[f"trainer.max_restarts={n}", f"name={name}"]["status"] for n in (0, 1)]
+        name: [rows[f"launcher.max_restarts={n}", f"name={name}"]["status"] for n in (0, 1)]
         for name in names
     }
     assert status == {
@@ -54,15 +54,16 @@ def test_jobs_of_several_processes_fail_each_in_its_own_way(start, tmp_path):
     }
     folders = [Path(row["folder"]) for row in rows.values()]
     for folder in folders:  # both ranks have one config, and the same as the folder's name says
-        facts = facts_of(folder)
-        assert facts["rank0-0"]["config"] == facts["rank1-0"]["config"]
-        assert facts["rank0-0"]["config"]["paths"]["output_dir"] == str(folder)
+        records = records_of(folder)
+        assert records["rank0-0"]["config"] == records["rank1-0"]["config"]
+        assert records["rank0-0"]["argv"][1:3] == records["rank1-0"]["argv"][1:3] == ["-m", TWO[0]]
+        assert records["rank0-0"]["config"]["paths"]["output_dir"] == str(folder)
     assert out.count("name=refused: by every process") == 2  # once a job, not once a rank
     assert out.count("rank 1 failed:") == 3  # once a start
     assert out.count("ZeroDivisionError: on rank 1 alone") == 3
     assert out.count("rank 0 failed:") == 0
     assert out.count("error: rank 1 was killed by SIGKILL") == 1
-    restarted = facts_of(Path(rows["trainer.max_restarts=1", "name=lost"]["folder"]))
+    restarted = records_of(Path(rows["launcher.max_restarts=1", "name=lost"]["folder"]))
     last = str(Path(restarted["rank0-0"]["config"]["paths"]["output_dir"], "checkpoints/last.ckpt"))
     assert restarted["rank0-0"]["ckpt_path"] is None
     assert [restarted[f"rank{rank}-1"]["ckpt_path"] for rank in (0, 1)] == [last, last]
@@ -80,7 +81,7 @@ def test_signal_stops_all_processes_and_the_sweep(start, tmp_path, number, statu
     assert f"stopped by {signal.Signals(number).name}" in out
     assert "Traceback" not in out
     (folder,) = {path.parent for path in tmp_path.rglob("rank*.json")}  # the second never started
-    pids = [pid for facts in facts_of(folder).values() for pid in facts["pids"]]
+    pids = [pid for record in records_of(folder).values() for pid in record["pids"]]
     assert not [pid for pid in pids if is_alive(pid)]
     assert json.loads((folder / "job.json").read_text())["status"] == "interrupted"
 
@@ -105,7 +106,7 @@ def test_ten_runs_of_which_a_process_is_killed_all_finish(start, tmp_path):
             "+callbacks.kill.folder=${paths.output_dir}",
         ]
         name = f"name=killed{number}"
-        run = start("train.py", *SMALL, *TWO, *probe, name, "trainer.max_restarts=2")
+        run = start("train.py", *SMALL, *TWO, *probe, name, "launcher.max_restarts=2")
         out, _ = run.communicate(timeout=300)
         (folder,) = (tmp_path / "logs" / "train" / f"killed{number}").iterdir()
         assert (folder / "killed").is_file(), out

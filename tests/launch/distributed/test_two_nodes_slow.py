@@ -1,4 +1,4 @@
-"""Two machines, as two network namespaces: one is lost and comes back, and training goes on."""
+"""Two machines, as two network namespaces: one is lost and comes back, and training resumes."""
 
 import contextlib
 import csv
@@ -16,7 +16,7 @@ import pytest
 from mambavision_lab.files import configs_folder
 
 ADDRESSES = {"mvl-a": "10.77.0.1", "mvl-b": "10.77.0.2"}
-# Otherwise torchrun tells the address of its store only once, and a machine that comes back never hears it.
+# Otherwise torchrun announces the address of its store only once, and a returning machine never learns it.
 ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "veth", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 NUM_EPOCHS = 16
 SMALL = (
@@ -65,7 +65,7 @@ def hosts():
 
 
 @pytest.mark.slow
-def test_training_goes_on_when_a_machine_was_lost_and_came_back(start, hosts, tmp_path):
+def test_training_resumes_when_a_lost_machine_comes_back(start, hosts, tmp_path):
     def join(host: str) -> subprocess.Popen:
         first = host == "mvl-a"
         launcher = (
@@ -82,7 +82,7 @@ def test_training_goes_on_when_a_machine_was_lost_and_came_back(start, hosts, tm
                 stderr=subprocess.STDOUT,
             )
 
-    def said() -> str:
+    def output() -> str:
         return "\n".join((tmp_path / f"{host}.txt").read_text() for host in hosts)
 
     nodes = {host: join(host) for host in hosts}
@@ -90,19 +90,19 @@ def test_training_goes_on_when_a_machine_was_lost_and_came_back(start, hosts, tm
         runs = tmp_path / "logs" / "train" / "nodes"
         deadline = time.monotonic() + 120
         while len(epochs := epochs_in(runs)) < 3:
-            assert time.monotonic() < deadline, said()
+            assert time.monotonic() < deadline, output()
             time.sleep(0.1)
         assert len(epochs) < NUM_EPOCHS
         kill_all("mvl-b")
         nodes["mvl-b"].wait()
         time.sleep(20)  # torchrun takes a machine for lost after three heartbeats of 5 s
         nodes["mvl-b"] = join("mvl-b")
-        assert [node.wait(timeout=240) for node in nodes.values()] == [0, 0], said()
+        assert [node.wait(timeout=240) for node in nodes.values()] == [0, 0], output()
     finally:
         for host in hosts:
             kill_all(host)
     (run,) = runs.iterdir()
-    assert f"started again by torchrun: from {run}/checkpoints/last.ckpt" in said()
+    assert f"restarted by torchrun: resuming from {run}/checkpoints/last.ckpt" in output()
     assert epochs_in(runs) == list(range(NUM_EPOCHS))
     assert "test/acc1" in json.loads((run / "metrics.json").read_text())
 
@@ -118,7 +118,7 @@ def kill_all(host: str) -> None:
 
 
 def epochs_in(runs: Path) -> list[int]:
-    """Epochs whose figures the only run there has written, in order."""
+    """List the epochs whose metrics the only run there has written, in order."""
     rows: list[dict[str, str]] = []
     for path in runs.glob("*/metrics.csv"):
         rows += csv.DictReader(path.read_text().splitlines())

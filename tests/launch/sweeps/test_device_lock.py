@@ -1,4 +1,4 @@
-"""Devices that are asked for, and those that there are."""
+"""Jobs side by side take devices of their own."""
 
 import os
 import tempfile
@@ -6,7 +6,6 @@ import tempfile
 import pytest
 import torch
 
-from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.launch.sweeps import device_lock
 from mambavision_lab.launch.sweeps.device_lock import take_devices
 
@@ -20,50 +19,6 @@ def gpus(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
 
     return pretend
-
-
-@pytest.mark.parametrize(
-    ("overrides", "available", "message"),
-    [
-        (["trainer=gpu"], 0, "trainer.accelerator=gpu: no GPU can be used here"),
-        (
-            ["trainer=ddp"],
-            0,
-            "for several processes on the CPU trainer=ddp trainer.accelerator=cpu",
-        ),
-        (["trainer=ddp", "trainer.devices=4"], 2, "has 2 GPUs; choose trainer.devices=2 or fewer"),
-        (["trainer=ddp", "trainer.devices=[0,3]"], 2, "trainer.devices=[0, 3]: this machine has 2"),
-        (
-            ["trainer=gpu", "trainer.devices=2"],
-            1,
-            "this machine has 1 GPU; choose trainer.devices=1",
-        ),
-        (["trainer=auto", "trainer.devices=9"], 8, "choose trainer.devices=8 or fewer"),
-    ],
-)
-def test_devices_that_do_not_exist_are_refused(
-    compose, refusal, gpus, overrides, available, message
-):
-    gpus(available)
-    assert message in refusal(lambda: check_devices(compose("train", *overrides)))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "available", "num_processes"),
-    [
-        (["trainer=auto"], 0, 1),
-        (["trainer=gpu"], 4, 1),
-        (["trainer=ddp"], 4, 4),
-        (["trainer=fsdp"], 2, 2),
-        (["trainer=ddp", "trainer.devices=[1,3]"], 4, 2),
-        (["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3"], 0, 3),
-    ],
-)
-def test_each_device_is_given_a_process(compose, gpus, overrides, available, num_processes):
-    gpus(available)
-    cfg = compose("train", *overrides)
-    check_devices(cfg)
-    assert num_local_processes(cfg) == num_processes
 
 
 @pytest.fixture

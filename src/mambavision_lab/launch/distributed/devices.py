@@ -1,19 +1,24 @@
-"""How many devices and processes the trainer's settings stand for on this machine."""
+"""Read from a config how many devices, processes and restarts it wants, and check them on this machine."""
 
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError
 
 
 def check_devices(cfg: DictConfig) -> None:
-    """Compare the devices asked for with those of this machine.
+    """Compare the requested devices with those of this machine.
 
     Raises:
-        ConfigError: GPUs are asked for that do not exist.
+        ConfigError: GPUs are requested that do not exist, or something that only GPUs can do.
     """
-    accelerator, devices = cfg.trainer.accelerator, _listed(cfg.trainer.devices)
+    accelerator, devices = cfg.trainer.accelerator, _parse_devices(cfg.trainer.devices)
+    if cfg.trainer.get("sync_batchnorm") and not _uses_cuda(accelerator):
+        raise ConfigError(
+            "trainer.sync_batchnorm=true: torch synchronises BatchNorm on CUDA GPUs only; choose "
+            "trainer.sync_batchnorm=false, or trainer=ddp on a machine with GPUs"
+        )
     if accelerator not in ("gpu", "cuda", "auto"):
         return
     import torch
@@ -36,8 +41,8 @@ def check_devices(cfg: DictConfig) -> None:
 
 
 def num_local_processes(cfg: DictConfig) -> int:
-    """How many processes the trainer's devices stand for on this machine: one each."""
-    devices = _listed(cfg.trainer.devices)
+    """Count the processes of a run on this machine: one for each of the trainer's devices."""
+    devices = _parse_devices(cfg.trainer.devices)
     if isinstance(devices, list):
         return len(devices)
     if devices in ("auto", -1):
@@ -47,8 +52,21 @@ def num_local_processes(cfg: DictConfig) -> int:
     return devices
 
 
-def _listed(devices: Any) -> Any:
-    """`trainer.devices` as a number, a list of numbers or "auto"."""
+def get_max_restarts(cfg: DictConfig) -> int:
+    """Return `launcher.max_restarts`; 0 for a task that has no such node."""
+    return OmegaConf.select(cfg, "launcher.max_restarts") or 0
+
+
+def _uses_cuda(accelerator: str) -> bool:
+    if accelerator not in ("gpu", "cuda", "auto"):
+        return False
+    import torch
+
+    return accelerator != "auto" or torch.cuda.is_available()
+
+
+def _parse_devices(devices: Any) -> Any:
+    """Parse `trainer.devices` into a number, a list of numbers, or "auto"."""
     if devices == "auto" or isinstance(devices, int):
         return devices
     try:

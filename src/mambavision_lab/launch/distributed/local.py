@@ -1,7 +1,7 @@
 """Run a task in worker processes of this machine, from one composed config.
 
 Lightning's own launcher runs the command line again in each process, which composes a second config
-and, in a sweep, a second sweep. Here torch's elastic launcher starts the workers; they receive the
+and, in a sweep, starts a second sweep. Here torch's elastic launcher starts the workers; they receive the
 config that was composed once, and Lightning finds the environment that torchrun would have made.
 """
 
@@ -22,11 +22,16 @@ from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
-from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
+from mambavision_lab.launch.distributed.worker import (
+    begin_rank,
+    find_newest_checkpoint,
+    hydra_values,
+    show_error,
+)
 
 Task = Callable[[DictConfig], Any]
 
-_STOP_TIMEOUT_S = 5  # for workers to end by themselves before they are killed
+_STOP_TIMEOUT_S = 5  # for workers to exit by themselves before they are killed
 
 
 def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restarts: int = 0) -> Any:
@@ -39,26 +44,26 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
         max_restarts: How often to start the workers again when one has failed.
 
     Raises:
-        ConfigError: This system cannot start workers so.
-        SystemExit: A worker failed and has printed why, or a signal came.
+        ConfigError: This system cannot start workers.
+        SystemExit: A worker failed and has printed why, or a signal stopped the run.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         raise ConfigError(
             f"trainer.devices={cfg.trainer.devices}: several processes, and restarts, need Linux or macOS; "
-            "choose trainer.devices=1 and trainer.max_restarts=0"
+            "choose trainer.devices=1 and launcher.max_restarts=0"
         )
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # A server that has the slow imports done forks workers in a fraction of a second.
+    # A server that has already done the slow imports forks workers in a fraction of a second.
     multiprocessing.set_forkserver_preload(["lightning.pytorch", task.__module__])
     atexit.unregister(_end_server)  # once is enough
     atexit.register(_end_server)
-    # Workers are told the start method of this process and must know it: joblib's is its own.
+    # Workers inherit the name of this process's start method and must know it: joblib's is its own.
     start_method = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("forkserver", force=True)
-    # Each start has a store of its own; a shared one would keep addresses of processes that are gone.
+    # A store shared between restarts would keep addresses of processes that are gone.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(
         min_nodes=1,
@@ -72,24 +77,21 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
         max_restarts=max_restarts,
         shutdown_timeout=_STOP_TIMEOUT_S,
     )
-    _quieten()
+    _silence_torch()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with tempfile.TemporaryDirectory(prefix="mambavision-") as refusals:
-            arguments = (task, cfg, hydra_values(), sys.argv, refusals)
-            results = elastic_launch(config, _work)(*arguments)
+        with tempfile.TemporaryDirectory(prefix="mambavision-") as marks:
+            results = elastic_launch(config, _work)(task, cfg, hydra_values(), marks)
     except SignalException as stop:  # an Exception, which Hydra would swallow
         raise Stopped(stop.sigval) from None
     except ChildFailedError as error:
         failures: list[ProcessFailure] = [*error.failures.values()]
         if any(failure.exitcode == 2 for failure in failures):
             sys.exit(2)
-        _, first = error.get_first_failure()
+        rank, first = error.get_first_failure()
         if first.exitcode < 0:
             name = signal.Signals(-first.exitcode).name
-            print(
-                f"error: rank {error.get_first_failure()[0]} was killed by {name}", file=sys.stderr
-            )
+            print(f"error: rank {rank} was killed by {name}", file=sys.stderr)
         sys.exit(1)
     finally:
         multiprocessing.set_start_method(start_method, force=True)
@@ -98,36 +100,33 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
     return results[0]
 
 
-def _work(
-    task: Task, cfg: DictConfig, hydra: dict[str, Any], argv: list[str], refusals: str
-) -> Any:
-    """Be one of the worker processes."""
+def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], marks: str) -> Any:
+    """Run the task as one of the worker processes; marks is a folder that outlives a restart."""
     _end_with_parent()
     handle_signals()
     rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
-    begin_rank(rank, hydra, argv)
+    begin_rank(rank, hydra)
     _share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
-    refusal = Path(refusals, "refused")
+    refused = Path(marks, "refused")
     if restart:
-        if refusal.exists():  # it would be refused again
+        if refused.exists():  # it would be refused again
             sys.exit(2)
-        _go_on(cfg, rank, restart)
+        _resume(cfg, rank, restart)
     try:
         return task(cfg)
-    except ConfigError as error:
-        refusal.touch()
-        show_error(rank, error)
-        sys.exit(2)
     except Exception as error:
+        is_refusal = isinstance(error, ConfigError)
+        if is_refusal:
+            refused.touch()
         show_error(rank, error)
-        sys.exit(1)
+        sys.exit(2 if is_refusal else 1)
 
 
-def _go_on(cfg: DictConfig, rank: int, restart: int) -> None:
-    """Let a restarted run start from its own last checkpoint, or anew where there is none yet."""
-    last = Path(cfg.paths.output_dir) / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        cfg.ckpt_path = str(last)
+def _resume(cfg: DictConfig, rank: int, restart: int) -> None:
+    """Let a restarted run start from its own newest checkpoint, or anew where there is none yet."""
+    checkpoint = find_newest_checkpoint(Path(cfg.paths.output_dir))
+    if checkpoint is not None:
+        cfg.ckpt_path = str(checkpoint)
     if rank == 0:
         start = cfg.ckpt_path or "the beginning"
         limit = os.environ["TORCHELASTIC_MAX_RESTARTS"]
@@ -135,7 +134,11 @@ def _go_on(cfg: DictConfig, rank: int, restart: int) -> None:
 
 
 def _share_cores(num_processes: int) -> None:
-    """Give each process its part of the cores; without a limit each would take all of them."""
+    """Give each process its share of the cores; without a limit each would use all of them.
+
+    torchrun and Lightning's own launchers do so as well, but neither torch's elastic launcher nor Lightning
+    in processes that another launcher has started.
+    """
     if "OMP_NUM_THREADS" in os.environ:
         return
     import torch
@@ -147,14 +150,14 @@ def _share_cores(num_processes: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it is gone, however that ended."""
+    """Let Linux kill this process when its parent is gone, however that ended."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _end_server() -> None:
-    """End the server that forks workers: with its imports it would take seconds to end by itself."""
+    """Kill the server that forks workers: with its imports it would take seconds to exit by itself."""
     from multiprocessing import forkserver
 
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
@@ -163,8 +166,8 @@ def _end_server() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _quieten() -> None:
-    """Keep the launcher's reports to itself: workers say what went wrong."""
+def _silence_torch() -> None:
+    """Silence the elastic launcher's reports: workers print what went wrong."""
     import logging
 
     for library in ("torch.distributed", "torch.multiprocessing"):

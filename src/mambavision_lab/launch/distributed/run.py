@@ -1,7 +1,7 @@
-"""Run a task in all the processes of a run, from one composed config.
+"""Run a task in all processes of a run, from one composed config.
 
-Processes that torchrun or srun has started are joined (`external.py`); otherwise this machine's are
-started here (`local.py`).
+Processes that torchrun or srun has started are used as they are (`external.py`); otherwise this machine's
+are started here (`local.py`).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,11 @@ from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed import external
-from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
+from mambavision_lab.launch.distributed.devices import (
+    check_devices,
+    get_max_restarts,
+    num_local_processes,
+)
 from mambavision_lab.launch.distributed.local import run_in_processes
 
 Task = Callable[[DictConfig], Any]
@@ -29,10 +33,9 @@ def run_together(task: Task, cfg: DictConfig, prepare: Callable[[], None]) -> An
         ConfigError: There are not as many devices, or they need a launcher that was not used.
         SystemExit: A worker failed; it has printed why.
     """
-    max_restarts = cfg.trainer.get("max_restarts") or 0  # not in old snapshots
-    joined = external.current()
-    if joined is not None:
-        return joined.run(task, cfg, prepare)
+    external_run = external.current()
+    if external_run is not None and external_run.launch.world_size > 1:
+        return external_run.run_task(task, cfg, prepare)
     if cfg.trainer.num_nodes > 1:
         raise ConfigError(
             f"trainer.num_nodes={cfg.trainer.num_nodes}: several nodes need a launcher on each; use srun "
@@ -40,7 +43,9 @@ def run_together(task: Task, cfg: DictConfig, prepare: Callable[[], None]) -> An
             "--rdzv-backend=c10d --rdzv-endpoint=HOST:PORT train.py ..."
         )
     check_devices(cfg)
-    num_processes = num_local_processes(cfg)
+    if external_run is not None:
+        external_run.store_run_folder(cfg)
+    num_processes, max_restarts = num_local_processes(cfg), get_max_restarts(cfg)
     if num_processes <= 1 and not max_restarts:
         return task(cfg)
     prepare()  # before the workers look for the files

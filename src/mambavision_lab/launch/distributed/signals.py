@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: end the command within seconds, with exit status 130 or 143.
+"""Stop a command on Ctrl-C or SIGTERM within seconds, with exit status 130 or 143.
 
 A signal becomes a `SystemExit`, which neither Hydra nor Lightning takes for an error of the run: no
-further job of a sweep starts, callbacks and loggers finish their files, and the status stays.
+further job of a sweep starts, callbacks and loggers finish their files, and the status stays. Other signals
+are left alone: under srun Lightning's Trainer answers SIGUSR1 with a checkpoint and a requeue.
 """
 
-import os
 import signal
 import sys
 import threading
@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mambavision_lab.launch.distributed.environment import is_rank_zero
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(SystemExit):
-    """The command was told to end by a signal; the status is 128 + its number."""
+    """Stop the command because of a signal; the exit status is 128 + its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -24,7 +26,7 @@ class Stopped(SystemExit):
 
 
 def handle_signals() -> None:
-    """Let a first signal raise `Stopped` in the main thread, and a second one end the process."""
+    """Let a first signal raise `Stopped` in the main thread, and a second one kill the process."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _stop)
@@ -38,7 +40,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Handle signals inside the block, and say so when one has ended it."""
+    """Handle signals inside the block, and print which one has stopped it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -47,7 +49,7 @@ def stopping_on_signals() -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        if os.environ.get("RANK", "0") == "0":
+        if is_rank_zero():
             print(f"stopped by {stop.name}", file=sys.stderr, flush=True)
         raise
     finally:

@@ -1,4 +1,4 @@
-"""What each process of a run does at its beginning and, if it fails, at its end."""
+"""Set up a process of a run that did not compose the config, find its checkpoint, show its errors."""
 
 import logging
 import re
@@ -6,44 +6,45 @@ import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import configure_log, setup_globals
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 
-# How the loss of another process shows: its own error, or the launcher, says why it was lost.
+# Errors that come of losing another process, whose own error, or the launcher, states the cause.
 _LOST_PEER = re.compile(
     r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue",
     re.IGNORECASE,
 )
-# For the launcher to end this process, another one having failed: of what all of them meet, rank 0 tells
-# before the others do; and what comes of a lost process is not told beside the cause.
-_PATIENCE_S = 3.0
-_PATIENCE_WITH_LOSSES_S = 5.0
+# Waits, in which the launcher ends this process if another one has failed: an error of all ranks is then
+# printed by rank 0 alone, and one that comes of a lost process is not printed beside its cause.
+_OTHER_RANK_WAIT_S = 3.0
+_LOST_PEER_WAIT_S = 5.0
 
 
 def hydra_values() -> dict[str, Any]:
-    """Hydra's own config as plain values, which can be sent; classes of launcher plugins cannot."""
+    """Return Hydra's own config as plain values, which can be sent; classes of plugins cannot."""
     config = HydraConfig.instance().cfg
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
 
 
-def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:
+def begin_rank(rank: int, hydra: dict[str, Any]) -> None:
     """Make this process like the one that has composed the config; only rank 0 writes a log.
 
     Args:
-        rank: Number among all processes.
-        hydra: Hydra's own config, as `hydra_values` gives it.
-        argv: The command line.
-
-    Returns:
-        Hydra's own config.
+        rank: Rank among all processes.
+        hydra: Hydra's own config, from `hydra_values`.
     """
-    sys.argv = argv
+    command = hydra["hydra"]["runtime"].get(
+        "command"
+    )  # plain: a config would interpolate its ${...}
+    if command:
+        sys.argv = [*command]  # libraries such as W&B record it
     setup_globals()
     register()
     config = OmegaConf.create(hydra)
@@ -52,18 +53,24 @@ def begin_rank(rank: int, hydra: dict[str, Any], argv: list[str]) -> DictConfig:
         configure_log(config.hydra.job_logging, config.hydra.verbose)
     else:
         logging.getLogger().addHandler(logging.NullHandler())
-        warnings.simplefilter("ignore")  # rank 0 gives the same ones
-    return config
+        warnings.simplefilter("ignore")  # rank 0 shows the same ones
+
+
+def find_newest_checkpoint(run_folder: Path) -> Path | None:
+    """Find the checkpoint to resume a run from: its last epoch's, or a newer one from before a requeue."""
+    checkpoints = [run_folder / "checkpoints" / name for name in ("last.ckpt", "requeue.ckpt")]
+    existing = [path for path in checkpoints if path.is_file()]
+    return max(existing, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def show_error(rank: int, error: BaseException) -> None:
     """Print an error once: a ConfigError in one line, others with their traceback."""
     if isinstance(error, RuntimeError) and _LOST_PEER.search(str(error)):
-        time.sleep(_PATIENCE_WITH_LOSSES_S)
+        time.sleep(_LOST_PEER_WAIT_S)
     elif rank:
-        time.sleep(_PATIENCE_S)
+        time.sleep(_OTHER_RANK_WAIT_S)
     if isinstance(error, ConfigError):
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
         return
     text = "".join(traceback.format_exception(error))
     print(f"rank {rank} failed:\n{text}", file=sys.stderr, flush=True)
