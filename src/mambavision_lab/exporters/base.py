@@ -17,7 +17,7 @@ from torch.fx.experimental import _config
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
-from mambavision_lab.models.plain import PlainMambaVision, resize_pos_embed
+from mambavision_lab.models.plain import PlainMambaVision
 
 _shape_config: Any = _config
 Runtime = Callable[[Tensor], Tensor]  # images to logits
@@ -115,9 +115,7 @@ class ExportFormat:
                 "and choose the size with export.image_size"
             )
         if isinstance(net, PlainMambaVision):
-            grid = (sides[0] // net.patch_size, sides[1] // net.patch_size)
-            with torch.no_grad():
-                net.pos_embed = nn.Parameter(resize_pos_embed(net.pos_embed, grid))
+            net.set_input_size(sides)
         images: dict[str, Any] = {"layout": "(batch, channels, height, width), float32, normalised"}
         images |= {"height": sides[0], "width": sides[1], "any_height_and_width": any_size}
         description = {**description, "input": images}

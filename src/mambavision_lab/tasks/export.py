@@ -49,7 +49,7 @@ def export(cfg: DictConfig) -> None:
     inference = MambaVisionInference(cfg.ckpt_path, device="cpu")
     if not inference.class_names:
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it anew"
+            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it again"
         )
     spec = export_format.make_spec(
         inference.net, inference.in_chans, inference.image_size, inference.description
