@@ -20,18 +20,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import hydra
 import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, seed_everything
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from mambavision_lab.config.resolvers import prepare
+from mambavision_lab import compose
 from mambavision_lab.data.base import available_cores
 from mambavision_lab.files import configs_folder
+from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.image_classifier import param_groups
 from mambavision_lab.tasks.build import (
@@ -50,19 +49,6 @@ TOY = [
 ]
 ON_CPU = ["trainer=ddp", "trainer.accelerator=cpu"]
 NUM_STEPS = 20  # in an epoch of the loops
-
-
-def compose(overrides: list[str], folder: Path) -> DictConfig:
-    """Compose a training run's config, with its output in a folder."""
-    os.environ["MAMBAVISION_ROOT"] = str(ROOT)
-    prepare()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(configs_folder())):
-        cfg = hydra.compose("train", overrides=overrides, return_hydra_config=True)
-    with open_dict(cfg):
-        cfg.hydra.runtime.output_dir = str(folder)
-        HydraConfig.instance().set_config(cfg)
-        del cfg["hydra"]
-    return cfg
 
 
 class BareLoop(Callback):
@@ -135,7 +121,8 @@ class BareLoop(Callback):
 def loop(folder: Path, rounds: int) -> None:
     """Compare Lightning's loop with a bare one."""
     sizes = [f"data.num_train={64 * NUM_STEPS}", "data.batch_size=64", "data.num_val=64"]
-    cfg = compose([*sizes, "trainer=cpu", f"trainer.max_epochs={rounds + 1}"], folder)
+    options = [*sizes, "trainer=cpu", f"trainer.max_epochs={rounds + 1}"]
+    cfg = compose("train", [*options, f"hydra.run.dir={quoted(folder)}"])
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     classifier = build_classifier(
