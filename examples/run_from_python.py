@@ -25,12 +25,12 @@ def main(overrides: list[str]) -> None:
 
 def save_test_image(path: str) -> None:
     """Write the first test image of the synthetic data as a file."""
-    from torchvision.io import write_png
+    from torchvision.transforms.v2.functional import to_pil_image
 
     from mambavision_lab import create_datamodule
 
     image, _ = create_datamodule("synthetic").splits.test[0]
-    write_png(image, path)
+    to_pil_image(image).save(path)
 
 
 if __name__ == "__main__":

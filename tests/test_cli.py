@@ -33,9 +33,9 @@ def call(call):
 
 
 def metrics_of(folder: Path) -> dict[str, float]:
-    """Figures of a run without its speeds, which no two runs share."""
-    figures = json.loads((folder / "metrics.json").read_text())
-    return {name: value for name, value in figures.items() if not name.endswith("_per_s")}
+    """Metrics of a run without its speeds, which no two runs share."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {name: value for name, value in metrics.items() if not name.endswith("_per_s")}
 
 
 def newest(folder: Path) -> Path:
@@ -68,14 +68,14 @@ def test_training_run_leaves_all_it_promises(call, logs):
     assert all(float(row["train/images_per_s"]) > 0 for row in rows if row["train/images_per_s"])
 
 
-def test_evaluation_repeats_the_figures_of_the_test(call, logs):
+def test_evaluation_repeats_the_metrics_of_the_test(call, logs):
     assert call("train", *SMALL)[0] == 0
     trained = metrics_of(logs / "latest")
     checkpoint = f"ckpt_path={logs}/latest/checkpoints/best.ckpt"
     assert call("eval", checkpoint, "trainer=cpu")[0] == 0
     evaluated = metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic"))
     assert evaluated == {k: v for k, v in trained.items() if k.startswith("test/")}
-    # Another batch size changes the order of summation only; other images change the figures.
+    # Another batch size changes the order of summation only; other images change the metrics.
     assert call("eval", checkpoint, "trainer=cpu", "data.batch_size=7")[0] == 0
     in_sevens = metrics_of(newest(logs / "eval" / "mambavision_nano-synthetic"))
     assert in_sevens == pytest.approx(evaluated, rel=1e-5)
@@ -91,7 +91,7 @@ def test_evaluation_refuses_data_with_unknown_classes(call, logs):
     assert "classes that the network does not know: ['0', '1'" in err
 
 
-def test_same_seed_gives_identical_figures_and_another_seed_others(call, logs):
+def test_same_seed_gives_identical_metrics_and_another_seed_others(call, logs):
     for seed in ("7", "7", "8"):
         assert call("train", *SMALL, f"seed={seed}")[0] == 0
     first, second, other = sorted((logs / "train" / "mambavision_nano-synthetic").iterdir())
@@ -213,14 +213,14 @@ def in_new_process(*command: str, **environment: str) -> subprocess.CompletedPro
 
 
 def epochs_of(folder: Path) -> list[dict[str, float]]:
-    """Figures of each epoch of a run, without speeds."""
+    """Metrics of each epoch of a run, without speeds."""
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     names = [name for name in rows[0] if "/" in name and not name.endswith("_per_s")]
     return [{name: float(row[name]) for name in names if row[name]} for row in rows]
 
 
-def test_two_processes_find_the_same_figures_as_one(logs, call):
+def test_two_processes_find_the_same_metrics_as_one(logs, call):
     # 33 and 35 images do not divide by two: an image counted twice would change the accuracies.
     same = [*SMALL, "trainer.max_epochs=3", "augment=none", "optimizer.lr=3e-3"]
     assert call("train", *same, "data.batch_size=16", "name=one")[0] == 0

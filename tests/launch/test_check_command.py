@@ -74,7 +74,7 @@ def mine(tmp_path):
     (tmp_path / "mine" / "sweep" / "ours.yaml").write_text(
         "search:\n  _target_: mambavision_lab.launch.sweeps.grid.GridSearch\n"
     )
-    (tmp_path / "mine" / "ours_train.yaml").write_text("defaults: [train]\nseed: 77\n")
+    (tmp_path / "mine" / "ours_train.yaml").write_text("defaults: [train, _self_]\nseed: 77\n")
     return tmp_path / "mine"
 
 
