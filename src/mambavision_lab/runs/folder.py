@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -36,7 +36,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     overrides = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
-    write_json(collect(cfg.get("seed"), hydra.runtime.get("command")), folder / "provenance.json")
+    runtime = cast(dict[str, Any], OmegaConf.to_container(hydra.runtime))  # as typed, likewise
+    write_json(collect(cfg.get("seed"), runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
     if hydra.job.name == "train":
         _write_differences(cfg, [str(override) for override in overrides], folder)

@@ -146,4 +146,4 @@ def test_reproduced_run_has_identical_metrics(start, tmp_path):
     )
     out, _ = other.communicate(timeout=300)
     assert other.returncode == 1, out
-    assert "not the same figures" in out
+    assert "not the same metrics" in out
