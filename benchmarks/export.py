@@ -1,11 +1,11 @@
-"""Parity and latency of exported networks: python benchmarks/export.py (about five minutes).
+"""Check exported networks and time them: python benchmarks/export.py (about five minutes).
 
 MambaVision-T and the plain small network, with weights by the golden rule (the usual small ones would
 hide a wrong scan), each exported, read back in its own runtime and compared with eager mode on random
-images. Then latency, all contenders interleaved. On one core, unless --threads says otherwise.
+images. Then latency, all contenders interleaved. On one core, unless --threads is given.
 
 Eager mode has three rows, by its scan: `loop` is what implementations without a kernel do (see
-`scan_contenders.py`), `reference` the package's own loop, and `own` what `auto` takes here.
+`scan_contenders.py`), `reference` the package's own loop, and `own` is the choice of `auto`.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from rich.console import Console
@@ -31,13 +30,12 @@ from timing import interleave, median_ms
 from torch import Tensor, nn
 
 from mambavision_lab import create_mambavision
-from mambavision_lab.exporters.base import ExportFormat, Runtime
+from mambavision_lab.exporters.base import ExportFormat, Runtime, with_scan
 from mambavision_lab.exporters.onnx import OnnxFormat
 from mambavision_lab.exporters.openvino import OpenvinoFormat
 from mambavision_lab.exporters.torch_export import TorchExportFormat
 from mambavision_lab.exporters.torchscript import TorchscriptFormat
 from mambavision_lab.exporters.verify import BATCHES, TIMED_BATCHES, compare, require_parity
-from mambavision_lab.layers import mixer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from golden.make_plain_toy import by_rule
@@ -58,14 +56,14 @@ DESCRIPTION: dict[str, Any] = {"class_names": [f"class {i}" for i in range(1000)
 
 @dataclass
 class Exported:
-    """One file, read back."""
+    """A file that was written and read back."""
 
     run: Runtime
     cells: list[list[str]]  # of the table of parity
 
 
 def make_net(name: str, backend: str = "auto") -> nn.Module:
-    """A network with weights by the golden rule."""
+    """Make a network with weights by the golden rule."""
     net = create_mambavision(NETWORKS[name], scan_backend=backend)
     net.load_state_dict({key: by_rule(key, x.shape) for key, x in net.state_dict().items()})
     return net.eval()
@@ -77,18 +75,18 @@ def export(name: str, kind: str, net: nn.Module, size: tuple[int, int]) -> Expor
     Raises:
         ParityError: It computes something else.
     """
-    form = FORMATS[kind](image_size=size)
-    target = form.target(net, 3, size[0], DESCRIPTION)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    export_format = FORMATS[kind](image_size=size)
+    spec = export_format.make_spec(net, 3, size[0], DESCRIPTION)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         start = time.perf_counter()
-        form.write(target, folder)
+        export_format.write(spec, folder)
         seconds = time.perf_counter() - start
-        megabytes = sum((folder / file).stat().st_size for file in form.files) / 1e6
-        nodes = _num_nodes(folder / form.files[0]) if kind.startswith("onnx") else ""
-        run = form.load(folder)
-    rows = compare(run, target, None, form.tolerance)
-    require_parity(rows, form.tolerance)
+        megabytes = sum((folder / file).stat().st_size for file in export_format.files) / 1e6
+        nodes = _num_nodes(folder / export_format.files[0]) if kind.startswith("onnx") else ""
+        run = export_format.load(folder)
+    rows = compare(run, spec, None, export_format.tolerance)
+    require_parity(rows, export_format.tolerance)
     costs = [nodes, f"{megabytes:.1f}", f"{seconds:.1f}"]
     cells = []
     for height, width in dict.fromkeys((row.height, row.width) for row in rows):
@@ -107,7 +105,7 @@ def _num_nodes(path: Path) -> str:
 
 
 def parity_table() -> Table:
-    """Without rows."""
+    """Make the table of parity, without rows."""
     table = Table(title="logits: largest difference from eager mode")
     for heading in ("network", "format", "size"):
         table.add_column(heading)
@@ -117,27 +115,22 @@ def parity_table() -> Table:
 
 
 def eager(net: nn.Module, images: Tensor) -> Tensor:
-    """Logits without gradients."""
+    """Compute logits without gradients."""
     with torch.inference_mode():
         return net(images)
 
 
-def eager_with_loop(net: nn.Module, images: Tensor) -> Tensor:
-    """The same with the usual loop in the mixers."""
-
-    def scan(u: Tensor, delta: Tensor, *maps: Tensor, delta_bias: Tensor, **_: Any) -> Tensor:
-        A, B, C, D = maps
-        y = loop(u, delta + delta_bias, A, B, C)
-        return y if D is None else y + D * u
-
-    with mock.patch.object(mixer, "selective_scan", scan):
-        return eager(net, images)
+def usual_loop(u: Tensor, delta: Tensor, *maps: Tensor, delta_bias: Tensor, **_: Any) -> Tensor:
+    """Run the usual loop with the arguments of `selective_scan`."""
+    A, B, C, D = maps
+    y = loop(u, delta + delta_bias, A, B, C)
+    return y if D is None else y + D * u
 
 
 def latency_rows(
     name: str, runs: dict[str, Runtime], batch: int, num_rounds: int
 ) -> list[list[str]]:
-    """Time all at 224 px; ratios are medians of each round's own, for what slows one slows all."""
+    """Time all at 224 px; ratios are medians over the rounds, as other load slows a whole round."""
     images = torch.randn(batch, 3, 224, 224)
     calls = {kind: partial(run, images) for kind, run in runs.items()}
     seconds = interleave(calls, num_rounds, num_warm_up=2)
@@ -177,7 +170,7 @@ def main() -> None:
     for name in given.networks:
         net = make_net(name)
         runs: dict[str, Runtime] = {
-            "eager, loop": partial(eager_with_loop, net),
+            "eager, loop": partial(eager, with_scan(net, usual_loop)),
             "eager, reference": partial(eager, make_net(name, "reference")),
             "eager, own": partial(eager, net),
         }
@@ -185,12 +178,12 @@ def main() -> None:
             # A file of the hierarchical family takes all sizes; of the plain one it is made for one.
             for size in SIZES if (name, kind) == ("small", "onnx") else SIZES[:1]:
                 with console.status(f"{name} as {kind}"):
-                    found = export(name, kind, net, size)
+                    exported = export(name, kind, net, size)
                 console.print(f"{name}, {kind}, {size[0]} x {size[1]}: as in eager mode")
-                for cells in found.cells:
+                for cells in exported.cells:
                     parity.add_row(*cells)
                 if size == SIZES[0]:
-                    runs[kind] = found.run
+                    runs[kind] = exported.run
         for batch in TIMED_BATCHES if given.rounds else ():
             for row in latency_rows(name, runs, batch, given.rounds):
                 latency.add_row(*row)

@@ -1,6 +1,6 @@
 """Time the first scan of a process: python benchmarks/first_call.py (about a minute).
 
-Cold, when the kernels are yet to be compiled (once on a machine), and from the kept files; forward and
+Cold, when the kernels are yet to be compiled (once on a machine), and from the stored files; forward and
 backward, each in fresh processes, after the imports of torch and of the package.
 """
 
@@ -28,7 +28,7 @@ print(forward - start, time.perf_counter() - forward)
 
 
 def first_call(backend: str, folder: str) -> tuple[float, float]:
-    """Seconds of the first forward and backward of a process that keeps its kernels in a folder."""
+    """Time the first forward and backward, in s, of a process that stores its kernels in a folder."""
     environment = os.environ | {"NUMBA_CACHE_DIR": folder}
     command = [sys.executable, "-c", PROGRAM.replace("BACKEND", backend)]
     output = subprocess.run(
@@ -40,11 +40,15 @@ def first_call(backend: str, folder: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print the table."""
-    rows: dict[str, list[tuple[float, float]]] = {"numba, cold": [], "numba, kept": [], "torch": []}
+    rows: dict[str, list[tuple[float, float]]] = {
+        "numba, cold": [],
+        "numba, stored": [],
+        "torch": [],
+    }
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
             rows["numba, cold"].append(first_call("numba", folder))
-            rows["numba, kept"].append(first_call("numba", folder))
+            rows["numba, stored"].append(first_call("numba", folder))
             rows["torch"].append(first_call("torch", folder))
     result = Table(title="first scan of a process, medians of 3, s")
     for heading in ("", "forward", "backward", "both"):

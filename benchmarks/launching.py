@@ -1,4 +1,4 @@
-"""Time what lies between a command and its training steps: python benchmarks/launching.py [PART ...].
+"""Time what surrounds the training steps of a command: python benchmarks/launching.py [PART ...].
 
 loop      A training step of mambavision_nano at batch 64, in Lightning with all default callbacks and the csv
           logger, and in a bare loop. Both train the same network on the same batches, an epoch each in
@@ -29,9 +29,9 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig, open_dict
 
+from mambavision_lab.config.resolvers import prepare
 from mambavision_lab.data.base import available_cores
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.entry import prepare
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.image_classifier import param_groups
 from mambavision_lab.tasks.build import (
@@ -66,7 +66,7 @@ def compose(overrides: list[str], folder: Path) -> DictConfig:
 
 
 class BareLoop(Callback):
-    """After each epoch of Lightning's loop, do the same epoch without Lightning, and time both."""
+    """Repeat each epoch of Lightning's loop without Lightning, and time both."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -95,7 +95,7 @@ class BareLoop(Callback):
             self._began = time.perf_counter()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        """After the last step: stop the clock, and do the epoch again in the bare loop."""
+        """Stop the clock after the last step, and repeat the epoch in the bare loop."""
         if batch_idx != NUM_STEPS - 1:
             return
         self.seconds["lightning"].append((time.perf_counter() - self._began) / (NUM_STEPS - 1))
@@ -110,7 +110,7 @@ class BareLoop(Callback):
         assert difference < 1e-3, f"the two loops have trained different weights: {difference}"
 
     def _epoch(self, trainer) -> float:
-        """One epoch, as anybody would write it; returns the seconds of all its steps but the first."""
+        """Train for an epoch in a usual loop; returns the seconds of all its steps but the first."""
         source = np.random.SeedSequence([self.cfg.seed, trainer.current_epoch, 0])
         torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
         self.loader.sampler.set_epoch(trainer.current_epoch)
@@ -133,7 +133,7 @@ class BareLoop(Callback):
 
 
 def loop(folder: Path, rounds: int) -> None:
-    """Lightning's loop against a bare one."""
+    """Compare Lightning's loop with a bare one."""
     sizes = [f"data.num_train={64 * NUM_STEPS}", "data.batch_size=64", "data.num_val=64"]
     cfg = compose([*sizes, "trainer=cpu", f"trainer.max_epochs={rounds + 1}"], folder)
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -148,10 +148,10 @@ def loop(folder: Path, rounds: int) -> None:
     bare = BareLoop(cfg)
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), bare)
     trainer.fit(classifier, datamodule=data)
-    kept = {name: values[1:] for name, values in bare.seconds.items()}  # the first warms up
-    for name, values in kept.items():
+    timed = {name: values[1:] for name, values in bare.seconds.items()}  # the first warms up
+    for name, values in timed.items():
         print(f"  {name:<9} {spread([1e3 * v for v in values])} ms a step")
-    ratios = [a / b - 1 for a, b in zip(kept["lightning"], kept["bare"], strict=True)]
+    ratios = [a / b - 1 for a, b in zip(timed["lightning"], timed["bare"], strict=True)]
     print(f"  Lightning and callbacks add {spread([100 * r for r in ratios])} %")
 
 
@@ -167,7 +167,7 @@ def train(folder: Path, *overrides: str, threads: int = 1) -> float:
 
 
 def overhead(folder: Path, rounds: int) -> None:
-    """Whole runs, and jobs of sweeps."""
+    """Time whole runs, and jobs of sweeps."""
     kinds = {
         "one process, no launcher": ["trainer=cpu"],
         "one process, launched": [*ON_CPU, "trainer.devices=1", "launcher.max_restarts=1"],
@@ -188,7 +188,7 @@ def overhead(folder: Path, rounds: int) -> None:
 
 
 def scaling(folder: Path, rounds: int) -> None:
-    """Threads against processes on the same cores."""
+    """Compare threads with processes on the same cores."""
     cores = available_cores()
     sizes = f"data.num_train={16 * 8} data.num_val=10 data.num_test=10 trainer.max_epochs=3".split()
     common = ["model=mambavision_tiny", "data.image_size=224", "scheduler.warmup_epochs=1", *sizes]
@@ -205,8 +205,8 @@ def scaling(folder: Path, rounds: int) -> None:
             where = folder / f"{number} {name}"
             batch = f"data.batch_size={16 // num_processes}"
             train(where, *common, batch, *options, threads=cores // num_processes)
-            (figures,) = where.rglob("train/*/*/metrics.csv")
-            with figures.open() as file:
+            (metrics,) = where.rglob("train/*/*/metrics.csv")
+            with metrics.open() as file:
                 rows = [row["train/images_per_s"] for row in csv.DictReader(file)]
             rates.setdefault(name, []).extend(
                 [float(r) for r in rows if r][1:]
@@ -218,7 +218,7 @@ def scaling(folder: Path, rounds: int) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 

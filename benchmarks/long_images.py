@@ -33,25 +33,25 @@ Row = dict[str, float]
 
 
 def make_layer(name: str) -> nn.Module:
-    """A token mixer of mambavision_tiny."""
+    """Make a token mixer of mambavision_tiny."""
     torch.manual_seed(0)
     return MambaVisionMixer(DIM) if name == "scan" else Attention(DIM, num_heads=NUM_HEADS)
 
 
 def forward(layer: nn.Module, x: Tensor) -> None:
-    """Inference."""
+    """Run inference."""
     with torch.inference_mode():
         layer(x)
 
 
 def step(layer: nn.Module, x: Tensor) -> None:
-    """Forward and backward, with gradients of the tokens and of all weights."""
+    """Run forward and backward, with gradients of the tokens and of all weights."""
     y = layer(x)
     torch.autograd.grad(y, [x, *layer.parameters()], torch.ones_like(y))
 
 
 def measure(name: str, sides: list[int], limit_s: float) -> list[Row]:
-    """A row per number of tokens: forward_ms, step_ms and peak_mb; stops at the limit."""
+    """Measure a row per number of tokens: forward_ms, step_ms and peak_mb; stops at the limit."""
     layer, rows = make_layer(name), []
     step(layer, torch.randn(1, 16, DIM, requires_grad=True))
     for side in sides:
@@ -68,7 +68,7 @@ def measure(name: str, sides: list[int], limit_s: float) -> list[Row]:
 
 
 def measure_apart(name: str, sides: list[int], limit_s: float, threads: int) -> list[Row]:
-    """`measure` in a process of its own, whose memory is that layer's."""
+    """Run `measure` in a process of its own, whose memory is that layer's."""
     command = [sys.executable, __file__, "--measure", name, "--limit", str(limit_s), "--sides"]
     command += [str(side) for side in sides]
     output = subprocess.run(
@@ -82,7 +82,7 @@ def measure_apart(name: str, sides: list[int], limit_s: float, threads: int) -> 
 
 
 def draw(curves: dict[str, list[Row]], machine: str) -> Figure:
-    """Time and memory against tokens, both axes logarithmic."""
+    """Plot time and memory against tokens, both axes logarithmic."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     time_axes, memory_axes = figure.subplots(1, 2)
     for (name, rows), colour in zip(curves.items(), ("C0", "C3"), strict=True):
@@ -114,7 +114,7 @@ def draw(curves: dict[str, list[Row]], machine: str) -> Figure:
 
 
 def table(curves: dict[str, list[Row]]) -> Table:
-    """A row per number of tokens."""
+    """Make the table, a row per number of tokens."""
     result = Table(title="one layer, medians, ms and MB; attention / scan in the last columns")
     kinds = {"forward_ms": "forward", "step_ms": "both", "peak_mb": "peak MB"}
     headings = [f"{name} {kind}" for name in LAYERS for kind in kinds.values()]

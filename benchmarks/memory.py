@@ -1,4 +1,4 @@
-"""Peak memory of a call, as the system sees it (Linux)."""
+"""Measure the peak memory of a call, as the system reports it (Linux)."""
 
 import gc
 import os
@@ -11,12 +11,12 @@ ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
 
 
 def environment() -> dict[str, str]:
-    """The environment of a process that measures."""
+    """Return the environment for a process that measures."""
     return os.environ | ENVIRONMENT
 
 
 def extra_peak_mb(call: Callable[[], object]) -> float:
-    """By how many MB (2**20 bytes) this process grows, at most, while it runs the call."""
+    """Return by how many MB (2**20 bytes) this process grows, at most, while it runs the call."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again here
     before = _status_mb("VmRSS")

@@ -35,7 +35,7 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channel
 
 
 def inference(net: nn.Module, images: Tensor) -> Step:
-    """Logits of a batch."""
+    """Make a call that computes the logits of a batch."""
     net.eval()
 
     def step() -> Tensor:
@@ -46,7 +46,7 @@ def inference(net: nn.Module, images: Tensor) -> Step:
 
 
 def training(net: nn.Module, images: Tensor) -> Step:
-    """One training step on a batch."""
+    """Make a call that does one training step on a batch."""
     net.train()
     optimizer = torch.optim.AdamW(net.parameters(), fused=True)
     targets = torch.randint(1000, (len(images),))
@@ -62,7 +62,7 @@ def training(net: nn.Module, images: Tensor) -> Step:
 def measure(
     make_step: Callable[[nn.Module, Tensor], Step], batch: int, rounds: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each round, by network and memory format."""
+    """Time each round in s, by network and memory format."""
     steps: dict[str, Step] = {}
     for name, make in NETWORKS.items():
         for kind, memory_format in FORMATS.items():
@@ -76,7 +76,7 @@ def measure(
 def table(
     title: str, seconds: dict[str, dict[str, list[float]]], batch: int, threads: int
 ) -> Table:
-    """A row per network; ratios are images/s of T over images/s of the row's network."""
+    """Make a table, a row per network; ratios are images/s of T over those of the row's network."""
     result = Table(title=f"{title}, batch {batch}, 224 px, float32, {threads} threads")
     result.add_column("network")
     for heading in (*(f"{kind} (ms)" for kind in FORMATS), "images/s", "T is faster by"):

@@ -20,7 +20,7 @@ from timing import interleave
 
 from mambavision_lab import MambaVisionInference, create_mambavision
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.exporters.safetensors import write_weights
+from mambavision_lab.models.saved import write_weights
 from mambavision_lab.tasks.predict import classify
 
 MODEL = "nvidia/mambavision_t"
@@ -28,7 +28,7 @@ TARGET = "mambavision_lab.models.hierarchical.MambaVision"
 
 
 def make_network(folder: Path) -> MambaVisionInference:
-    """MambaVision-T with fresh weights and ImageNet's preprocessing, loaded as users do."""
+    """Load MambaVision-T with fresh weights and ImageNet's preprocessing, as users do."""
     from omegaconf import OmegaConf
 
     from mambavision_lab.files import configs_folder
@@ -48,7 +48,7 @@ def make_network(folder: Path) -> MambaVisionInference:
 
 
 def make_photos(folder: Path, count: int, width: int, height: int) -> list[str]:
-    """Write JPEG files of drawn clouds with some grain, as large as photographs of that size."""
+    """Write JPEG files of synthetic clouds with some grain, as large as photographs of that size."""
     draws = np.random.default_rng(0)
     names = []
     for i in range(count):
@@ -71,8 +71,8 @@ def main() -> None:
     parser.add_argument("--run", help="a run folder or checkpoint; by default an untrained T")
     given = parser.parse_args()
     workers = min(available_cores(), MAX_AUTO_WORKERS)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         files = make_photos(folder, given.images, *given.size)
         megabytes = sum(Path(name).stat().st_size for name in files) / 1e6
         inference = MambaVisionInference(given.run) if given.run else make_network(folder)

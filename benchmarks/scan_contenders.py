@@ -1,10 +1,10 @@
-"""What `selective_scan.py` compares: the package's backends and what there is beside them.
+"""Define what `selective_scan.py` compares: the package's backends and alternatives to them.
 
 loop     what implementations without a kernel do, in Mamba's own layout: the factors of all steps
          first, (batch, dim, length, d_state), then one slice a step under autograd, whose gradient is a
          tensor of full size each time (so it is not tried backward on long sequences)
 mambapy  the parallel scan of mambapy on the same factors; pip install 'mambavision-lab[bench]'
-c++      the numba kernels' algorithm, built with g++ or clang++ on the spot where there is one; float32
+c++      the numba kernels' algorithm, built by the benchmark with g++ or clang++, if installed; float32
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from torch import Tensor
 from mambavision_lab.ops.selective_scan import available_backends, selective_scan
 from mambavision_lab.ops.selective_scan.backends.numba import backend as numba
 
-# From u, delta, A, B, C and, if backward is wanted, the gradient of y: y and the gradients of the five.
+# From u, delta, A, B, C and, for a backward pass, the gradient of y: y and the gradients of the five.
 Call = Callable[[list[Tensor], Tensor | None], list[Tensor]]
 Scan = Callable[..., Tensor]
 LOOP_BACKWARD_LENGTH = 1024
@@ -33,7 +33,7 @@ FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
 def make_inputs(
     batch: int, dim: int, length: int, d_state: int, dtype: torch.dtype
 ) -> tuple[list[Tensor], Tensor]:
-    """Random u, delta, A, B, C of the sizes that the mixer gives, and a gradient of y."""
+    """Make random u, delta, A, B, C in the ranges of a mixer, and a gradient of y."""
     torch.manual_seed(0)
     u, delta, grad_y = torch.randn(3, batch, length, dim).to(dtype).unbind(0)
     A = -torch.arange(1.0, d_state + 1).repeat(dim, 1)
@@ -43,7 +43,7 @@ def make_inputs(
 
 
 def call(scan: Scan) -> Call:
-    """A scan forward, or forward and backward."""
+    """Make a call of a scan: forward, or forward and backward."""
 
     def run(inputs: list[Tensor], grad_y: Tensor | None) -> list[Tensor]:
         if grad_y is None:
@@ -56,30 +56,30 @@ def call(scan: Scan) -> Call:
 
 
 def backend(name: str) -> Call:
-    """A backend of the package."""
+    """Make a call of a backend of the package."""
     return call(lambda *inputs: selective_scan(*inputs, delta_softplus=True, backend=name))
 
 
 def factors(u: Tensor, delta: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
-    """Decay and drive of all steps, (batch, length, dim, d_state)."""
+    """Compute decays and inputs of all steps, (batch, length, dim, d_state)."""
     delta = F.softplus(delta.float())
     decay = torch.exp(delta.unsqueeze(3) * A)
     return decay, (delta * u.float()).unsqueeze(3) * B.float().unsqueeze(2)
 
 
 def loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The recurrence step by step."""
-    decay, drive = (x.transpose(1, 2).contiguous() for x in factors(u, delta, A, B))
-    h = torch.zeros_like(drive[:, :, 0])
+    """Run the recurrence step by step."""
+    decay, added = (x.transpose(1, 2).contiguous() for x in factors(u, delta, A, B))
+    h = torch.zeros_like(added[:, :, 0])
     outputs = []
     for t in range(u.shape[1]):
-        h = decay[:, :, t] * h + drive[:, :, t]
+        h = decay[:, :, t] * h + added[:, :, t]
         outputs.append(torch.einsum("bdn,bn->bd", h, C[:, t].float()))
     return torch.stack(outputs, dim=1).to(u.dtype)
 
 
 def mambapy(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The parallel scan as mambapy's own block calls it."""
+    """Run the parallel scan as mambapy's own block calls it."""
     from mambapy.pscan import pscan
 
     states = pscan(*factors(u, delta, A, B))
@@ -87,7 +87,7 @@ def mambapy(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor
 
 
 def build_cpp() -> Call | None:
-    """The backend `numba` with its kernels replaced by those of C++, or None without a compiler."""
+    """Build the backend `numba` with its kernels replaced by those of C++; None without a compiler."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None
@@ -108,7 +108,7 @@ def build_cpp() -> Call | None:
 
 
 def contenders() -> dict[str, Call]:
-    """All that can run here, by name."""
+    """Collect the contenders that can run here, by name."""
     found = {"loop": call(loop)}
     if importlib.util.find_spec("mambapy"):
         found["mambapy"] = call(mambapy)
@@ -119,7 +119,7 @@ def contenders() -> dict[str, Call]:
 
 
 def can_take(name: str, length: int, dtype: torch.dtype, backward: bool) -> bool:
-    """Whether a contender is tried on this."""
+    """Tell whether a contender takes part."""
     if name == "c++":
         return dtype == torch.float32
     return not (name == "loop" and backward and length > LOOP_BACKWARD_LENGTH)

@@ -1,5 +1,5 @@
 // The numba kernels' algorithm in C++ for float32 and whole blocks of 16 channels, to compare with.
-// Built on the spot by benchmarks/selective_scan.py; takes the same record (backends/numba/call.py).
+// Built by benchmarks/selective_scan.py; takes the same record (backends/numba/call.py).
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +21,7 @@ struct Call {
     i64 scratch_bytes;
     std::atomic<i64> next_task, next_worker;
 };
-// Arrays of one vector a step, at distances that are no multiples of a page.
+// Arrays of one vector per step, at distances that are no multiples of a page.
 enum { ARRAY = 129 * 16, STEPS = 0, DELTA_U = ARRAY, INPUTS = 2 * ARRAY, GRADS = 3 * ARRAY, SLOPES = 4 * ARRAY,
        GRAD_DELTA_U = 5 * ARRAY, GRAD_EXPONENTS = 6 * ARRAY, DECAYS = 7 * ARRAY, STATES = 8 * ARRAY, ARRAYS = 9 * ARRAY };
 
@@ -114,10 +114,10 @@ template <bool is_long>
 static V scan(V h, V rate, V elapsed, const float *work, const float *maps, i64 n, float *y, i64 y_step, i64 count) {
     V first = h, local = {};
     for (i64 t = 0; t < count; t++, work += 16, maps += 2 * n, y += y_step) {
-        V decay = exp2_of_product(load(work + STEPS), rate), driven = load(work + DELTA_U) * maps[0];
-        h = decay * h + driven;
+        V decay = exp2_of_product(load(work + STEPS), rate), added = load(work + DELTA_U) * maps[0];
+        h = decay * h + added;
         store(y, h * maps[1] + load(y));
-        if (is_long) local = decay * local + driven;
+        if (is_long) local = decay * local + added;
     }
     return is_long ? exp2_of_product(elapsed, rate) * first + local : h;
 }
@@ -135,12 +135,12 @@ static V sweep(V h, V carry, V rate, V elapsed, float *work, const float *maps, 
     V last = carry, local = {}, sum_A = {};
     for (i64 t = 0; t < count; t++) {
         work -= 16, maps -= 2 * n, sums -= 32 * n;
-        V decay = load(work + DECAYS), driven = load(work + GRADS) * maps[1], g = driven + carry;
+        V decay = load(work + DECAYS), added = load(work + GRADS) * maps[1], g = added + carry;
         store(sums, g * load(work + DELTA_U) + load(sums));
         store(work + GRAD_DELTA_U, g * maps[0] + load(work + GRAD_DELTA_U));
-        driven *= decay;
-        carry = decay * carry + driven;
-        if (is_long) local = decay * local + driven;
+        added *= decay;
+        carry = decay * carry + added;
+        if (is_long) local = decay * local + added;
         g = carry * load(work + STATES);
         sum_A += g * load(work + STEPS);
         store(work + GRAD_EXPONENTS, g * rate + load(work + GRAD_EXPONENTS));

@@ -35,7 +35,7 @@ RATIOS = ("loop", "mambapy", "c++")  # what numba and torch are compared with
 
 
 def check(calls: dict[str, Call], shape: Shape, dtype: torch.dtype) -> dict[str, float]:
-    """Compare all with float64; the largest relative error of each.
+    """Compare all with float64; returns the largest relative error of each.
 
     Raises:
         SystemExit: A contender disagrees.
@@ -57,14 +57,14 @@ def check(calls: dict[str, Call], shape: Shape, dtype: torch.dtype) -> dict[str,
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Norm of the difference over the norm."""
+    """Return the norm of the difference over the norm."""
     return ((actual.double() - expected).norm() / expected.norm()).item()
 
 
 def time_all(
     calls: dict[str, Call], shape: Shape, dtype: torch.dtype, backward: bool, rounds: int
 ) -> dict[str, float]:
-    """Median milliseconds by contender."""
+    """Time each contender; returns its median in ms."""
     inputs, grad_y = make_inputs(*shape, dtype)
     grad = grad_y if backward else None
     runs: dict[str, Callable[[], object]] = {
@@ -78,7 +78,7 @@ def time_all(
 
 
 def peak_memory(name: str, shapes: list[Shape]) -> list[float | None]:
-    """Extra peak memory in MB of forward and backward in float32, a shape each."""
+    """Measure the extra peak memory in MB of forward and backward in float32, for each shape."""
     command = [sys.executable, __file__, "--memory-of", name, json.dumps(shapes)]
     output = subprocess.run(
         command, env=environment(), check=True, stdout=subprocess.PIPE, text=True
@@ -87,7 +87,7 @@ def peak_memory(name: str, shapes: list[Shape]) -> list[float | None]:
 
 
 def print_peak_memory(name: str, shapes: list[Shape]) -> None:
-    """The work of `peak_memory`'s process."""
+    """Measure in the process of `peak_memory`, and print the result."""
     run = contenders()[name]
     run(*make_inputs(1, 16, 8, 8, torch.float32))
     peaks: list[float | None] = []
@@ -99,18 +99,18 @@ def print_peak_memory(name: str, shapes: list[Shape]) -> None:
 
 
 def cell(name: str, values: dict[str, float]) -> str:
-    """A time or a size, and for the package's backends how many times the others' is larger."""
+    """Format a value and, for the package's backends, how many times larger the others' are."""
     if name not in values:
         return "-"
     text = f"{values[name]:.3g}"
-    if name in ("numba", "torch"):
+    if name in ("numba", "torch") and values[name]:  # of a toy's memory 0 MB may be measured
         others = [f"{values[other] / values[name]:.3g}" for other in RATIOS if other in values]
         text += f" ({' / '.join(others)})" if others else ""
     return text
 
 
 def table(title: str, names: list[str], rows: dict[str, dict[str, float]]) -> Table:
-    """A row per shape and pass, a column per contender."""
+    """Make a table, a row per shape and pass, a column per contender."""
     result = Table(title=title)
     result.add_column("(batch, dim, length, d_state)", no_wrap=True)
     for name in names:
@@ -121,7 +121,7 @@ def table(title: str, names: list[str], rows: dict[str, dict[str, float]]) -> Ta
 
 
 def print_table(console: Console, made: Table, markdown: bool) -> None:
-    """Print a table, as Markdown if wanted."""
+    """Print a table, as Markdown or by rich."""
     if not markdown:
         console.print(made)
         return

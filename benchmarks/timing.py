@@ -41,5 +41,5 @@ def interleave(
 
 
 def median_ms(seconds: list[float]) -> float:
-    """Median in milliseconds."""
+    """Return the median in milliseconds."""
     return 1000 * statistics.median(seconds)

@@ -49,7 +49,7 @@ GRADIENT_ERROR = 1e-4  # relative, of all gradients together
 
 
 def make_step(case: Case, backend: str) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """A network with fixed weights and images, and its training step, which returns the loss."""
+    """Make a network with fixed weights and images, and its training step, which returns the loss."""
     torch.manual_seed(0)
     net = create_mambavision(
         case.variant,
@@ -79,7 +79,7 @@ def make_step(case: Case, backend: str) -> tuple[nn.Module, Callable[[], Tensor]
 
 
 def conv_between_transposes(conv: nn.Conv1d, x: Tensor) -> Tensor:
-    """A depthwise convolution of (batch, length, dim) as it was before."""
+    """Run a depthwise convolution of (batch, length, dim) as it was before."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using padding='same' with even kernel")
         y = F.conv1d(x.mT.contiguous(), conv.weight, padding="same", groups=conv.groups)
@@ -87,7 +87,7 @@ def conv_between_transposes(conv: nn.Conv1d, x: Tensor) -> Tensor:
 
 
 def gradients(case: Case, backend: str) -> Tensor:
-    """All gradients of the first step in one vector."""
+    """Collect all gradients of the first step in one vector."""
     net, step = make_step(case, backend)
     found: list[Tensor] = []
     for parameter in net.parameters():
@@ -117,7 +117,7 @@ def profile_step(step: Callable[[], Tensor]) -> Any:
 
 
 def scan_share(profiled: Any) -> float:
-    """Time in the scan's operators over that in all operators."""
+    """Return the time in the scan's operators over that in all operators."""
     events = [e for e in profiled.key_averages() if e.device_type == DeviceType.CPU]
     scan = sum(
         e.cpu_time_total for e in events if e.key in (SCAN, f"{SCAN}_train", f"{SCAN}_backward")

@@ -24,11 +24,11 @@ TOY |= {"depth": 2, "num_heads": 2, "mlp_ratio": 2, "d_state": 4}
 def make_checkpoint(make_net, tmp_path):
     """Write a run folder with a toy's checkpoint; returns the folder and the network."""
 
-    def make(in_chans=3, target="mambavision_lab.models.plain.PlainMambaVision", **facts):
+    def make(in_chans=3, target="mambavision_lab.models.plain.PlainMambaVision", **metadata):
         net = make_net(**{**TOY, "in_chans": in_chans}).eval()
         torch.nn.init.normal_(net.head.weight)
         data = {"image_size": 16, "in_chans": in_chans, "mean": [0.4], "std": [0.2]}
-        data |= {"num_classes": 3, "class_names": NAMES, "keeps_aspect": True, **facts}
+        data |= {"num_classes": 3, "class_names": NAMES, "keeps_aspect": True, **metadata}
         model = {"_target_": target, **TOY, "in_chans": in_chans}
         (tmp_path / "checkpoints").mkdir()
         torch.save(

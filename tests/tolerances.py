@@ -1,4 +1,4 @@
-"""How far two computations of the same thing may differ, per dtype; the same on every machine."""
+"""The tolerances between two computations of the same, per dtype, equal on every machine."""
 
 import torch
 

@@ -1,6 +1,7 @@
 """Hydra's access to the snapshot in a run folder: `run:///<folder>/snapshot`."""
 
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
@@ -22,8 +23,7 @@ class RunSource(FileConfigSource):
         result = super().load_config(config_path)
         trainer = Path(self.path) / "trainer" / "snapshot.yaml"
         content = OmegaConf.to_container(result.config)
-        given = OmegaConf.to_container(OmegaConf.load(trainer)) if trainer.is_file() else {}
+        settings: Any = OmegaConf.to_container(OmegaConf.load(trainer)) if trainer.is_file() else {}
         group = config_path.rpartition("/")[0].strip("/")
-        assert isinstance(given, dict)
-        result.config = OmegaConf.create(upgrade_snapshot(group, content, given))
+        result.config = OmegaConf.create(upgrade_snapshot(group, content, settings))
         return result

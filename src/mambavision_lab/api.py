@@ -109,7 +109,7 @@ def _fill_in(node: Any) -> None:
     keys = node.keys() if isinstance(node, DictConfig) else range(len(node))
     with read_write(node), open_dict(node):
         for key in keys:
-            raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index, call-overload]
+            raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
             if isinstance(raw, str) and "${hydra:" in raw:
                 node[key] = node[key]
             elif isinstance(raw, dict | list):

@@ -1,8 +1,8 @@
 """Use a trained network on images of any kind: `MambaVisionInference("logs/latest").predict("cat.jpg")`.
 
-Everything needed comes out of the checkpoint: the network's settings, its weights, and how its
-training images were sized, coloured and normalised. `save_pretrained` writes the same as a folder of
-model.safetensors and config.json, which needs no run around it and can be shared on the hub.
+All it needs is in the checkpoint: the network's settings, its weights, and how its training images were
+sized, coloured and normalised. `save_pretrained` writes the same into a folder as model.safetensors and
+config.json, which can be shared on the Hugging Face hub.
 """
 
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ class MambaVisionInference(
         settings = self.description["preprocessing"]
         needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
         if missing := [name for name in needed if settings.get(name) is None]:
-            raise ConfigError(f"{path}: does not say the {missing[0]} of its data; train it anew")
+            raise ConfigError(f"{path}: does not give the {missing[0]} of its data; train it again")
         self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
         self.class_names: list[str] | None = self.description.get("class_names")
         self._normalization = [
@@ -218,7 +218,7 @@ class MambaVisionInference(
         return features if isinstance(images, list | tuple) else features[0]
 
     def prepare(self, image: Any) -> Tensor:
-        """Return one image as uint8 pixels (C, image_size, image_size), as the test images were made."""
+        """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""
         return self._fit(decode(image, self.in_chans)).contiguous()
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -227,13 +227,15 @@ class MambaVisionInference(
             return self.net(self._on_device(pixels)).float().cpu()
 
     def require_class_names(self) -> list[str]:
-        """The class names.
+        """Return the class names.
 
         Raises:
             ConfigError: The checkpoint has none.
         """
         if not self.class_names:
-            raise ConfigError("the checkpoint has no class names; use features(), or train it anew")
+            raise ConfigError(
+                "the checkpoint has no class names; use features(), or train it again"
+            )
         return self.class_names
 
     def normalize(self, pixels: Tensor) -> Tensor:
@@ -241,7 +243,7 @@ class MambaVisionInference(
         return TF.normalize(pixels.float() / 255, *self._normalization)
 
     def _batches(self, images: Any, batch_size: int) -> Iterator[Tensor]:
-        """Prepared pixels (N, C, H, W) of one image, or of a list, a batch at a time."""
+        """Yield prepared pixels (N, C, H, W) of one image, or of a list, a batch at a time."""
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         given = images if isinstance(images, list | tuple) else [images]

@@ -12,7 +12,7 @@ MESSAGES = {
     "trainer.max_epoch=3": ["trainer.max_epoch:", "did you mean 'max_epochs'?"],
     "callbacks.checkpoint.monitr=x": ["callbacks.checkpoint.monitr:", "did you mean 'monitor'?"],
     "data=cifar10 data.batchsize=3": ["data.batchsize:", "did you mean 'batch_size'?"],
-    "data.root=3": ["data.root:", "it has ", "num_train"],  # drawn images have no root
+    "data.root=3": ["data.root:", "it has ", "num_train"],  # synthetic images have no root
     "+model.foo=1": ["model.foo: PlainMambaVision has no option 'foo'"],
     "+augment.shfit=1": ["augment.shfit", "did you mean 'shift'?"],
     "trainer.max_epochs=abc": ["trainer.max_epochs=abc: wanted int or None, got str 'abc'"],

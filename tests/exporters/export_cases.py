@@ -26,7 +26,7 @@ DESCRIPTION = {"architecture": {"_target_": "toy"}, "class_names": ["ant", "bee"
 
 
 def make_format(name, **options):
-    """A format with its tolerance; skips where its packages are missing."""
+    """Make a format with its tolerance; skips where its packages are missing."""
     kind = FORMATS[name]
     if any(importlib.util.find_spec(package) is None for package in kind.packages):
         pytest.skip(f"needs the extra {name}")
@@ -34,19 +34,19 @@ def make_format(name, **options):
 
 
 def make_plain(**options):
-    """One Mamba block that scans both ways and one attention block, for 16 x 16 pixels."""
+    """Make one Mamba block that scans both ways and one attention block, for 16 x 16 pixels."""
     sizes = {**TOY_OPTIONS, "in_chans": 3, "bidirectional": True}
     return _enlarged(PlainMambaVision(**{**sizes, **options}))
 
 
 def make_hierarchical(**options):
-    """Windows of 4 x 4 and 2 x 2 tokens."""
+    """Make a network with windows of 4 x 4 and 2 x 2 tokens."""
     sizes = {**HIERARCHICAL_TOY, "depths": (1, 1, 2, 1)}
     return _enlarged(MambaVision(**{**sizes, **options}))
 
 
 def _enlarged(net):
-    """With the usual small weights a wrong scan would hardly be seen in the logits."""
+    """Enlarge some weights; with the usual small ones a wrong scan would hardly change the logits."""
     for name, parameter in net.named_parameters():
         if "x_proj" in name or "head.weight" in name:
             torch.nn.init.normal_(parameter, std=0.5)

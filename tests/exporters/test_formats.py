@@ -16,24 +16,27 @@ from export_cases import (
 )
 
 from mambavision_lab.exporters import verify
-from mambavision_lab.exporters.base import takes_any_size
+from mambavision_lab.exporters.base import takes_any_size, with_scan
+from mambavision_lab.exporters.plain_scan import unrolled_scan
+from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.ops.selective_scan import selective_scan
 
 slow = pytest.mark.slow
 
 
 def check(name, net, size, folder, **options):
-    """Export a network, compare it everywhere; returns the folder's runtime and the target."""
-    form = make_format(name, **options)
-    target = form.target(net, 3, size, DESCRIPTION)
-    form.write(target, folder)
-    run = form.load(folder)
-    assert {path.name for path in folder.iterdir()} == set(form.files)
-    rows = verify.compare(run, target, torch.rand(2, 3, size, size), TOLERANCES[name])
+    """Export a network and compare it; returns the file's runtime and the spec."""
+    export_format = make_format(name, **options)
+    spec = export_format.make_spec(net, 3, size, DESCRIPTION)
+    export_format.write(spec, folder)
+    run = export_format.load(folder)
+    assert {path.name for path in folder.iterdir()} == set(export_format.files)
+    rows = verify.compare(run, spec, torch.rand(2, 3, size, size), TOLERANCES[name])
     verify.require_parity(rows, TOLERANCES[name])
     assert {row.images for row in rows} == {"random", "real"}
     assert {row.batch for row in rows} == {1, 3, 8}
     assert min(row.largest_logit for row in rows) > 1e-2  # something was compared
-    return run, target
+    return run, spec
 
 
 @pytest.mark.parametrize(
@@ -71,24 +74,46 @@ def test_exported_plain_network_computes_what_it_did(name, options, tmp_path):
     ],
 )
 def test_exported_hierarchical_network_takes_any_size(name, options, tmp_path):
-    run, target = check(name, make_hierarchical(), 64, tmp_path, **options)
-    assert target.any_size
+    run, spec = check(name, make_hierarchical(), 64, tmp_path, **options)
+    assert spec.any_size
     # 64 x 64 fills whole windows, the others do not; 33 x 200 and 20 x 20 are no multiple of anything.
-    assert verify.sizes(target) == [(64, 64), (96, 96), (320, 480)]
+    assert verify.sizes(spec) == [(64, 64), (96, 96), (320, 480)]
     with torch.inference_mode():
         for height, width in ((33, 200), (20, 20)):
             images = torch.randn(2, 3, height, width)
-            assert (run(images) - target.net(images)).abs().max() < 1e-5
+            assert (run(images) - spec.net(images)).abs().max() < 1e-5
 
 
 def test_export_at_another_size_has_the_position_embedding_of_that_size(tmp_path):
     net = make_plain()
-    run, target = check("torchscript", net, 16, tmp_path, image_size=[24, 32])
+    run, spec = check("torchscript", net, 16, tmp_path, image_size=[24, 32])
     images = torch.randn(2, 3, 24, 32)
     with torch.inference_mode():
         assert (run(images) - net(images)).abs().max() < 1e-5
-    assert not target.any_size
+    assert not spec.any_size
     assert net.pos_embed.shape[-2:] == (4, 4)  # the network itself is untouched
+
+
+def test_network_with_another_scan_shares_the_weights_and_leaves_the_original_alone():
+    net = make_plain()
+    copied = with_scan(net, unrolled_scan)
+    scans = [
+        {module.scan for module in one.modules() if isinstance(module, MambaVisionMixer)}
+        for one in (net, copied)
+    ]
+    assert scans == [{selective_scan}, {unrolled_scan}]
+    assert net.state_dict().keys() == copied.state_dict().keys()
+    assert all(x is y for x, y in zip(net.parameters(), copied.parameters(), strict=True))
+    assert all(x is y for x, y in zip(net.buffers(), copied.buffers(), strict=True))
+
+
+def test_network_without_mixers_is_exported(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.AdaptiveAvgPool2d(1))
+    net.append(torch.nn.Flatten())
+    for name, options in (("torchscript", {}), ("torch_export", {"scan": "unrolled"})):
+        folder = tmp_path / name
+        folder.mkdir()
+        check(name, net.eval(), 16, folder, **options)
 
 
 def test_windows_that_shrink_make_a_graph_for_one_size(tmp_path):
@@ -100,8 +125,8 @@ def test_windows_that_shrink_make_a_graph_for_one_size(tmp_path):
 @pytest.mark.parametrize("scan", ["op", pytest.param("unrolled", marks=slow)])
 def test_onnx_describes_itself_and_has_one_scan_node_a_scan(scan, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
-    form = make_format("onnx", scan=scan)
-    form.write(form.target(make_plain(), 3, 16, DESCRIPTION), tmp_path)
+    export_format = make_format("onnx", scan=scan)
+    export_format.write(export_format.make_spec(make_plain(), 3, 16, DESCRIPTION), tmp_path)
     model = onnx.load(tmp_path / "model.onnx")
     onnx.checker.check_model(model)
     described = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
@@ -109,7 +134,7 @@ def test_onnx_describes_itself_and_has_one_scan_node_a_scan(scan, tmp_path):
     assert described["input"]["height"] == 16
     assert described["input"]["any_height_and_width"] is False
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("Scan") == (2 if scan == "op" else 0)  # there and back
+    assert kinds.count("Scan") == (2 if scan == "op" else 0)  # one in each direction
     assert {node.domain for node in model.graph.node} == {""}
     assert not any(node.metadata_props for node in model.graph.node)  # folders of this machine
     shape = model.graph.input[0].type.tensor_type.shape.dim
@@ -119,8 +144,8 @@ def test_onnx_describes_itself_and_has_one_scan_node_a_scan(scan, tmp_path):
 def test_files_for_torch_alone_load_without_this_package(tmp_path):
     net = make_plain(depth=1, bidirectional=False)
     for name, options in (("torchscript", {}), ("torch_export", {"scan": "unrolled"})):
-        form = make_format(name, **options)
-        form.write(form.target(net, 3, 16, DESCRIPTION), tmp_path)
+        export_format = make_format(name, **options)
+        export_format.write(export_format.make_spec(net, 3, 16, DESCRIPTION), tmp_path)
     program = """
 import json, sys, warnings, torch
 warnings.simplefilter("ignore")
@@ -138,18 +163,18 @@ assert not any(name.startswith("mambavision") for name in sys.modules)
 
 
 def test_parity_fails_loudly_on_wrong_numbers_shapes_and_nan(tmp_path):
-    form = make_format("torchscript")
-    target = form.target(make_plain(), 3, 16, DESCRIPTION)
+    export_format = make_format("torchscript")
+    spec = export_format.make_spec(make_plain(), 3, 16, DESCRIPTION)
 
     def wrong(change):
-        rows = verify.compare(lambda x: change(target.net(x).detach()), target, None, 1e-5)
-        with pytest.raises(verify.ParityError, match="nothing was kept"):
+        rows = verify.compare(lambda x: change(spec.net(x).detach()), spec, None, 1e-5)
+        with pytest.raises(verify.ParityError, match="no file was written"):
             verify.require_parity(rows, 1e-5)
 
     wrong(lambda y: y + 1e-3)
     wrong(lambda y: y * float("nan"))
     wrong(lambda y: y[:1, :2])
-    rows = verify.compare(lambda x: target.net(x).detach() + 1e-6, target, None, 1e-5)
+    rows = verify.compare(lambda x: spec.net(x).detach() + 1e-6, spec, None, 1e-5)
     verify.require_parity(rows, 1e-5)
     assert rows[0].difference == pytest.approx(1e-6, rel=0.2)
 
@@ -157,16 +182,16 @@ def test_parity_fails_loudly_on_wrong_numbers_shapes_and_nan(tmp_path):
 def test_formats_refuse_what_a_network_cannot_do(refusal, monkeypatch):
     plain, toy = make_plain(), make_hierarchical()
 
-    def target(net, **options):
-        return lambda: make_format("torchscript", **options).target(net, 3, 16, {})
+    def make(net, **options):
+        return lambda: make_format("torchscript", **options).make_spec(net, 3, 16, {})
 
-    assert "only the batch can vary" in refusal(target(plain, dynamic_size=True))
+    assert "only the batch can vary" in refusal(make(plain, dynamic_size=True))
     small = make_hierarchical(clamp_windows=True)
-    assert "only the batch can vary" in refusal(target(small, dynamic_size=True))
-    assert "multiples of the patch size 4" in refusal(target(plain, image_size=18))
-    assert "wanted a number of pixels" in refusal(target(plain, image_size=[16]))
-    assert "at least the stem's stride" in refusal(target(toy, image_size=2))
-    assert target(toy, dynamic_size=False)().any_size is False
+    assert "only the batch can vary" in refusal(make(small, dynamic_size=True))
+    assert "multiples of the patch size 4" in refusal(make(plain, image_size=18))
+    assert "wanted a number of pixels" in refusal(make(plain, image_size=[16]))
+    assert "at least the stem's stride" in refusal(make(toy, image_size=2))
+    assert make(toy, dynamic_size=False)().any_size is False
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("onnx", "openvino"):

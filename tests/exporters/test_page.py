@@ -1,4 +1,4 @@
-"""The examples of docs/export.md, on the files that the page takes for granted."""
+"""The examples of docs/export.md, on the files that the page assumes."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ from export_cases import make_format, make_plain
 from PIL import Image
 from toys import TOY_OPTIONS
 
-from mambavision_lab.exporters.safetensors import write_weights
 from mambavision_lab.inference import MambaVisionInference
+from mambavision_lab.models.saved import write_weights
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,15 +31,16 @@ def test_examples_of_the_page_compute_what_inference_does(
         "class_names": names,
     }
     net = make_plain(**options, bidirectional=False)
-    form = make_format("onnx", scan="op")
-    form.write(form.target(net, in_chans, 28, description), tmp_path)
+    export_format = make_format("onnx", scan="op")
+    export_format.write(export_format.make_spec(net, in_chans, 28, description), tmp_path)
     run = tmp_path / "logs" / "latest"
     run.mkdir(parents=True)
     write_weights(net, description, run)
     coarse = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize((90, 60)).save(tmp_path / "photo.jpg", quality=95)
     hub = MagicMock()
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    hub.create_repo.return_value.repo_id = "you/clothes"
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", lambda token: hub)
     monkeypatch.chdir(tmp_path)
 
     on_the_target, share = EXAMPLE.findall(PAGE.read_text())
@@ -56,4 +57,5 @@ def test_examples_of_the_page_compute_what_inference_does(
     assert hub.upload_folder.call_args.kwargs["repo_id"] == "you/clothes"
     fetched = found["net"]
     assert fetched.predict("photo.jpg") == inference.predict("photo.jpg")
-    assert {path.name for path in Path("clothes").iterdir()} == {"config.json", "model.safetensors"}
+    saved = {path.name for path in Path("clothes").iterdir()}
+    assert saved == {"config.json", "model.safetensors", "README.md"}

@@ -29,11 +29,11 @@ ARRAYS = np.load(FOLDER / "hierarchical.npz")
 
 def make_net(case, **options):
     """Build a case's network with its weights by rule, in evaluation mode."""
-    facts = CASES[case]
-    if "variant" in facts:
-        net = create_mambavision(f"nvidia/mambavision_{facts['variant'].lower()}", **options)
+    settings = CASES[case]
+    if "variant" in settings:
+        net = create_mambavision(f"nvidia/mambavision_{settings['variant'].lower()}", **options)
     else:
-        net = MambaVision(**{**facts["config"], **options})
+        net = MambaVision(**{**settings["config"], **options})
     net.load_state_dict({key: by_rule(key, x.shape) for key, x in net.state_dict().items()})
     return net.eval()
 
@@ -56,25 +56,25 @@ def outputs(net, images):
 def deviations(case, net):
     """Yield (array, largest absolute deviation), then the gradients' relative to their norms."""
     images = make_images(case)
-    facts = CASES[case]
-    with torch.set_grad_enabled("labels" in facts):
+    settings = CASES[case]
+    with torch.set_grad_enabled("labels" in settings):
         found = outputs(net, images)
     for name, x in found.items():
         if f"{case}/{name}" in ARRAYS:
             expected = torch.from_numpy(ARRAYS[f"{case}/{name}"])
             yield name, (x.detach() - expected).abs().max().item()
-    if "labels" in facts:
-        loss = F.cross_entropy(found["logits"], torch.tensor(facts["labels"]))
+    if "labels" in settings:
+        loss = F.cross_entropy(found["logits"], torch.tensor(settings["labels"]))
         loss.backward()
-        yield "loss", abs(loss.item() - facts["loss"])
+        yield "loss", abs(loss.item() - settings["loss"])
         grads = {name: parameter.grad for name, parameter in net.named_parameters()}
-        assert set(grads) == set(facts["grad_norm_and_sum"])
+        assert set(grads) == set(settings["grad_norm_and_sum"])
         relative = [
             (
                 abs(grads[name].norm().item() - norm) / norm,
                 abs(grads[name].sum().item() - total) / norm,
             )
-            for name, (norm, total) in facts["grad_norm_and_sum"].items()
+            for name, (norm, total) in settings["grad_norm_and_sum"].items()
         ]
         norms, sums = (max(column) for column in zip(*relative, strict=True))
         yield from (("grad norms, relative", norms), ("grad sums / norms", sums))

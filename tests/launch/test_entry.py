@@ -37,7 +37,7 @@ def test_task_that_refuses_ends_in_one_line_and_status_2(command, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: data.root=x: too bad"]
 
 
-def test_sweep_goes_on_after_jobs_that_fail_and_ends_in_status_1(command, capsys):
+def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, capsys):
     seen = []
 
     def task(cfg):

@@ -1,4 +1,4 @@
-"""train.py from_run=RUN: the same composition again, changes on top, what is refused, and what is said."""
+"""train.py from_run=RUN: the same composition again, changes on top, refusals, and warnings."""
 
 import json
 import os

@@ -7,7 +7,7 @@ from mambavision_lab.layers.block import Block
 
 
 def make_block(**options):
-    """A block whose norms and biases have been moved from their initial values."""
+    """Make a block whose norms and biases have been moved from their initial values."""
     block = Block(6, nn.Linear(6, 6), mlp_ratio=3, **options)
     for module in (block.norm1, block.norm2):
         nn.init.normal_(module.weight, mean=1, std=0.2)
@@ -46,7 +46,7 @@ def test_block_drops_whole_branches_of_samples_in_training_only():
     y = block(x)
     is_kept = ((y - x).abs() > 1e-6).flatten(1).any(1)
     assert 8 < is_kept.sum() < 32
-    # What is kept is scaled up, so that the mean over draws is that of evaluation.
+    # Samples that stay are scaled up, so that the mean over many trials is that of evaluation.
     assert_close(y, torch.where(is_kept[:, None, None], x + 2 * branch, x), torch.float32)
     assert_close(block.eval()(x), x + branch, torch.float32)
 

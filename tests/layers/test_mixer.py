@@ -10,7 +10,7 @@ from mambavision_lab.ops.selective_scan import available_backends
 
 
 def make_mixer(dim=20, **options):
-    """A mixer whose every parameter has been moved from its initial value."""
+    """Make a mixer whose every parameter has been moved from its initial value."""
     mixer = MambaVisionMixer(dim, **options)
     with torch.no_grad():
         for parameter in mixer.parameters():
@@ -19,7 +19,7 @@ def make_mixer(dim=20, **options):
 
 
 def mixer_by_formula(mixer, tokens):
-    """Equations 6 to 8 of the paper, with nn.functional and a loop; the step's bias counts twice."""
+    """Compute equations 6 to 8 of the paper, with nn.functional and a loop; the step's bias counts twice."""
 
     def branch(t, conv):
         return F.silu(F.conv1d(t.mT, conv.weight, padding="same", groups=t.shape[2]).mT)
@@ -32,8 +32,8 @@ def mixer_by_formula(mixer, tokens):
     delta = F.softplus(dt @ mixer.dt_proj.weight.T + 2 * mixer.dt_proj.bias)
     h, y = torch.zeros(()), []
     for t in range(tokens.shape[1]):
-        drive = (delta * x)[:, t, :, None] * B[:, t, None, :]
-        h = torch.exp(-delta[:, t, :, None] * mixer.A_log.exp()) * h + drive
+        added = (delta * x)[:, t, :, None] * B[:, t, None, :]
+        h = torch.exp(-delta[:, t, :, None] * mixer.A_log.exp()) * h + added
         y.append((h * C[:, t, None, :]).sum(2) + mixer.D * x[:, t])
     return torch.cat([torch.stack(y, dim=1), z], dim=2) @ mixer.out_proj.weight.T
 

@@ -53,7 +53,7 @@ def assert_same(actual, expected, *, but=()):
             assert torch.equal(x, expected[key]), key
 
 
-FORMS = {
+LAYOUTS = {
     "bare": lambda state: state,
     "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"state": {}}},
     "model": lambda state: {"model": state, "args": Namespace(lr=0.1)},
@@ -73,12 +73,47 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("suffix", [".pth.tar", ".pth", ".ckpt"])
-def test_archive_is_unwrapped(form, suffix, net, tmp_path):
+def test_archive_is_unwrapped(layout, suffix, net, tmp_path):
     path = tmp_path / f"weights{suffix}"
-    torch.save(FORMS[form](net.state_dict()), path)
+    torch.save(LAYOUTS[layout](net.state_dict()), path)
     assert_same(make_toy(pretrained=str(path)), net)
+
+
+@pytest.mark.parametrize("suffix", [".pth.tar", ".safetensors"])
+def test_weights_are_a_copy_that_trains_and_outlives_the_file(suffix, net, tmp_path):
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(net.state_dict(), path)
+    content = path.read_bytes()
+    loaded = make_toy(pretrained=str(path)).train()
+    assert all(p.requires_grad for p in loaded.parameters())
+    optimizer = torch.optim.SGD(loaded.parameters(), lr=0.1)
+    loaded(torch.randn(2, 3, 32, 32)).square().mean().backward()
+    optimizer.step()
+    assert path.read_bytes() == content
+    assert not torch.equal(loaded.head.weight, net.head.weight)
+    loaded = make_toy(pretrained=str(path))
+    path.write_bytes(bytes(len(content)))  # in place, as a training run overwrites last.ckpt
+    assert_same(loaded, net)
+    path.write_bytes(b"")
+    assert_same(loaded, net)
+    path.unlink()
+    assert_same(loaded, net)
+
+
+def test_file_is_copied_in_parts(net, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "_PART", 4096)
+    calls, read = [], pretrained._read
+    monkeypatch.setattr(pretrained, "_read", lambda *given: (calls.append(1), read(*given))[1])
+    torch.save({"state_dict": with_prefix(net.state_dict(), "net.")}, tmp_path / "a.ckpt")
+    assert_same(make_toy(pretrained=str(tmp_path / "a.ckpt")), net)
+    assert len(calls) > 3
+    calls.clear()
+    old = str(tmp_path / "old.pth")  # cannot be mapped, and is read once
+    torch.save(net.state_dict(), old, _use_new_zipfile_serialization=False)
+    assert_same(make_toy(pretrained=old), net)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module."])
@@ -117,16 +152,19 @@ def test_folder_with_several_weights_or_none_is_refused(tmp_path, refusal):
     assert "this folder holds a.pth, b.pth; name the file" in message
 
 
-@pytest.mark.parametrize(("num_classes", "there"), [(3, 7), (5, 3)])
-def test_head_for_other_classes_starts_afresh_and_says_so(num_classes, there, tmp_path, caplog):
-    net = make_toy(num_classes=there)
+@pytest.mark.parametrize(("num_classes", "loaded_classes"), [(3, 7), (5, 3)])
+def test_head_for_other_classes_starts_afresh_and_logs_it(
+    num_classes, loaded_classes, tmp_path, caplog
+):
+    net = make_toy(num_classes=loaded_classes)
     torch.save(net.state_dict(), tmp_path / "a.pth")
     loaded = make_toy(num_classes=num_classes, pretrained=str(tmp_path / "a.pth"))
     assert_same(loaded, net, but="head.")
     assert loaded.head.weight.shape == (num_classes, 32)
     assert not loaded.head.bias.any()
     assert (
-        f"it has {there} classes, this network {num_classes}; the head starts afresh" in caplog.text
+        f"it has {loaded_classes} classes, this network {num_classes}; the head starts afresh"
+        in caplog.text
     )
 
 
@@ -198,14 +236,14 @@ class Hostile:
         return (os.mkdir, (self.path,))
 
 
-@pytest.mark.parametrize("form", ["archive", "old archive", "pickle"])
-def test_hostile_pickle_does_not_run(form, tmp_path, refusal):
+@pytest.mark.parametrize("layout", ["archive", "old archive", "pickle"])
+def test_hostile_pickle_does_not_run(layout, tmp_path, refusal):
     path, trace = tmp_path / "a.pth", tmp_path / "trace"
     content = {"state_dict": make_toy().state_dict(), "args": Hostile(str(trace))}
-    if form == "pickle":
+    if layout == "pickle":
         path.write_bytes(pickle.dumps(Hostile(str(trace)), protocol=2))
     else:
-        torch.save(content, path, _use_new_zipfile_serialization=form == "archive")
+        torch.save(content, path, _use_new_zipfile_serialization=layout == "archive")
     assert "nothing in it was run" in refusal(lambda: make_toy(pretrained=str(path)))
     assert not trace.exists()
 
@@ -240,7 +278,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """A hub that nobody can reach; waiting before another try is an error."""
+    """A hub that cannot be reached; waiting before another try is an error."""
     nobody_listens = "http://127.0.0.1:9"
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: hf_api.HfApi(endpoint=nobody_listens))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -249,7 +287,7 @@ def no_network(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "mambavision_toy_1k.pth.tar"])
-def test_hub_id_stands_for_its_weights_and_the_licence_is_said_once(name, net, hub, caplog):
+def test_hub_id_stands_for_its_weights_and_the_licence_is_logged_once(name, net, hub, caplog):
     (hub / "README.md").touch()
     state = with_prefix(net.state_dict(), "model.")
     (save_file if name.endswith("safetensors") else torch.save)(state, hub / name)
@@ -311,11 +349,11 @@ print(seconds, peak() / weights)
 
 
 def memory_of(*arguments):
-    """Seconds to build on the meta device; peak memory of a process, all in all, over the weights."""
+    """Return seconds to build on the meta device, and a process's peak memory over the weights."""
     shown = subprocess.run(
         [sys.executable, "-c", MEMORY, *arguments], capture_output=True, text=True, check=True
     )
-    return [float(figure) for figure in shown.stdout.split()]
+    return [float(number) for number in shown.stdout.split()]
 
 
 @pytest.mark.slow

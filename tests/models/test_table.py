@@ -71,14 +71,29 @@ def test_command_writes_between_the_markers_only(tmp_path, capsys, monkeypatch, 
     text = README.read_text(encoding="utf-8")
     file = tmp_path / "README.md"
     file.write_text(replace_block(text, "old"), encoding="utf-8")
-    assert command.main(["--write", str(file)]) == 0
+    assert "is already there; give --overwrite" in refused(["--output", str(file)], capsys)
+    assert "old" in file.read_text(encoding="utf-8")
+    command.main(["--output", str(file), "--overwrite"])
     assert file.read_text(encoding="utf-8") == text
     file.write_text("no markers")
-    assert command.main(["--write", str(file)]) == 2
-    assert "wanted the two lines" in capsys.readouterr().err
+    message = refused(["--output", str(file), "--overwrite"], capsys)
+    assert "wanted the two lines" in message
     assert file.read_text() == "no markers"
-    assert command.main(["--markdown"]) == 0
+    command.main(["--output", str(tmp_path / "new.md")])
+    assert block_of((tmp_path / "new.md").read_text(encoding="utf-8")) == markdown(rows.values())
+    assert "--output" in refused(["--output", str(tmp_path / "none" / "new.md")], capsys)
+    command.main(["--markdown"])
     assert capsys.readouterr().out.strip() == markdown(rows.values())
+
+
+def refused(arguments, capsys):
+    """Call the command with what it must refuse; returns the one line that it prints."""
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    message = capsys.readouterr().err
+    assert (caught.value.code, message.count("\n")) == (2, 1)
+    assert message.startswith("error: --output")
+    return message
 
 
 def test_row_has_parameters_of_the_whole_network():

@@ -49,8 +49,8 @@ def test_weights_from_a_file_start_the_network(prefix, tmp_path, caplog):
     same, other = (timm_classifier(num_classes=n, **options) for n in (7, 4))
     assert same.fc.weight.equal(first.fc.weight)
     assert other.fc.weight.shape == (4, 512)
-    (said,) = caplog.messages
-    assert said.endswith("it has 7 classes, this network 4; the head starts afresh")
+    (message,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert message.endswith("it has 7 classes, this network 4; the head starts afresh")
     assert other.layer4[1].conv2.weight.equal(first.layer4[1].conv2.weight)
 
 
@@ -81,3 +81,9 @@ def test_weights_of_another_model_are_refused_in_one_line(content, message, tmp_
     source = tmp_path / "weights.pth"
     source.write_bytes(content) if isinstance(content, bytes) else torch.save(content, source)
     assert message in refusal(lambda: timm_classifier(name="resnet18", pretrained=str(source)))
+
+
+def test_our_own_networks_are_known_too():
+    net = timm_classifier(name="mambavision_nano", num_classes=7, in_chans=1, image_size=28)
+    assert net.pos_embed.shape[2:] == (7, 7)
+    assert net(torch.zeros(1, 1, 28, 28)).shape == (1, 7)

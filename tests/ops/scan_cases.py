@@ -5,6 +5,7 @@ import torch
 from tolerances import TOLERANCES
 
 from mambavision_lab.ops.selective_scan import available_backends, selective_scan
+from mambavision_lab.ops.selective_scan.backends.base import ScanInputs
 from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS
 
 # mamba_ssm takes too little for these; test_mamba_ssm.py has its own.
@@ -15,7 +16,7 @@ each_backend = pytest.mark.parametrize("backend", FAST)
 
 
 def make_args(length, dtype=torch.float32, batch=2, dim=6, d_state=4, without=()):
-    """Random arguments by name: data in dtype, parameters in float32 (float64 with float64)."""
+    """Make random arguments by name: data in dtype, parameters in float32 (float64 with float64)."""
     args = {
         "u": torch.randn(batch, length, dim),
         "delta": torch.rand(batch, length, dim),
@@ -33,14 +34,19 @@ def make_args(length, dtype=torch.float32, batch=2, dim=6, d_state=4, without=()
     }
 
 
+def as_inputs(args):
+    """Bundle arguments as `selective_scan` does for a backend."""
+    return ScanInputs(**args, delta_softplus=False, reverse=False)
+
+
 def admit(backend, args):
-    """Move the arguments to a device that the backend takes; where there is none, skip and say why."""
+    """Move the arguments to a device that the backend takes; where there is none, skip with the reason."""
     reason = None
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         moved = {name: x if x is None else x.detach().to(device) for name, x in args.items()}
         if backend == "reference":
             return moved
-        reason = BACKENDS[backend].why_not(moved["u"], moved["A"])
+        reason = BACKENDS[backend].why_not(as_inputs(moved))
         if reason is None:
             return moved
     return pytest.skip(f"{backend}: {reason}")
@@ -66,12 +72,12 @@ def run(backend, args, grad_y=None, softplus=True, reverse=False, last_state=Tru
 
 
 def pattern(x):
-    """Multiples of 1/4, exact in every dtype."""
+    """Make a tensor of multiples of 1/4, exact in every dtype, shaped like x."""
     return ((torch.arange(x.numel()) * 7 % 9 - 4) / 4).reshape(x.shape).to(x)
 
 
 def expect(args, **options):
-    """What the reference gives in float64."""
+    """Run the reference in float64."""
     wide = {name: x if x is None else x.double() for name, x in args.items()}
     return run("reference", wide, **options)
 

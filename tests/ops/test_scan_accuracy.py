@@ -1,4 +1,4 @@
-"""How much float32 costs: every backend's outputs and gradients in float32 against float64."""
+"""The accuracy of float32: every backend's outputs and gradients in float32 against float64."""
 
 import os
 import subprocess
@@ -92,6 +92,7 @@ args = make_args(40, torch.bfloat16, dim=37)
 assert_same(run("numba", args), expect(args))
 """
     here = Path(__file__).parent
-    folders = {"PYTHONPATH": f"{here}:{here.parent}", "NUMBA_CACHE_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", program], env=os.environ | folders, check=True)
+    path = os.pathsep.join(map(str, [here, here.parent, *sys.path]))
+    environment = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert {path.suffix for path in tmp_path.iterdir()} == {".o"}

@@ -1,4 +1,4 @@
-"""What the selective scan's public call refuses, and how it chooses a backend."""
+"""The selective scan's public call: what it refuses, and how it chooses a backend."""
 
 import logging
 from types import SimpleNamespace
@@ -57,7 +57,7 @@ def test_scan_names_differing_devices():
         selective_scan(**args)
 
 
-def test_scan_names_known_backends_when_asked_for_another():
+def test_scan_lists_known_backends_for_an_unknown_one():
     with pytest.raises(
         ValueError, match=r"backend 'fast' is unknown; choose auto or one of .*'torch', 'reference'"
     ):
@@ -66,10 +66,10 @@ def test_scan_names_known_backends_when_asked_for_another():
 
 @pytest.fixture
 def stub_backends(monkeypatch):
-    """Backends of which the first is missing, the second refuses and the third wants to be named."""
+    """Backends of which the first is missing, the second refuses and the third must be named."""
 
     def stub(is_available, reason):
-        return SimpleNamespace(is_available=lambda: is_available, why_not=lambda u, A: reason)
+        return SimpleNamespace(is_available=lambda: is_available, why_not=lambda inputs: reason)
 
     order = {"missing": stub(False, None), "fussy": stub(True, "length 7 is odd")}
     torch_backend = backends.BACKENDS["torch"]
@@ -93,7 +93,7 @@ def test_named_backend_never_falls_back(stub_backends, backend, reason):
         selective_scan(**make_args(7), backend=backend)
 
 
-def test_auto_takes_first_backend_without_objection_and_logs_it_once(stub_backends, caplog):
+def test_auto_takes_first_backend_that_can_and_logs_it_once(stub_backends, caplog):
     args = make_args(7)
     with caplog.at_level(logging.INFO, logger=backends.__name__):
         selective_scan(**args)
@@ -118,7 +118,7 @@ def test_every_backend_refuses_what_does_not_fit(backend, name):
             selective_scan(**args | {name: changed}, backend=backend)
 
 
-def test_numba_says_what_it_cannot_take():
+def test_numba_names_what_it_cannot_take():
     pytest.importorskip("numba")
     message = "backend 'numba' cannot take this call: it computes in float32, and u is float64"
     with pytest.raises(BackendUnavailableError, match=message):

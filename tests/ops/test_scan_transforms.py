@@ -149,21 +149,21 @@ def test_scan_in_inference_mode_equals_scan_in_training(backend):
 
 
 @each_backend
-def test_backward_keeps_inputs_and_chunk_boundaries_only(backend):
-    kept = {}
+def test_inputs_and_states_at_chunk_boundaries_alone_are_saved_for_backward(backend):
+    saved = {}
     for length in (512, 1024):
         args = admit(backend, make_args(length, dim=32, d_state=8))
         inputs = [x.requires_grad_() for x in args.values()]
         addresses = {x.data_ptr() for x in inputs}
         states = []
 
-        def keep(x, addresses=addresses, states=states):
+        def pack(x, addresses=addresses, states=states):
             if x.data_ptr() not in addresses:
                 states.append(x.numel())
             return x
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             Scan(backend)(*inputs)
-        kept[length] = sum(states)
-        assert kept[length] <= args["u"].numel() * 8 / 16  # a sixteenth of all states
-    assert kept[1024] == 2 * kept[512]
+        saved[length] = sum(states)
+        assert saved[length] <= args["u"].numel() * 8 / 16  # a sixteenth of all states
+    assert saved[1024] == 2 * saved[512]

@@ -93,14 +93,14 @@ def test_reversed_scan_is_a_scan_of_flipped_tokens(backend):
 
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-def test_scan_in_pieces_equals_scan_at_once(backend, reverse):
+def test_scan_in_parts_equals_scan_at_once(backend, reverse):
     args = make_args(150)
     state, outputs = args["initial_state"], []
     for part in [slice(100, 150), slice(0, 100)] if reverse else [slice(0, 100), slice(100, 150)]:
-        piece = {
+        inputs = {
             k: v[:, part] if v.ndim == 3 and k in "u delta B C" else v for k, v in args.items()
         }
-        results = run(backend, piece | {"initial_state": state}, reverse=reverse)
+        results = run(backend, inputs | {"initial_state": state}, reverse=reverse)
         state = results["last_state"]
         outputs.append(results["y"])
     whole = run(backend, args, reverse=reverse)

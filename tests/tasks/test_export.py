@@ -7,11 +7,12 @@ from safetensors.torch import load_file
 from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
-from mambavision_lab.exporters.safetensors import SafetensorsFormat, write_weights
+from mambavision_lab.exporters.safetensors import SafetensorsFormat
 from mambavision_lab.models.plain import PlainMambaVision
+from mambavision_lab.models.saved import write_weights
 
 
-def test_export_keeps_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeypatch):
+def test_export_writes_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeypatch):
     assert call("train", *TRAIN)[0] == 0
     run = tmp_path / "logs" / "latest"
     checkpoint = run / "checkpoints" / "best.ckpt"
@@ -49,7 +50,7 @@ def test_export_keeps_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeyp
         for key, x in load_file(output / "model.safetensors").items()
     )
 
-    # Nothing is overwritten unless asked for.
+    # Nothing is overwritten without overwrite=true.
     before = {path: path.read_bytes() for path in output.iterdir()}
     status, _, err = call("export", *weights)
     assert (status, err.count("\n")) == (2, 1)
@@ -88,12 +89,12 @@ def test_export_keeps_what_is_equal_and_refuses_the_rest(call, tmp_path, monkeyp
         assert named in err
     assert not (tmp_path / "other").exists()
 
-    # A file that computes something else is not kept, nor does it replace a good one.
-    def write_wrongly(self, target, folder):
-        net = target.net
+    # A file that computes something else is not written, nor does it replace a good one.
+    def write_wrongly(self, spec, folder):
+        net = spec.net
         with torch.no_grad():
             net.head.bias[0] += 1
-        write_weights(net, target.description, folder)
+        write_weights(net, spec.description, folder)
         with torch.no_grad():
             net.head.bias[0] -= 1
 

@@ -1,4 +1,4 @@
-"""predict.py as a user runs it, on a folder with good and broken files."""
+"""predict.py as a user runs it, on a folder with good and damaged files."""
 
 import csv
 import json
@@ -18,21 +18,21 @@ ODD = os.fsdecode(b"below/[red]6\xff.png")  # a name with markup and a byte that
 
 @pytest.fixture
 def photos(tmp_path):
-    """Seven pictures, one of them in a folder below, two files that are none, and a link in a circle."""
+    """Seven pictures, one of them in a folder below, two files that are none, and a link back up."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
-    drawn = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
-    for i, image in enumerate(drawn):
+    generated = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+    for i, image in enumerate(generated):
         Image.fromarray(image).save(folder / (ODD if i == 6 else f"{i}.png"))
     (folder / "below" / "again").symlink_to(folder, target_is_directory=True)
     data = (folder / "0.png").read_bytes()
     (folder / "cut.png").write_bytes(data[: len(data) // 2])
     (folder / "text.jpg").write_text("no image")
-    (folder / "notes.txt").write_text("not looked at")
+    (folder / "notes.txt").write_text("no image either")
     return folder
 
 
-def test_predict_classifies_a_folder_and_counts_broken_files(call, photos, tmp_path):
+def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_path):
     assert call("train", *TRAIN)[0] == 0
     run = tmp_path / "logs" / "latest"
     checkpoint = f"ckpt_path={run}/checkpoints/best.ckpt"

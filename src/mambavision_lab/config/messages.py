@@ -28,8 +28,9 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     chain = list(_chain(error))
     for cause in chain:  # also when the missing value is met while another refers to it
         if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(cause)):
-            is_itself = isinstance(cause, MissingMandatoryValue) and cause.full_key
-            key = cause.full_key if is_itself else missing[1]
+            key = missing[1]
+            if isinstance(cause, MissingMandatoryValue) and cause.full_key:
+                key = cause.full_key
             return f"{key} is missing; give {key}=VALUE"
     for cause in chain:
         if isinstance(cause, ConfigError):

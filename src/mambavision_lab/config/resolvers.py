@@ -1,6 +1,8 @@
 """Register what the configs refer to: schemas and resolvers."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -14,7 +16,7 @@ from mambavision_lab.errors import ConfigError
 def register() -> None:
     """Register schemas and resolvers; doing it again changes nothing."""
     schema.register()
-    resolvers = {
+    resolvers: dict[str, Callable[..., Any]] = {
         "count_classes": count_classes,
         "leaf": _leaf,
         "required": _required,

@@ -1,1 +1,1 @@
-"""Trained networks as files for other runtimes, one file per format, each checked against eager mode."""
+"""Write trained networks for other runtimes, one module per format, each compared with eager mode."""

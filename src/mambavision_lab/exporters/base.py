@@ -1,4 +1,4 @@
-"""What the formats share: which network is written for which images, and the one way to trace it."""
+"""Prepare a network for export, and trace it: the base of the formats."""
 
 import copy
 import importlib.util
@@ -14,25 +14,26 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-from mambavision_lab.errors import ConfigError
-from mambavision_lab.layers import mixer
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
-from mambavision_lab.models.plain import PlainMambaVision, resize_pos_embed
+from mambavision_lab.models.plain import PlainMambaVision
 
 _shape_config: Any = _config
-Runtime = Callable[[Tensor], Tensor]
+Runtime = Callable[[Tensor], Tensor]  # images to logits
+Scan = Callable[..., Tensor]  # with the arguments of `selective_scan`
 
 
 @dataclass(frozen=True)
 class ExportSpec:
-    """What is exported.
+    """A network, and the images that its file is to take.
 
     Attributes:
-        net: In float32, on the CPU, in evaluation mode.
+        net: The network, in float32, on the CPU, in evaluation mode.
         in_chans: Channels of the images.
         image_size: Height and width that the file is made for.
         any_size: Whether the file takes other heights and widths too; the batch may always vary.
-        description: What the file says of itself: architecture, preprocessing, class names.
+        description: The file's metadata: architecture, preprocessing, class names.
     """
 
     net: nn.Module
@@ -43,20 +44,20 @@ class ExportSpec:
 
 
 class ExportFormat:
-    """Base of the formats.
+    """Base class of the formats.
 
     Args:
         tolerance: How far logits may lie from eager mode, absolute, and relative where they exceed 1.
         image_size: Pixels per side, or height and width, that the file is made for; None is that of
             the training.
-        dynamic_size: Whether height and width may vary; None is where the network allows it.
+        dynamic_size: Whether height and width may vary; None for yes if the network allows it.
 
     Raises:
         ConfigError: A package that the format needs is not installed.
     """
 
     name: ClassVar[str]
-    files: ClassVar[tuple[str, ...]]  # all that it writes, the one to load first
+    files: ClassVar[tuple[str, ...]]  # names of those written, first the one to load
     packages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -78,18 +79,18 @@ class ExportFormat:
         self.image_size = image_size
         self.dynamic_size = dynamic_size
 
-    def write(self, target: ExportSpec, folder: Path) -> None:
+    def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write the files into a folder."""
         raise NotImplementedError
 
     def load(self, folder: Path) -> Runtime:
-        """Load them in their own runtime, on as many threads as torch has; images to logits."""
+        """Load the files in their own runtime, on as many threads as torch uses."""
         raise NotImplementedError
 
-    def target(
+    def make_spec(
         self, net: nn.Module, in_chans: int, trained_size: int, description: dict[str, Any]
     ) -> ExportSpec:
-        """Fit a copy of the network to the images that the file is made for.
+        """Make the spec: a copy of the network, fitted to the images that the file is made for.
 
         Raises:
             ConfigError: The network does not take such images.
@@ -105,8 +106,7 @@ class ExportFormat:
             with torch.inference_mode():
                 net(torch.zeros(1, in_chans, *sides))
         except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
-            reason = " ".join(str(error).split())[:300]
-            raise ConfigError(f"export.image_size={given}: {reason}") from error
+            raise ConfigError(f"export.image_size={given}: {reason(error)}") from error
         any_size = takes_any_size(net) if self.dynamic_size is None else self.dynamic_size
         if any_size and not takes_any_size(net):
             raise ConfigError(
@@ -115,17 +115,15 @@ class ExportFormat:
                 "and choose the size with export.image_size"
             )
         if isinstance(net, PlainMambaVision):
-            grid = (sides[0] // net.patch_size, sides[1] // net.patch_size)
-            with torch.no_grad():
-                net.pos_embed = nn.Parameter(resize_pos_embed(net.pos_embed, grid))
-        takes: dict[str, Any] = {"layout": "(batch, channels, height, width), float32, normalised"}
-        takes |= {"height": sides[0], "width": sides[1], "any_height_and_width": any_size}
-        description = {**description, "input": takes}
+            net.set_input_size(sides)
+        images: dict[str, Any] = {"layout": "(batch, channels, height, width), float32, normalised"}
+        images |= {"height": sides[0], "width": sides[1], "any_height_and_width": any_size}
+        description = {**description, "input": images}
         return ExportSpec(net, in_chans, (sides[0], sides[1]), any_size, description)
 
 
 def takes_any_size(net: nn.Module) -> bool:
-    """Whether one graph of the network can take images of any height and width.
+    """Tell whether one graph of the network can take images of any height and width.
 
     The plain family interpolates its position embedding for each size, and windows that shrink with
     the map are another graph for each.
@@ -135,34 +133,38 @@ def takes_any_size(net: nn.Module) -> bool:
     return not any(getattr(level, "clamp_windows") for level in net.levels)  # noqa: B009 (for mypy)
 
 
-def example(target: ExportSpec) -> Tensor:
-    """Images to trace with: of the target's size, or so large that several windows lie side by side."""
-    height, width = (320, 256) if target.any_size else target.image_size
-    return torch.zeros(2, target.in_chans, height, width)
+def example(spec: ExportSpec) -> Tensor:
+    """Make images to trace with: of the spec's size, or large enough for several windows each way."""
+    height, width = (320, 256) if spec.any_size else spec.image_size
+    return torch.zeros(2, spec.in_chans, height, width)
 
 
-def export_program(
-    target: ExportSpec, scan: Callable[..., Tensor] | None = None
-) -> ExportedProgram:
+def export_program(spec: ExportSpec, scan: Scan | None = None) -> ExportedProgram:
     """Trace the network with `torch.export`; its scan is our operator, or `scan` in its place."""
-    axes = (0, 2, 3) if target.any_size else (0,)
+    net = spec.net if scan is None else with_scan(spec.net, scan)
+    axes = (0, 2, 3) if spec.any_size else (0,)
     # Oblivious: 1 is a size like any other, be it of a batch or of a row of windows.
-    with tracing(scan), _shape_config.patch(backed_size_oblivious=True):
+    with tracing(), _shape_config.patch(backed_size_oblivious=True):
         return torch.export.export(
-            target.net,
-            (example(target),),
+            net,
+            (example(spec),),
             dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),),
         )
 
 
+def with_scan(net: nn.Module, scan: Scan) -> nn.Module:
+    """Return a copy of the network whose mixers run another scan; it shares the weights."""
+    tensors = {id(x): x for x in (*net.parameters(), *net.buffers())}
+    copied = copy.deepcopy(net, tensors)
+    for module in copied.modules():
+        if isinstance(module, MambaVisionMixer):
+            module.scan = scan
+    return copied
+
+
 @contextmanager
-def tracing(scan: Callable[..., Tensor] | None = None) -> Iterator[None]:
-    """Without gradients, without the tracers' hints, and with another function as the mixers' scan."""
-    own: Any = mixer.selective_scan
+def tracing() -> Iterator[None]:
+    """Switch off gradients and the tracers' warnings."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mixer.selective_scan = scan or own  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            mixer.selective_scan = own
+        yield

@@ -1,4 +1,4 @@
-"""ONNX, read back with ONNX Runtime; the scan is one `Scan` node."""
+"""Export to ONNX, with each scan as one `Scan` node."""
 
 import json
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ OPSET = 20  # the first with Gelu
 
 
 def check_scan(scan: str) -> None:
-    """Refuse a form of the scan that does not exist.
+    """Refuse a value of `scan` that does not exist.
 
     Raises:
-        ValueError: It does not.
+        ValueError: It is neither "op" nor "unrolled".
     """
     if scan not in ("op", "unrolled"):
         raise ValueError(f"scan={scan} is unknown; choose op or unrolled")
@@ -34,7 +34,7 @@ class OnnxFormat(ExportFormat):
     """An ONNX file with input `images` and output `logits`.
 
     Args:
-        scan: "op" for one `Scan` node a scan, "unrolled" for plain operations.
+        scan: "op" for one `Scan` node per scan, "unrolled" for plain operations.
         tolerance: As in `ExportFormat`.
         image_size: As in `ExportFormat`.
         dynamic_size: As in `ExportFormat`.
@@ -56,12 +56,12 @@ class OnnxFormat(ExportFormat):
         check_scan(scan)
         self.scan = scan
 
-    def write(self, target: ExportSpec, folder: Path) -> None:
+    def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write model.onnx."""
-        write_onnx(target, folder / self.files[0], is_unrolled=self.scan == "unrolled")
+        write_onnx(spec, folder / self.files[0], is_unrolled=self.scan == "unrolled")
 
     def load(self, folder: Path) -> Runtime:
-        """Load it with ONNX Runtime on the CPU."""
+        """Load model.onnx with ONNX Runtime on the CPU."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -76,15 +76,15 @@ class OnnxFormat(ExportFormat):
         return run
 
 
-def write_onnx(target: ExportSpec, path: Path, *, is_unrolled: bool) -> None:
-    """Write an ONNX file; the target's description goes into its `metadata_props`."""
+def write_onnx(spec: ExportSpec, path: Path, *, is_unrolled: bool) -> None:
+    """Write an ONNX file; the spec's description goes into its `metadata_props`."""
     from mambavision_lab.exporters.onnx_translations import TABLE
 
-    exported = export_program(target, unrolled_scan if is_unrolled else None)
+    exported = export_program(spec, unrolled_scan if is_unrolled else None)
     with tracing():
         program = torch.onnx.export(
             exported,
-            (example(target),),
+            (example(spec),),
             custom_translation_table=TABLE,
             opset_version=OPSET,
             input_names=["images"],
@@ -96,6 +96,6 @@ def write_onnx(target: ExportSpec, path: Path, *, is_unrolled: bool) -> None:
     for node in model.graph.all_nodes():
         node.metadata_props.clear()  # lines of source, with the folders of this machine
     model.producer_name = "mambavision_lab"
-    for key, value in target.description.items():
+    for key, value in spec.description.items():
         model.metadata_props[key] = json.dumps(value)
     program.save(str(path), external_data=False)

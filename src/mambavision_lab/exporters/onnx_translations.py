@@ -1,4 +1,4 @@
-"""How operators become ONNX where the exporter has no translation, or a wordier one."""
+"""Translate operators to ONNX where the exporter has no translation, or a longer one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def scan(
     into: Sequence[int],
     out: Sequence[int],
 ) -> FLOAT[...]:
-    """Return C h; `into` and `out` are the directions of the four inputs and the output of the loop."""
+    """Return C h; `into` and `out` give the directions of the loop's four inputs and of its output."""
     third = op.Constant(value_ints=[2])
     delta_lb1d = op.Unsqueeze(op.Transpose(delta, perm=[1, 0, 2]), third)
     product_lb1d = op.Unsqueeze(op.Transpose(op.Mul(delta, u), perm=[1, 0, 2]), third)

@@ -1,4 +1,4 @@
-"""OpenVINO's own format, made from the ONNX form."""
+"""Export to OpenVINO's own format, by way of ONNX."""
 
 import json
 import tempfile
@@ -16,7 +16,7 @@ class OpenvinoFormat(ExportFormat):
     """A pair of files, model.xml and model.bin, in float32.
 
     Args:
-        scan: "op" for one loop node a scan, "unrolled" for plain operations.
+        scan: "op" for one loop node per scan, "unrolled" for plain operations.
         tolerance: As in `ExportFormat`.
         image_size: As in `ExportFormat`.
         dynamic_size: As in `ExportFormat`.
@@ -38,21 +38,21 @@ class OpenvinoFormat(ExportFormat):
         check_scan(scan)
         self.scan = scan
 
-    def write(self, target: ExportSpec, folder: Path) -> None:
-        """Write both; the target's description goes into `rt_info` under mambavision_lab."""
+    def write(self, spec: ExportSpec, folder: Path) -> None:
+        """Write both files; the spec's description goes into `rt_info` under mambavision_lab."""
         import openvino
 
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            path = Path(place) / "model.onnx"
-            write_onnx(target, path, is_unrolled=self.scan == "unrolled")
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            path = Path(scratch) / "model.onnx"
+            write_onnx(spec, path, is_unrolled=self.scan == "unrolled")
             # Not openvino.convert_model: that reports its use over the network.
             model = openvino.Core().read_model(path)
-            for key, value in target.description.items():
+            for key, value in spec.description.items():
                 model.set_rt_info(json.dumps(value), ["mambavision_lab", key])
             openvino.save_model(model, folder / self.files[0], compress_to_fp16=False)
 
     def load(self, folder: Path) -> Runtime:
-        """Load them on the CPU."""
+        """Load both files on the CPU."""
         import openvino
 
         options = {

@@ -1,4 +1,4 @@
-"""The selective scan in plain operations, for graphs that must load without our operator."""
+"""Run the selective scan in plain operations, for graphs that must load without our operator."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,12 +12,12 @@ Recurrence = Callable[[Tensor, Tensor], Tensor]
 
 
 def unrolled_scan(u: Tensor, *inputs: Any, **options: Any) -> Tensor:
-    """`selective_scan` for one length, fixed when it is traced; arguments as there."""
+    """Run `selective_scan` for one length, fixed when it is traced; arguments as there."""
     return _scan(_in_two_levels, u, *inputs, **options)
 
 
 def scripted_scan(u: Tensor, *inputs: Any, **options: Any) -> Tensor:
-    """`selective_scan` as a loop that TorchScript keeps; arguments as there."""
+    """Run `selective_scan` as a loop that TorchScript keeps; arguments as there."""
     return _scan(_scripted_loop(), u, *inputs, **options)
 
 
@@ -39,30 +39,30 @@ def _scan(
     delta = F.softplus(delta) if delta_softplus else delta
     # (batch, length, d_state, dim): the long axis last.
     decay = torch.exp(delta.unsqueeze(2) * A.t())
-    drive = (delta * u).unsqueeze(2) * B.unsqueeze(3)
+    inputs = (delta * u).unsqueeze(2) * B.unsqueeze(3)
     flip = (lambda x: x.flip(1)) if reverse else (lambda x: x)
-    states = flip(recurrence(flip(decay), flip(drive)))
+    states = flip(recurrence(flip(decay), flip(inputs)))
     y = torch.matmul(C.unsqueeze(2), states).squeeze(2)
     return y if D is None else y + D * u
 
 
-def _in_two_levels(decay: Tensor, drive: Tensor) -> Tensor:
-    """States of h[t] = decay[t] h[t-1] + drive[t], all (batch, length, ...).
+def _in_two_levels(decay: Tensor, inputs: Tensor) -> Tensor:
+    """Return the states of h[t] = decay[t] h[t-1] + inputs[t], all (batch, length, ...).
 
     The length is cut into about as many chunks as each has steps. All chunks advance at once from
     zero, then the states at their ends are carried from one to the next: 2 sqrt(length) steps, and no
     quotients or logarithms that could overflow.
     """
-    length, *rest = drive.shape[1:]
+    length, *rest = inputs.shape[1:]
     steps = next(n for n in range(1, length + 1) if n * n >= length)
     chunks = -(-length // steps)
     beyond = (0, 0) * len(rest) + (0, chunks * steps - length)
     decay = F.pad(decay, beyond).reshape(-1, chunks, steps, *rest)
-    drive = F.pad(drive, beyond).reshape(-1, chunks, steps, *rest)
-    state, product = drive[:, :, 0], decay[:, :, 0]
+    inputs = F.pad(inputs, beyond).reshape(-1, chunks, steps, *rest)
+    state, product = inputs[:, :, 0], decay[:, :, 0]
     states, products = [state], [product]
     for t in range(1, steps):
-        state = decay[:, :, t] * state + drive[:, :, t]
+        state = decay[:, :, t] * state + inputs[:, :, t]
         product = product * decay[:, :, t]
         states.append(state)
         products.append(product)
@@ -72,8 +72,8 @@ def _in_two_levels(decay: Tensor, drive: Tensor) -> Tensor:
         carry = product[:, k] * carry + state[:, k]
         carries.append(carry)
     entering = torch.stack(carries, dim=1).unsqueeze(2)
-    found = torch.stack(states, dim=2) + torch.stack(products, dim=2) * entering
-    return found.reshape(-1, chunks * steps, *rest)[:, :length]
+    all_states = torch.stack(states, dim=2) + torch.stack(products, dim=2) * entering
+    return all_states.reshape(-1, chunks * steps, *rest)[:, :length]
 
 
 @cache
@@ -81,10 +81,10 @@ def _scripted_loop() -> Recurrence:
     return torch.jit.script(_loop)
 
 
-def _loop(decay: Tensor, drive: Tensor) -> Tensor:
-    state = torch.zeros_like(drive[:, 0])
+def _loop(decay: Tensor, inputs: Tensor) -> Tensor:
+    state = torch.zeros_like(inputs[:, 0])
     states: list[Tensor] = []
-    for t in range(drive.shape[1]):
-        state = decay[:, t] * state + drive[:, t]
+    for t in range(inputs.shape[1]):
+        state = decay[:, t] * state + inputs[:, t]
         states.append(state)
     return torch.stack(states, dim=1)

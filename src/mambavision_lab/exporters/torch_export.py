@@ -1,4 +1,4 @@
-"""A `torch.export` program, for Python with torch and for PyTorch's compilers."""
+"""Export to a `torch.export` program, for Python with torch and for PyTorch's compilers."""
 
 import json
 from collections.abc import Sequence
@@ -40,14 +40,14 @@ class TorchExportFormat(ExportFormat):
         check_scan(scan)
         self.scan = scan
 
-    def write(self, target: ExportSpec, folder: Path) -> None:
-        """Write model.pt2; the target's description is its extra file config.json."""
-        program = export_program(target, unrolled_scan if self.scan == "unrolled" else None)
-        description = json.dumps(target.description)
+    def write(self, spec: ExportSpec, folder: Path) -> None:
+        """Write model.pt2; the spec's description is its extra file config.json."""
+        program = export_program(spec, unrolled_scan if self.scan == "unrolled" else None)
+        description = json.dumps(spec.description)
         torch.export.save(program, folder / self.files[0], extra_files={EXTRA_FILE: description})
 
     def load(self, folder: Path) -> Runtime:
-        """Load it."""
+        """Load model.pt2."""
         net = torch.export.load(folder / self.files[0]).module()
 
         def run(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""TorchScript: a traced network that Python or C++ loads with torch alone."""
+"""Export to TorchScript: a traced network that Python or C++ loads with torch alone."""
 
 import json
 import warnings
@@ -7,7 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mambavision_lab.exporters.base import ExportFormat, ExportSpec, Runtime, example, tracing
+from mambavision_lab.exporters.base import (
+    ExportFormat,
+    ExportSpec,
+    Runtime,
+    example,
+    tracing,
+    with_scan,
+)
 from mambavision_lab.exporters.plain_scan import scripted_scan
 
 EXTRA_FILE = "config.json"
@@ -19,17 +26,17 @@ class TorchscriptFormat(ExportFormat):
     name = "torchscript"
     files = ("model.ts",)
 
-    def write(self, target: ExportSpec, folder: Path) -> None:
-        """Write model.ts; the target's description is its extra file config.json."""
-        with tracing(scripted_scan):
-            traced = torch.jit.trace(target.net, example(target), check_trace=False)
-            description = json.dumps(target.description)
+    def write(self, spec: ExportSpec, folder: Path) -> None:
+        """Write model.ts; the spec's description is its extra file config.json."""
+        net, description = with_scan(spec.net, scripted_scan), json.dumps(spec.description)
+        with tracing():
+            traced = torch.jit.trace(net, example(spec), check_trace=False)
             torch.jit.save(traced, folder / self.files[0], _extra_files={EXTRA_FILE: description})
 
     def load(self, folder: Path) -> Runtime:
-        """Load it."""
+        """Load model.ts."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the age of TorchScript
+            warnings.simplefilter("ignore")  # TorchScript is deprecated
             net = torch.jit.load(folder / self.files[0])
 
         def run(images: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class ParityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Parity:
-    """One comparison; `difference` is the largest of the logits, `largest_logit` that of eager mode."""
+    """One comparison of logits: their largest difference, and the largest logit of eager mode."""
 
     images: str
     batch: int
@@ -44,52 +44,52 @@ class Latency:
     exported_ms: float
 
 
-def sizes(target: ExportSpec) -> list[tuple[int, int]]:
-    """Heights and widths to compare at: the target's, and others that need windows to be padded."""
-    height, width = target.image_size
-    return [(height, width)] + ([(height + 32, width + 32), (320, 480)] if target.any_size else [])
+def sizes(spec: ExportSpec) -> list[tuple[int, int]]:
+    """Return heights and widths to compare at: the spec's, and others that need windows to be padded."""
+    height, width = spec.image_size
+    return [(height, width)] + ([(height + 32, width + 32), (320, 480)] if spec.any_size else [])
 
 
-def compare(
-    run: Runtime, target: ExportSpec, real: Tensor | None, tolerance: float
-) -> list[Parity]:
+def compare(run: Runtime, spec: ExportSpec, real: Tensor | None, tolerance: float) -> list[Parity]:
     """Compare logits on random and, where given, real images (N, C, H, W), in several batches and sizes.
 
     The tolerance is absolute, and relative to the largest logit where that exceeds 1.
     """
     rows = []
     generator = torch.Generator().manual_seed(0)
-    for height, width in sizes(target):
-        drawn = torch.randn(max(BATCHES), target.in_chans, height, width, generator=generator)
-        kinds = {"random": drawn}
+    for height, width in sizes(spec):
+        noise = torch.randn(max(BATCHES), spec.in_chans, height, width, generator=generator)
+        kinds = {"random": noise}
         if real is not None:
-            taken = real[torch.arange(max(BATCHES)) % len(real)]
-            kinds["real"] = F.interpolate(taken, (height, width), mode="bilinear", antialias=True)
+            repeated = real[torch.arange(max(BATCHES)) % len(real)]
+            kinds["real"] = F.interpolate(
+                repeated, (height, width), mode="bilinear", antialias=True
+            )
         for kind, images in kinds.items():
             for batch in BATCHES:
-                expected, found = _eager(target.net, images[:batch]), run(images[:batch])
-                is_alike = found.shape == expected.shape
-                difference = (found - expected).abs().max().item() if is_alike else float("inf")
+                expected, actual = _eager(spec.net, images[:batch]), run(images[:batch])
+                has_shape = actual.shape == expected.shape
+                difference = (actual - expected).abs().max().item() if has_shape else float("inf")
                 largest = expected.abs().max().item()
                 passed = difference <= tolerance * max(1.0, largest)  # NaN does not
                 rows.append(Parity(kind, batch, height, width, difference, largest, passed))
     return rows
 
 
-def time_both(run: Runtime, target: ExportSpec) -> list[Latency]:
-    """Time eager mode and the exported file in turns, on as many threads as torch has."""
-    found = []
+def time_both(run: Runtime, spec: ExportSpec) -> list[Latency]:
+    """Time eager mode and the exported file in turns, on as many threads as torch uses."""
+    latencies = []
     for batch in TIMED_BATCHES:
-        images = torch.randn(batch, target.in_chans, *target.image_size)
+        images = torch.randn(batch, spec.in_chans, *spec.image_size)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(_NUM_REPEATS + 1):
-            for own, call in zip(times, (lambda x: _eager(target.net, x), run), strict=True):
+            for own, call in zip(times, (lambda x: _eager(spec.net, x), run), strict=True):
                 start = time.perf_counter()
                 call(images)
                 own.append(1e3 * (time.perf_counter() - start))
         eager, exported = (statistics.median(own[1:]) for own in times)  # the first is warm-up
-        found.append(Latency(batch, eager, exported))
-    return found
+        latencies.append(Latency(batch, eager, exported))
+    return latencies
 
 
 def require_parity(rows: list[Parity], tolerance: float) -> None:
@@ -104,12 +104,12 @@ def require_parity(rows: list[Parity], tolerance: float) -> None:
         raise ParityError(
             f"{len(failed)} of {len(rows)} comparisons with eager mode exceed the tolerance {tolerance:g}; "
             f"the worst differs by {worst.difference:.1e} ({worst.images} images, batch {worst.batch}, "
-            f"{worst.height} x {worst.width}); nothing was kept"
+            f"{worst.height} x {worst.width}); no file was written"
         )
 
 
 def parity_table(rows: list[Parity]) -> Table:
-    """A rich table, one row a size and kind of image."""
+    """Make a rich table, one row per size and kind of image."""
     table = Table(title="logits: largest difference from eager mode")
     table.add_column("images")
     table.add_column("size")
@@ -122,7 +122,7 @@ def parity_table(rows: list[Parity]) -> Table:
 
 
 def latency_table(rows: list[Latency]) -> Table:
-    """A rich table, one row a batch."""
+    """Make a rich table, one row per batch."""
     table = Table(title=f"latency (ms), {_threads()}")
     for heading in ("batch", "eager", "exported", "exported / eager"):
         table.add_column(heading, justify="right")
@@ -132,10 +132,10 @@ def latency_table(rows: list[Latency]) -> Table:
 
 
 def write_markdown(
-    facts: dict[str, str], rows: list[Parity], times: list[Latency], path: Path
+    details: dict[str, str], rows: list[Parity], times: list[Latency], path: Path
 ) -> None:
-    """Write facts and both tables as Markdown."""
-    lines = [f"# {path.stem}", "", *(f"- {key}: {value}" for key, value in facts.items()), ""]
+    """Write details of the export and both tables as Markdown."""
+    lines = [f"# {path.stem}", "", *(f"- {key}: {value}" for key, value in details.items()), ""]
     headings = ["images", "size", *(f"batch {batch}" for batch in BATCHES), "largest logit"]
     lines += [
         "Logits, largest difference from eager mode:",
@@ -148,10 +148,10 @@ def write_markdown(
     path.write_text("\n".join(lines) + "\n")
 
 
-def as_json(facts: dict[str, str], rows: list[Parity], times: list[Latency]) -> dict[str, Any]:
-    """Both tables as plain values."""
+def as_json(details: dict[str, str], rows: list[Parity], times: list[Latency]) -> dict[str, Any]:
+    """Return details of the export and both tables as plain values."""
     parity, latency = [asdict(row) for row in rows], [asdict(row) for row in times]
-    return {**facts, "num_threads": torch.get_num_threads(), "parity": parity, "latency": latency}
+    return {**details, "num_threads": torch.get_num_threads(), "parity": parity, "latency": latency}
 
 
 def _eager(net: nn.Module, images: Tensor) -> Tensor:
@@ -165,16 +165,16 @@ def _threads() -> str:
 
 
 def _parity_cells(rows: list[Parity]) -> list[list[str]]:
-    found: dict[tuple[str, str], list[Parity]] = {}
+    groups: dict[tuple[str, str], list[Parity]] = {}
     for row in rows:
-        found.setdefault((row.images, f"{row.height} x {row.width}"), []).append(row)
+        groups.setdefault((row.images, f"{row.height} x {row.width}"), []).append(row)
     return [
         [
             *key,
             *(f"{row.difference:.1e}" for row in own),
             f"{max(r.largest_logit for r in own):.1f}",
         ]
-        for key, own in found.items()
+        for key, own in groups.items()
     ]
 
 

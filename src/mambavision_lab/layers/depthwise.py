@@ -1,4 +1,4 @@
-"""Depthwise convolution along the token axis, without transposes."""
+"""Convolve depthwise along the token axis, without transposes."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ class DepthwiseConv1d(nn.Conv1d):
     """Depthwise 'same' convolution over (batch, length, dim); not causal, no bias.
 
     The weights are those of `nn.Conv1d(dim, dim, d_conv, groups=dim)`. A (batch, length, dim) tensor
-    is already a channels-last image of height 1, and in that form the convolution needs no copy and
+    is already a channels-last image of height 1, and in that layout the convolution needs no copy and
     its backward pass is several times faster on a CPU than that of `nn.Conv1d`.
     An even kernel reaches one step further forward than back, as PyTorch's 'same' padding does.
     """

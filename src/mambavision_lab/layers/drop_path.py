@@ -26,5 +26,5 @@ class DropPath(nn.Module):
         return x * (mask / keep)
 
     def extra_repr(self) -> str:
-        """The rate, for printing."""
+        """Return the rate, for printing."""
         return f"drop_prob={self.drop_prob:0.3f}"

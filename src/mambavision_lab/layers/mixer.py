@@ -5,6 +5,7 @@ the shapes of the published weights.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +27,16 @@ class MambaVisionMixer(nn.Module):
             the two; the skip D counts once.
         scan_backend: "auto" or a backend of `selective_scan`.
 
+    Attributes:
+        scan: The function that scans, with the arguments of `selective_scan`. Another one can be set on
+            a mixer, as the exporters do.
+
     Source: arXiv:2407.08083, equations 6 to 8. As in the published network the bias of `dt_proj`
     enters twice, once in the projection and once in front of the softplus.
     """
+
+    # Of the class, so that no mixer pickles it.
+    scan: Callable[..., Tensor] = staticmethod(selective_scan)
 
     def __init__(
         self,
@@ -59,9 +67,9 @@ class MambaVisionMixer(nn.Module):
         self.reset_step_parameters()
 
     def reset_step_parameters(self, step_min: float = 1e-3, step_max: float = 0.1) -> None:
-        """Draw `dt_proj` as Mamba does: softplus of its bias is log-uniform in [step_min, step_max]."""
+        """Sample `dt_proj` as Mamba does: softplus of its bias is log-uniform in [step_min, step_max]."""
         if self.dt_proj.bias.is_meta:
-            return  # nothing to draw, and arithmetic on the meta device imports torch's compiler
+            return  # nothing to sample, and arithmetic on the meta device imports torch's compiler
         bound = self.dt_rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound)
         with torch.no_grad():
@@ -77,15 +85,15 @@ class MambaVisionMixer(nn.Module):
         sizes = [self.dt_rank, self.d_state, self.d_state]
         dt, B, C = self.x_proj(x).split(sizes, dim=-1)
         dt = self.dt_proj(dt)
-        y = self._scan(x, dt, B, C, self.D)
+        y = self._run_scan(x, dt, B, C, self.D)
         if self.bidirectional:
-            y = y + self._scan(x, dt, B, C, None, reverse=True)
+            y = y + self._run_scan(x, dt, B, C, None, reverse=True)
         return self.out_proj(torch.cat([y, z], dim=-1))
 
-    def _scan(
+    def _run_scan(
         self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None, reverse: bool = False
     ) -> Tensor:
-        return selective_scan(
+        return self.scan(
             x,
             dt,
             -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),

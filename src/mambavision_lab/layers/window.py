@@ -1,4 +1,4 @@
-"""Cut a feature map into windows of tokens, and put the windows back."""
+"""Cut a feature map into windows of tokens, and join the windows again."""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ def cut_windows(x: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def join_windows(tokens: Tensor, window: tuple[int, int], height: int, width: int) -> Tensor:
-    """Put the windows of a map of height x width back in place, (N, C, height, width), unpadded."""
+    """Join the windows of a map of height x width into (N, C, height, width), without the padding."""
     rows, columns = window
     down, across = _whole(height, rows), _whole(width, columns)
     x = tokens.reshape(-1, down, across, rows, columns, tokens.shape[-1])
@@ -31,5 +31,5 @@ def join_windows(tokens: Tensor, window: tuple[int, int], height: int, width: in
 
 
 def _whole(side: int, window: int) -> int:
-    """How many windows cover a side; in a form that the exporter's algebra of sizes takes quickly."""
+    """Count the windows that cover a side, by an expression that the exporter's solver handles quickly."""
     return (side + window - 1) // window

@@ -1,11 +1,16 @@
-"""python -m mambavision_lab.models: print the table of all networks, or write it into a file."""
+"""Print the table of all networks, or write it into a file.
+
+python -m mambavision_lab.models [--markdown] [--output README.md] [--overwrite]
+"""
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from mambavision_lab.errors import ConfigError, reason, refuse
+from mambavision_lab.files import write_atomically
 from mambavision_lab.models.table import (
     END,
     START,
@@ -16,28 +21,45 @@ from mambavision_lab.models.table import (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print, or rewrite the block of a file; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m mambavision_lab.models", description=__doc__)
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--markdown", action="store_true", help="print it in Markdown")
-    group.add_argument(
-        "--write", type=Path, metavar="FILE", help=f"put it into FILE between {START} and {END}"
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mambavision_lab.models",
+        description="Print the table of all networks, or write it into a file.",
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"write it in Markdown into FILE, between the lines {START} and {END}",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the table of an existing file; the rest of its text stays",
     )
     given = parser.parse_args(arguments)
-    if given.write is None:
-        print(markdown(measure_all())) if given.markdown else Console().print(
-            rich_table(measure_all())
-        )
-        return 0
     try:
-        text = given.write.read_text(encoding="utf-8")
-        given.write.write_text(replace_block(text, markdown(measure_all())), encoding="utf-8")
+        if given.output is not None:
+            _write(given.output, given.overwrite)
+        elif given.markdown:
+            print(markdown(measure_all()))
+        else:
+            Console().print(rich_table(measure_all()))
+    except ConfigError as error:
+        refuse(error)
+
+
+def _write(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise ConfigError(f"--output {output}: is already there; give --overwrite or another one")
+    try:
+        text = output.read_text(encoding="utf-8") if output.exists() else f"{START}\n{END}\n"
+        write_atomically(output, replace_block(text, markdown(measure_all())))
     except (OSError, ValueError) as error:
-        print(f"--write {given.write}: {error}", file=sys.stderr)
-        return 2
-    return 0
+        raise ConfigError(f"--output {output}: {reason(error)}") from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,7 @@
 """Make networks in Python by name; their sizes are those of `configs/model/`.
 
 Options are those of the family's constructor, among them `pretrained`. Beside them each function takes
-`features_only=True`, with `out_indices`, for a `FeatureExtractor` that gives maps instead of logits.
+`features_only=True`, with `out_indices`, for a `FeatureExtractor` that returns maps instead of logits.
 """
 
 from collections.abc import Sequence
@@ -10,49 +10,46 @@ from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from mambavision_lab.files import configs_folder
+from mambavision_lab.files import configs_folder, list_choices
 from mambavision_lab.models.backbone import Backbone, FeatureExtractor
 from mambavision_lab.models.plain import PlainMambaVision
 
 
 def create_mambavision(variant: str, num_classes: int = 1000, **options: Any) -> Any:
-    """A network by the name of its config in `configs/model/`, such as "nvidia/mambavision_t".
+    """Make the network of a config in `configs/model/`, by its name, such as "nvidia/mambavision_t".
 
     Raises:
         ValueError: There is no such config.
     """
-    folder = configs_folder() / "model"
-    path = folder / f"{variant}.yaml"
+    path = configs_folder() / "model" / f"{variant}.yaml"
     if not path.is_file():
-        known = sorted(
-            p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")
-        )
-        raise ValueError(f"variant={variant!r} is unknown; choose one of {', '.join(known)}")
+        known = ", ".join(list_choices("model"))
+        raise ValueError(f"variant={variant!r} is unknown; choose one of {known}")
     values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
     module, _, name = values.pop("_target_").rpartition(".")
-    # What a config takes from its data set (an interpolation) is left to the caller or the default.
+    # Interpolations stand for sizes of the data set; those are the caller's, or the constructor's default.
     sizes = {k: v for k, v in values.items() if not str(v).startswith("${")}
     make = getattr(import_module(module), name)
     return _create(make, {**sizes, "num_classes": num_classes, **options})
 
 
 def create_mambavision_tiny(num_classes: int = 1000, **options: Any) -> Any:
-    """The plain family's 3.2 M network; options as in `PlainMambaVision`."""
+    """Make the plain family's 3.2 M network; options as in `PlainMambaVision`."""
     return create_mambavision("mambavision_tiny", num_classes, **options)
 
 
 def create_mambavision_small(num_classes: int = 1000, **options: Any) -> Any:
-    """The plain family's 22 M network; options as in `PlainMambaVision`."""
+    """Make the plain family's 22 M network; options as in `PlainMambaVision`."""
     return create_mambavision("mambavision_small", num_classes, **options)
 
 
 def create_mambavision_base(num_classes: int = 1000, **options: Any) -> Any:
-    """The plain family's 88 M network; options as in `PlainMambaVision`."""
+    """Make the plain family's 88 M network; options as in `PlainMambaVision`."""
     return create_mambavision("mambavision_base", num_classes, **options)
 
 
 def create_mambavision_custom(num_classes: int = 1000, **options: Any) -> Any:
-    """A plain network of any size: embed_dim, depth, mamba_ratio ... as in `PlainMambaVision`."""
+    """Make a plain network of any size: embed_dim, depth, mamba_ratio ... as in `PlainMambaVision`."""
     return _create(PlainMambaVision, {"num_classes": num_classes, **options})
 
 

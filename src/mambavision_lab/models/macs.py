@@ -1,6 +1,6 @@
 """Count a network's multiply-accumulates (MACs), with torch's flop counter.
 
-Importing this adds what the counter does not know: the scan, and attention as CPUs run it.
+Importing this teaches the counter two operators: the scan, and attention as CPUs run it.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Macs(NamedTuple):
         layers: Convolutions, linear layers and the scan's recurrence. Normalisation, activations,
             pooling and biases are left out, as is usual.
         attention: The two products of attention, of queries with keys and of weights with values.
-            The paper's figures agree with ours without them.
+            The paper's numbers agree with ours without them.
     """
 
     layers: int
@@ -34,7 +34,7 @@ class Macs(NamedTuple):
 
 
 def count_macs(net: nn.Module, image_size: int, in_chans: int = 3) -> Macs:
-    """Count what one image takes; on the meta device nothing is computed for that.
+    """Count the MACs of one image; on the meta device nothing is computed for that.
 
     Args:
         net: Maps images (N, C, H, W) to logits.

@@ -1,4 +1,4 @@
-"""Which blocks of a stack mix with Mamba and which with attention."""
+"""Choose the blocks of a stack that mix with Mamba; the others mix with attention."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ Pattern = Literal["alternating", "mamba_first"]
 
 
 def mamba_blocks(depth: int, mamba_ratio: float | None, pattern: Pattern) -> list[bool]:
-    """Say for each block whether it mixes with Mamba; round(mamba_ratio * depth) of them do.
+    """Return for each block whether it mixes with Mamba; round(mamba_ratio * depth) of them do.
 
     A ratio of None is half of them, rounded up, as in the published networks.
 

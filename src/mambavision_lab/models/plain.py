@@ -183,8 +183,8 @@ class PlainMambaVision(Backbone):
         grid = token_grid(height, width, self.patch_size)
         own = self.pos_embed
         self.pos_embed = nn.Parameter(resize_pos_embed(own.detach(), grid), own.requires_grad)
-        if hasattr(self, "_traits"):  # timm's, which its tools read
-            self._traits = {**self._traits, "img_size": (height, width)}
+        if traits := getattr(self, "_traits", None):  # timm's, which its tools read
+            self._traits = {**traits, "img_size": (height, width)}
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters that weight decay should leave alone, beyond biases and norms."""

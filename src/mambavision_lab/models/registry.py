@@ -1,6 +1,6 @@
 """The networks that have a name: native image size, published weights and published accuracy.
 
-Their other sizes stand in `configs/model/`. Accuracies: Hatamizadeh and Kautz 2024, arXiv:2407.08083,
+Their other sizes are in `configs/model/`. Accuracies: Hatamizadeh and Kautz 2024, arXiv:2407.08083,
 and the cards of the published weights.
 """
 
@@ -30,11 +30,11 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The last part of its config's name; timm knows it by that."""
+        """Last part of its config's name, by which timm knows it."""
         return self.config.rpartition("/")[2]
 
     def size_options(self) -> dict[str, Any]:
-        """What its constructor must know of the image size; the hierarchical family takes any."""
+        """Return its constructor's options of the image size; the hierarchical family has none."""
         return {} if self.config.startswith("nvidia/") else {"image_size": self.image_size}
 
 

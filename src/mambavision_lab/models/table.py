@@ -23,14 +23,14 @@ START, END = "<!-- models: python -m mambavision_lab.models -->", "<!-- end of m
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one network."""
+    """Numbers of one network."""
 
     variant: Variant
     num_params: int
     macs: Macs
 
     def cells(self) -> tuple[str, ...]:
-        """What stands in the table, as under `HEADINGS`."""
+        """Return the cells of its row, one for each of `HEADINGS`."""
         v = self.variant
         macs = (f"{count / 1e9:.2f}" if count else "" for count in self.macs)
         accuracies = ("" if top1 is None else f"{top1:.1f}" for top1 in (v.top1, v.top1_21k))
@@ -46,12 +46,12 @@ def measure(variant: Variant) -> Row:
 
 
 def measure_all() -> list[Row]:
-    """Rows of all networks, ours first."""
+    """Measure all networks, ours first."""
     return [measure(variant) for variant in (*VARIANTS, *BASELINES)]
 
 
 def rich_table(rows: Iterable[Row]) -> Table:
-    """The table for a terminal."""
+    """Lay the table out for a terminal."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), caption=NOTE, caption_justify="left")
     for i, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
@@ -61,7 +61,7 @@ def rich_table(rows: Iterable[Row]) -> Table:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """The table for the README, with its note."""
+    """Lay the table out for the README, with its note."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
     for row in rows:
         name, *cells = row.cells()
@@ -73,7 +73,7 @@ def replace_block(text: str, block: str) -> str:
     """Put a block between the two marker lines of a text.
 
     Raises:
-        ValueError: The markers are not there, once each and in order.
+        ValueError: The markers are not there once each and in order.
     """
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
@@ -83,5 +83,5 @@ def replace_block(text: str, block: str) -> str:
 
 
 def block_of(text: str) -> str:
-    """What stands between the two marker lines of a text."""
+    """Return the text between the two marker lines."""
     return text.partition(START)[2].partition(END)[0].strip()

@@ -79,13 +79,13 @@ def _create(
     img_size: int | Sequence[int] | None = None,
     **options: Any,
 ) -> nn.Module:
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size or (None, None)
+    sides = (img_size, img_size) if isinstance(img_size, int) else img_size
     sizes = variant.size_options()
-    if height is not None and sizes:
-        sizes["image_size"] = min(height, width)
+    if sizes and sides:
+        sizes["image_size"] = min(sides)
     net = create_mambavision(variant.config, num_classes, **sizes, **options)
-    if height != width:
-        net.set_input_size((height, width))
+    if sides:
+        net.set_input_size(sides)
     if weights is not None:
         load_pretrained(net, weights)
     if global_pool != "avg":

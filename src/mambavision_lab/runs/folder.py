@@ -32,15 +32,15 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if is_resuming(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
         return folder
-    hydra = HydraConfig.get()
-    overrides = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
+    hydra: Any = HydraConfig.get()
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
     runtime = cast(dict[str, Any], OmegaConf.to_container(hydra.runtime))  # as typed, likewise
     write_json(collect(cfg.get("seed"), runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
     if hydra.job.name == "train":
-        _write_differences(cfg, [str(override) for override in overrides], folder)
+        _write_differences(cfg, overrides, folder)
     if is_latest:
         _point_latest(Path(cfg.paths.log_dir), folder)
     return folder
@@ -66,8 +66,8 @@ def short_path(path: Path) -> str:
 def _write_differences(cfg: DictConfig, overrides: list[str], folder: Path) -> None:
     """Store what differs from a bare `train.py`, before interpolation, for the report."""
     defaults = without_hydra(Composer(package_source("train"), "train").compose([]))
-    plain = [OmegaConf.to_container(config, resolve=False) for config in (defaults, cfg)]
-    write_differences(find_differences(*plain, overrides), folder)
+    before, here = (cast(dict[str, Any], OmegaConf.to_container(c)) for c in (defaults, cfg))
+    write_differences(find_differences(before, here, overrides), folder)
 
 
 def _point_latest(log_dir: Path, folder: Path) -> None:

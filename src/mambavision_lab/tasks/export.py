@@ -1,4 +1,4 @@
-"""Write a network for another runtime; the file is kept only if it computes what the network does."""
+"""Write a network for another runtime, if the file computes what the network does."""
 
 import shutil
 import sys
@@ -32,34 +32,34 @@ from mambavision_lab.tasks.predict import find_images
 
 
 def export(cfg: DictConfig) -> None:
-    """Write the files of one format, compare them with eager mode, and keep them with their tables.
+    """Write the files of one format and tables of their comparison with eager mode.
 
     Args:
         cfg: The composed config, as in `configs/export.yaml`.
 
     Raises:
         ConfigError: The network does not fit the format, or the output cannot be written.
-        SystemExit: The file computes something else: one line, status 1, and nothing is kept.
+        SystemExit: The file computes something else: one line, status 1, and no file is left.
     """
-    form: ExportFormat = build(cfg.export, "export")
+    export_format: ExportFormat = build(cfg.export, "export")
     output = Path(cfg.output) if cfg.output else find_snapshot(cfg.ckpt_path).parent / "exports"
-    tables = [f"{form.files[0]}.json", f"{form.files[0]}.md"]
-    names = [*form.files, *tables]
+    tables = [f"{export_format.files[0]}.json", f"{export_format.files[0]}.md"]
+    names = [*export_format.files, *tables]
     refuse_existing(output, names, cfg.overwrite)
     inference = MambaVisionInference(cfg.ckpt_path, device="cpu")
     if not inference.class_names:
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export carries with it; train it anew"
+            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it again"
         )
-    target = form.target(
+    spec = export_format.make_spec(
         inference.net, inference.in_chans, inference.image_size, inference.description
     )
     real = _real_images(cfg, inference)
-    was_there = output.exists()
+    existed = output.exists()
     unfinished = make_folder(output)
     try:
         open_run_folder(cfg, is_latest=False)
-        facts = _write_and_compare(form, target, real, unfinished)
+        details = _write_and_compare(export_format, spec, real, unfinished)
         for name in names:
             (unfinished / name).replace(output / name)
     except ParityError as error:
@@ -67,11 +67,12 @@ def export(cfg: DictConfig) -> None:
         sys.exit(1)  # not 2: the command was right, the result is not
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        if not was_there and not any(output.iterdir()):
+        if not existed and not any(output.iterdir()):
             output.rmdir()
-    for key, value in facts.items():
+    for key, value in details.items():
         console.print(f"{key}: {value}", soft_wrap=True, markup=False)
-    console.print(f"written: {short_path(output / form.files[0])}", soft_wrap=True, markup=False)
+    path = short_path(output / export_format.files[0])
+    console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 
 def refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
@@ -80,10 +81,10 @@ def refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
     Raises:
         ConfigError: One of the files exists.
     """
-    there = [name for name in names if (output / name).exists()]
-    if there and not overwrite:
+    existing = [name for name in names if (output / name).exists()]
+    if existing and not overwrite:
         raise ConfigError(
-            f"output={output}: {there[0]} is already there; give overwrite=true or another output="
+            f"output={output}: {existing[0]} is already there; give overwrite=true or another output="
         )
 
 
@@ -103,30 +104,30 @@ def make_folder(output: Path) -> Path:
 
 
 def _write_and_compare(
-    form: ExportFormat, target: ExportSpec, real: Tensor | None, folder: Path
+    export_format: ExportFormat, spec: ExportSpec, real: Tensor | None, folder: Path
 ) -> dict[str, str]:
-    """Write files and tables into a folder, print the tables; returns what to say of the files."""
+    """Write files and tables into a folder and print the tables; returns details to print."""
     start = time.perf_counter()
-    with console.status(f"exporting as {form.name}"):
-        form.write(target, folder)
+    with console.status(f"exporting as {export_format.name}"):
+        export_format.write(spec, folder)
     seconds = time.perf_counter() - start
-    megabytes = sum((folder / name).stat().st_size for name in form.files) / 1e6
+    megabytes = sum((folder / name).stat().st_size for name in export_format.files) / 1e6
     with console.status("comparing with eager mode"):
-        run = form.load(folder)
-        rows = compare(run, target, real, form.tolerance)
+        run = export_format.load(folder)
+        rows = compare(run, spec, real, export_format.tolerance)
     console.print(parity_table(rows))
-    require_parity(rows, form.tolerance)
-    times = time_both(run, target)
+    require_parity(rows, export_format.tolerance)
+    times = time_both(run, spec)
     console.print(latency_table(times))
-    varies = "batch, height and width" if target.any_size else "batch only"
-    facts = {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
-    write_json(as_json(facts, rows, times), folder / f"{form.files[0]}.json")
-    write_markdown(facts, rows, times, folder / f"{form.files[0]}.md")
-    return facts
+    varies = "batch, height and width" if spec.any_size else "batch only"
+    details = {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
+    write_json(as_json(details, rows, times), folder / f"{export_format.files[0]}.json")
+    write_markdown(details, rows, times, folder / f"{export_format.files[0]}.md")
+    return details
 
 
 def _real_images(cfg: DictConfig, inference: MambaVisionInference) -> Tensor | None:
-    """A few prepared, normalised images: those of `images`, else test images of the run's data."""
+    """Load a few prepared, normalised images: those of `images`, else test images of the run's data."""
     count = max(BATCHES)
     if cfg.images is not None:
         pixels = [inference.prepare(name) for name in find_images(cfg.images)[:count]]

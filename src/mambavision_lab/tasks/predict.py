@@ -1,11 +1,11 @@
-"""Classify many image files: decoded in threads, in batches, with results as they come."""
+"""Classify many image files: decode them in threads, in batches, and write results as they come."""
 
 import csv
 import glob
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -65,7 +65,7 @@ def predict(cfg: DictConfig) -> None:
     shown: list[tuple[str, Tensor, Ranking]] = []
     skipped: dict[str, str] = {}
     num_done = 0
-    # Names of files may hold bytes that are no text; they are written as they are.
+    # Names of files may hold bytes that do not decode; they are written as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write = _writer(file, cfg.format, top_k)
         found = classify(inference, files, top_k, cfg.batch_size, workers)
@@ -89,7 +89,7 @@ def predict(cfg: DictConfig) -> None:
 
 
 def find_images(images: str) -> list[str]:
-    """The image files that a file, a folder (and all below it) or a glob names, sorted.
+    """Find the image files that a file, a folder (and all below it) or a glob names, sorted.
 
     Raises:
         ConfigError: There are none.
@@ -113,7 +113,7 @@ def find_images(images: str) -> list[str]:
     )
     if not files:
         raise ConfigError(
-            f"images={images}: no images there (looked for {' '.join(IMAGE_SUFFIXES)}); "
+            f"images={images}: no images there (wanted {' '.join(IMAGE_SUFFIXES)}); "
             "give a file, a folder or a glob"
         )
     return files
@@ -126,9 +126,9 @@ def classify(
     batch_size: int,
     num_workers: int,
 ) -> Iterator[tuple[str, Tensor, Ranking | ConfigError]]:
-    """Yield each file's prepared pixels and classes, or why it cannot be read.
+    """Yield each file's prepared pixels and classes, or the error where it cannot be read.
 
-    Threads decode the next batches while the network is at work on one.
+    Threads decode the next batches while the network runs on one.
     """
     class_names = inference.require_class_names()
     waiting: dict[str, Tensor] = {}
@@ -154,7 +154,7 @@ def classify(
 def stream(
     inference: MambaVisionInference, files: list[str], num_workers: int, ahead: int
 ) -> Iterator[tuple[str, Tensor | ConfigError]]:
-    """Yield each file's prepared pixels, or why it cannot be read, in order; `ahead` are under way."""
+    """Yield each file's prepared pixels, or its error, in order; `ahead` files are decoded in advance."""
 
     def load(name: str) -> Tensor | ConfigError:
         try:
@@ -175,7 +175,7 @@ def stream(
 
 
 def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
-    """Draw images, as the network saw them, in a grid with their best class below each."""
+    """Lay images out in a grid, as the network takes them, with the best class below each."""
     columns = min(8, len(shown))
     rows = -(-len(shown) // columns)
     width, height = _TILE + 8, _TILE + 40
@@ -191,9 +191,9 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
     return sheet
 
 
-def _writer(file: TextIO, kind: str, top_k: int):
+def _writer(file: TextIO, format_name: str, top_k: int) -> Callable[[str, Ranking], None]:
     """Return a function that writes one image's ranking."""
-    if kind == "jsonl":
+    if format_name == "jsonl":
 
         def write_json_line(name: str, ranking: Ranking) -> None:
             classes = [{"class": c, "probability": p} for c, p in ranking]
@@ -222,5 +222,5 @@ def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> Non
 
 
 def _printable(text: object) -> str:
-    """Text with a question mark for each byte of a file's name that is no text."""
+    """Put a question mark for each byte of a file's name that does not decode."""
     return str(text).encode(errors="replace").decode()

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from scan_cases import admit, assert_same, expect, make_args, run
+from scan_cases import admit, as_inputs, assert_same, expect, make_args, run
 
 from mambavision_lab.ops.selective_scan import (
     BackendUnavailableError,
@@ -13,6 +13,7 @@ from mambavision_lab.ops.selective_scan import (
 )
 from mambavision_lab.ops.selective_scan.backends import mamba_ssm, pytorch
 from mambavision_lab.ops.selective_scan.backends import registry as backends
+from mambavision_lab.ops.selective_scan.backends.base import ScanInputs
 
 
 class StandIn(torch.autograd.Function):
@@ -24,14 +25,15 @@ class StandIn(torch.autograd.Function):
         assert B.shape == C.shape == (u.shape[0], A.shape[1], u.shape[2])
         assert u.dtype == delta.dtype == B.dtype == C.dtype
         sequences = [x.transpose(1, 2) for x in (u, delta, B, C)]
-        ctx.given = (*sequences[:2], A, *sequences[2:], D, delta_bias, None, delta_softplus, False)
-        y, state, ctx.starts = pytorch.forward(*ctx.given, save=True)
+        u, delta, B, C = sequences
+        ctx.given = ScanInputs(u, delta, A, B, C, D, delta_bias, None, delta_softplus, False)
+        y, state, ctx.starts = pytorch.forward(ctx.given, save=True)
         ctx.mark_non_differentiable(state)
         return y.transpose(1, 2), state
 
     @staticmethod
     def backward(ctx, grad_y, _):
-        grads = [*pytorch.backward(grad_y.transpose(1, 2), None, *ctx.given, ctx.starts)[:7]]
+        grads = [*pytorch.backward(ctx.given, grad_y.transpose(1, 2), None, ctx.starts)[:7]]
         for index in (0, 1, 3, 4):
             grads[index] = grads[index].transpose(1, 2)
         return (None, *grads)
@@ -61,7 +63,7 @@ def _stand_in(monkeypatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(mamba_ssm, "is_available", lambda: True)
-    monkeypatch.setattr(mamba_ssm, "why_not", lambda u, A: None)
+    monkeypatch.setattr(mamba_ssm, "why_not", lambda inputs: None)
     mamba_ssm._scan.cache_clear()
     yield
     mamba_ssm._scan.cache_clear()
@@ -103,7 +105,7 @@ def test_mamba_ssm_scan_of_nothing_is_empty(shape):
 def test_auto_never_takes_mamba_ssm():
     args = make_args(2)
     assert "mamba_ssm" in backends.NAMED_ONLY
-    assert backends.resolve("auto", args["u"], args["A"]) is not mamba_ssm
+    assert backends.resolve("auto", as_inputs(args)) is not mamba_ssm
 
 
 @pytest.mark.parametrize("length", [0, 3])
@@ -115,7 +117,7 @@ def test_mamba_ssm_names_the_device_of_tensors_that_it_cannot_take(length):
 
 def test_a_backend_that_is_missing_says_what_to_do(monkeypatch):
     monkeypatch.setattr(mamba_ssm, "is_available", lambda: False)
-    monkeypatch.setattr(mamba_ssm, "why_not", lambda u, A: None)
+    monkeypatch.setattr(mamba_ssm, "why_not", lambda inputs: None)
     with pytest.raises(BackendUnavailableError, match="it is not installed; install it, or take"):
         selective_scan(**make_args(3), backend="mamba_ssm")
 

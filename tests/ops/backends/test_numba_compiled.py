@@ -1,4 +1,4 @@
-"""Where the numba kernels' machine code is kept, and what happens where it cannot be."""
+"""The files of the numba kernels' machine code, and what happens where none can be written."""
 
 import logging
 from pathlib import Path
@@ -12,7 +12,7 @@ from mambavision_lab.ops.selective_scan.backends.numba import compiled
 
 @pytest.fixture
 def use_folder(monkeypatch):
-    """Keep kernels in a folder from now on, and forget those that this process has."""
+    """Store kernels in a folder from now on, and forget those that this process has loaded."""
 
     def use(folder):
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
@@ -43,13 +43,13 @@ def test_kernels_are_compiled_once_and_then_read(use_folder, tmp_path, monkeypat
     assert_scan_works()
 
 
-def test_scan_works_where_kernels_cannot_be_kept(use_folder, tmp_path, caplog):
+def test_scan_works_where_kernels_cannot_be_stored(use_folder, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     use_folder(tmp_path / "file" / "folder")
     with caplog.at_level(logging.INFO, logger=compiled.__name__):
         assert_scan_works()
     (message,) = set(caplog.messages)
-    assert message.startswith("compiled kernels cannot be kept, and will be compiled again")
+    assert message.startswith("compiled kernels cannot be stored, so each process compiles: ")
     assert not compiled.is_compiled()
 
 
@@ -63,7 +63,7 @@ def test_scan_works_where_kernels_cannot_be_kept(use_folder, tmp_path, caplog):
         ("win32", None, "home/AppData/Local/mambavision_lab"),
     ],
 )
-def test_kernels_are_kept_where_the_user_can_write(
+def test_kernels_are_stored_where_the_user_can_write(
     platform, variable, expected, monkeypatch, tmp_path
 ):
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scan_cases import admit, assert_same, expect, make_args, pattern, run
+from scan_cases import admit, as_inputs, assert_same, expect, make_args, pattern, run
 from tolerances import TOLERANCES
 
 from mambavision_lab.ops.selective_scan import BackendUnavailableError, selective_scan
@@ -22,7 +22,7 @@ on_kernels = pytest.mark.skipif(
     not triton.is_available(), reason="no CUDA device; the interpreter's process runs this"
 )
 needs_no_cuda = pytest.mark.skipif(
-    triton.is_interpreted(), reason="says what holds outside of the interpreter"
+    triton.is_interpreted(), reason="holds outside of the interpreter only"
 )
 
 
@@ -204,16 +204,16 @@ def test_triton_names_the_device_of_tensors_that_it_cannot_take(length):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_auto_takes_triton_for_cuda_tensors():
-    args = make_args(2)
-    assert resolve("auto", args["u"].cuda(), args["A"].cuda()) is triton
+    args = {name: x.cuda() for name, x in make_args(2).items()}
+    assert resolve("auto", as_inputs(args)) is triton
 
 
 def test_auto_never_takes_triton_for_cpu_tensors():
     args = make_args(2)
-    assert resolve("auto", args["u"], args["A"]) is not triton
+    assert resolve("auto", as_inputs(args)) is not triton
 
 
-def test_triton_is_imported_by_no_import_and_its_kernels_by_no_scan_on_the_cpu():
+def test_no_import_imports_triton_and_no_scan_on_the_cpu_its_kernels():
     # By a scan, Triton may well be: torch's custom operators load its compiler, which does so.
     code = (
         "import sys, torch\n"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder, write_atomically
 from mambavision_lab.launch.command_line import Command, quoted
@@ -258,5 +259,6 @@ def _adopt_requeue_checkpoints(folder: Path) -> None:
 
 def _record_path(launch: ExternalLaunch) -> Path:
     """Return the file that holds the folder of a launcher's run."""
+    register()
     logs = OmegaConf.load(configs_folder() / "paths" / "default.yaml").log_dir
     return Path(logs) / ".launched" / f"{launch.run_id}.json"

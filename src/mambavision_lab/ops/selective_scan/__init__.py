@@ -5,6 +5,6 @@ from mambavision_lab.ops.selective_scan.api import (
     check_backend_name,
     selective_scan,
 )
-from mambavision_lab.ops.selective_scan.backends.registry import BackendUnavailableError
+from mambavision_lab.ops.selective_scan.backends.base import BackendUnavailableError
 
 __all__ = ["BackendUnavailableError", "available_backends", "check_backend_name", "selective_scan"]

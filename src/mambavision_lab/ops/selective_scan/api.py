@@ -1,4 +1,4 @@
-"""The public selective scan: checks the call and hands it to a backend.
+"""Check a call of the selective scan, and run it on a backend.
 
 To choose a backend, name it: `selective_scan(..., backend="torch")`, `scan_backend="torch"` when a
 network is made, `ops.selective_scan.backend=torch` on the command line.
@@ -11,17 +11,18 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from mambavision_lab.ops.selective_scan import reference
+from mambavision_lab.ops.selective_scan.backends.base import NUM_TENSORS, ScanInputs
 from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS
 from mambavision_lab.ops.selective_scan.operators import scan_inference, scan_train
 
 
 def available_backends() -> list[str]:
-    """Names that `selective_scan(backend=...)` accepts on this machine, in the order of "auto"."""
+    """List the names that `selective_scan(backend=...)` accepts here, in the order of "auto"."""
     return [name for name, backend in BACKENDS.items() if backend.is_available()] + ["reference"]
 
 
 def check_backend_name(backend: str) -> None:
-    """Refuse a backend that does not exist.
+    """Refuse the name of a backend that does not exist.
 
     Raises:
         ValueError: The name is unknown; the message lists those known.
@@ -97,7 +98,7 @@ def selective_scan(
         delta_softplus: Whether delta passes through softplus.
         initial_state: h before the first step, (batch, dim, d_state), or None for zeros.
         return_last_state: Whether to return h after the last step as well; given to the next call as
-            its initial_state, a long sequence can be scanned in pieces.
+            its initial_state, it lets a long sequence be scanned in parts.
         reverse: Whether to run from the last token to the first: flipping u, delta, B and C along the
             length and y back gives the same. The last state is then the one after token 0.
         backend: "auto" or a name from `available_backends()`.
@@ -109,39 +110,30 @@ def selective_scan(
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or the backend's name is unknown.
         BackendUnavailableError: The named backend cannot take this call; the message says why.
-        NotImplementedError: A second or a forward-mode derivative is asked of a backend other than
+        NotImplementedError: A second or a forward-mode derivative is taken, with a backend other than
             "reference".
 
     Source: Gu and Dao 2023, arXiv:2312.00752, Algorithm 2, with B discretised as delta * B.
     """
-    inputs = (u, delta, A, B, C, D, delta_bias, initial_state)
+    inputs = ScanInputs(u, delta, A, B, C, D, delta_bias, initial_state, delta_softplus, reverse)
     check_backend_name(backend)
-    _check(*inputs)
+    tensors = _check(inputs)
     if backend == "reference":
-        y, last_state = reference.scan(*inputs, delta_softplus, reverse)
+        y, last_state = reference.scan(inputs)
     else:
-        tensors = [x for x in inputs if x is not None]
         _refuse_forward_mode(tensors)
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            y, last_state, _ = scan_train(*inputs, delta_softplus, reverse, backend)
+            y, last_state, _ = scan_train(*inputs, backend)
         else:
-            y, last_state = scan_inference(*inputs, delta_softplus, reverse, backend)
+            y, last_state = scan_inference(*inputs, backend)
     return (y, last_state) if return_last_state else y
 
 
-def _check(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-) -> None:
-    given: dict[str, Tensor | None] = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
-    given |= {"D": D, "delta_bias": delta_bias, "initial_state": initial_state}
-    tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+def _check(inputs: ScanInputs) -> list[Tensor]:
+    """Check shapes, dtypes and devices; returns the tensors that were given."""
+    named = zip(ScanInputs._fields, inputs[:NUM_TENSORS], strict=False)
+    tensors = {name: x for name, x in named if x is not None}
+    u, A = inputs.u, inputs.A
     if u.ndim != 3 or A.ndim != 2:
         raise ValueError(
             f"selective_scan wants u (batch, length, dim) and A (dim, d_state), got {_shapes(tensors)}"
@@ -166,6 +158,7 @@ def _check(
     if any(tensor.device != u.device for tensor in tensors.values()):
         devices = ", ".join(f"{name} {tensor.device}" for name, tensor in tensors.items())
         raise ValueError(f"selective_scan wants all tensors on one device, got {devices}")
+    return list(tensors.values())
 
 
 def _shapes(tensors: dict[str, Tensor]) -> str:
@@ -173,7 +166,7 @@ def _shapes(tensors: dict[str, Tensor]) -> str:
 
 
 def _refuse_forward_mode(tensors: list[Tensor]) -> None:
-    """Raise if a tensor carries a tangent, which the operators would drop without a word."""
+    """Raise if a tensor carries a tangent, which the operators would drop silently."""
     if torch.compiler.is_compiling() or forward_ad._current_level < 0:
         return
     if any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):

@@ -1,4 +1,4 @@
-"""Floating-point operations of the scan, for `torch.utils.flop_counter`.
+"""Count the scan's floating-point operations, for `torch.utils.flop_counter`.
 
 Importing this module registers the formula. Counted per step, channel and state: delta A, its
 exponential, (delta u) B, a multiply-add for the state and one for the output: 7; per step and channel
@@ -16,7 +16,7 @@ ops = torch.ops.mambavision_lab
 
 
 def scan_flops(u_shape: Any, A_shape: Any) -> int:
-    """Operations of one forward scan for u (batch, length, dim) and A (dim, d_state)."""
+    """Count the operations of one forward scan for u (batch, length, dim) and A (dim, d_state)."""
     batch, length, dim = u_shape
     return batch * length * dim * (7 * A_shape[1] + 1)
 
@@ -30,5 +30,5 @@ def _forward(u_shape: Any, delta_shape: Any, A_shape: Any, *args: Any, **kwargs:
 def _backward(
     grad_y: Any, grad_state: Any, u_shape: Any, delta: Any, A_shape: Any, *args: Any, **kwargs: Any
 ) -> int:
-    """The states once more and the two products of each in reverse: three times the forward."""
+    """Count the states once more and two products of each in reverse: three times the forward."""
     return 3 * scan_flops(u_shape, A_shape)

@@ -1,1 +1,1 @@
-"""The backends of the scan: one file or folder each, and the registry that chooses among them."""
+"""The backends of the scan: one file or folder each, their common types, and the registry of them."""

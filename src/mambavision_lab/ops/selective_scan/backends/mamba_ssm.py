@@ -1,4 +1,4 @@
-"""The selective scan of the package mamba_ssm, for comparisons; taken only when it is named.
+"""The selective scan of the package mamba_ssm, for comparisons; used only when it is named.
 
 Its `selective_scan_fn` wants (batch, dim, length) and (batch, d_state, length), so every sequence is
 transposed on the way in and out, and flipped for `reverse`. It takes no initial state and gives the
@@ -13,80 +13,66 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambavision_lab.ops.selective_scan.backends.base import (
+    NUM_TENSORS,
+    BackendUnavailableError,
+    Gradients,
+    Saved,
+    ScanInputs,
+)
+
 _MAX_D_STATE = 256  # of its CUDA kernels
-_NAMES = ("u", "delta", "A", "B", "C", "D", "delta_bias")
+_SEQUENCES = ("u", "delta", "B", "C")
+_PARAMETERS = ("A", "D", "delta_bias")
 
 
 def is_available() -> bool:
-    """Whether the package is installed, and a CUDA device is there."""
+    """Tell whether the package is installed and there is a CUDA device."""
     return importlib.util.find_spec("mamba_ssm") is not None and torch.cuda.is_available()
 
 
-def why_not(u: Tensor, A: Tensor) -> str | None:
-    """Only CUDA, no float64, and a limit to d_state."""
-    if u.device.type != "cuda":
-        return f"it runs on CUDA devices alone, and u is on {u.device}; move it, or take 'auto'"
-    if u.dtype == torch.float64:
+def why_not(inputs: ScanInputs) -> str | None:
+    """Refuse other devices than CUDA, float64 and a large d_state."""
+    if inputs.u.device.type != "cuda":
+        return (
+            f"it runs on CUDA devices alone, and u is on {inputs.u.device}; move it, or take 'auto'"
+        )
+    if inputs.u.dtype == torch.float64:
         return "it computes in float32, and u is float64; take 'torch'"
-    if A.shape[1] > _MAX_D_STATE:
-        return f"it takes d_state up to {_MAX_D_STATE}, and A has {A.shape[1]}; take 'torch'"
+    if inputs.A.shape[1] > _MAX_D_STATE:
+        return f"it takes d_state up to {_MAX_D_STATE}, and A has {inputs.A.shape[1]}; take 'torch'"
     return None
 
 
-def saved_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
-    """Nothing is saved."""
+def saved_shape(inputs: ScanInputs) -> tuple[int, ...]:
+    """Return the shape of nothing: backward starts from the inputs."""
     return (0,)
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def forward(inputs: ScanInputs, save: bool) -> Saved:
     """Return y, the last state and, if `save`, an empty tensor."""
-    _refuse(initial_state, "takes no initial_state")
-    given = _converted(u, delta, A, B, C, D, delta_bias, reverse)
-    y, last_state = _scan()(**given, delta_softplus=delta_softplus, return_last_state=True)
+    _refuse(inputs.initial_state, "takes no initial_state")
+    arguments = _convert(inputs)
+    options = {"delta_softplus": inputs.delta_softplus, "return_last_state": True}
+    y, last_state = _scan()(**arguments, **options)
     saved = last_state.new_empty(0, dtype=torch.float32) if save else None
-    return _back(y, reverse), last_state.float().contiguous(), saved
+    return _to_channels_last(y, inputs.reverse), last_state.float().contiguous(), saved
 
 
 def backward(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    saved: Tensor,
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the eight tensors from u to initial_state."""
+    inputs: ScanInputs, grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor
+) -> Gradients:
+    """Return the gradients of the tensors from u to initial_state."""
     _refuse(grad_last_state, "gives no gradient of the last state")
-    given = _converted(u, delta, A, B, C, D, delta_bias, reverse)
-    leaves = {k: x.detach().requires_grad_() for k, x in given.items() if x is not None}
+    arguments = _convert(inputs)
+    leaves = {k: x.detach().requires_grad_() for k, x in arguments.items() if x is not None}
     with torch.enable_grad():
-        y = _scan()(**given | leaves, delta_softplus=delta_softplus)
-    grads = torch.autograd.grad(y, list(leaves.values()), _there(grad_y.to(y.dtype), reverse))
-    named = dict(zip(leaves, grads, strict=True))
-    for name in ("u", "delta", "B", "C"):
-        named[name] = _back(named[name], reverse)
-    inputs = dict(zip(_NAMES, (u, delta, A, B, C, D, delta_bias), strict=True))
-    found = (None if x is None else named[name].to(x.dtype) for name, x in inputs.items())
-    return (*found, None)
+        y = _scan()(**arguments | leaves, delta_softplus=inputs.delta_softplus)
+    grad_y = _to_channels_first(grad_y.to(y.dtype), inputs.reverse)
+    grads = dict(zip(leaves, torch.autograd.grad(y, [*leaves.values()], grad_y), strict=True))
+    for name in _SEQUENCES:
+        grads[name] = _to_channels_last(grads[name], inputs.reverse)
+    return tuple(grads.get(name) for name in ScanInputs._fields[:NUM_TENSORS])
 
 
 @functools.cache
@@ -95,39 +81,30 @@ def _scan() -> Any:
     return module.selective_scan_fn
 
 
-def _converted(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    reverse: bool,
-) -> dict[str, Tensor | None]:
-    """In its layout and dtypes: sequences in u's, parameters in float32."""
-    sequences = (_there(x.to(u.dtype), reverse) for x in (u, delta, B, C))
-    wide = (None if x is None else x.float().contiguous() for x in (A, D, delta_bias))
-    return dict(
-        zip(("u", "delta", "B", "C", "A", "D", "delta_bias"), (*sequences, *wide), strict=True)
-    )
+def _convert(inputs: ScanInputs) -> dict[str, Tensor | None]:
+    """Bring the tensors into the package's layout and dtypes: sequences u's, parameters float32."""
+    named: dict[str, Any] = inputs._asdict()
+    sequences = {
+        k: _to_channels_first(named[k].to(inputs.u.dtype), inputs.reverse) for k in _SEQUENCES
+    }
+    parameters = {
+        k: None if named[k] is None else named[k].float().contiguous() for k in _PARAMETERS
+    }
+    return sequences | parameters
 
 
-def _there(x: Tensor, reverse: bool) -> Tensor:
-    """(batch, length, channels) to (batch, channels, length), in the order of the scan."""
+def _to_channels_first(x: Tensor, reverse: bool) -> Tensor:
+    """Bring (batch, length, channels) into (batch, channels, length), in the order of the scan."""
     return (x.flip(1) if reverse else x).transpose(1, 2).contiguous()
 
 
-def _back(x: Tensor, reverse: bool) -> Tensor:
+def _to_channels_last(x: Tensor, reverse: bool) -> Tensor:
     x = x.transpose(1, 2)
     return x.flip(1) if reverse else x.contiguous()
 
 
 def _refuse(x: Tensor | None, what: str) -> None:
     if x is not None:
-        # `backends` imports this file.
-        from mambavision_lab.ops.selective_scan.backends.registry import BackendUnavailableError
-
         raise BackendUnavailableError(
             f"backend 'mamba_ssm' cannot take this call: it {what}; take 'auto'"
         )

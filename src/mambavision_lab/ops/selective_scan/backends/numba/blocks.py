@@ -1,4 +1,4 @@
-"""How the numba kernels read and write tensors a block at a time: 16 neighbouring channels, some steps.
+"""Read and write tensors a block at a time: 16 neighbouring channels, some steps.
 
 float32 in whole blocks is used where it lies; what is bfloat16, or beyond the last channel, goes through
 a worker's scratch.
@@ -15,6 +15,7 @@ from mambavision_lab.ops.selective_scan.backends.numba.call import (
     LANES,
 )
 from mambavision_lab.ops.selective_scan.backends.numba.vectors import (
+    clamp,
     gather,
     load,
     load_bfloat16,
@@ -22,45 +23,44 @@ from mambavision_lab.ops.selective_scan.backends.numba.vectors import (
     load_scalar_bfloat16,
     load_some,
     load_some_bfloat16,
+    minimum,
     mul,
     prefetch,
     scatter,
-    smaller,
     splat,
     store,
     store_bfloat16,
     store_scalar,
     store_some,
     store_some_bfloat16,
-    within,
     zero,
 )
 
 LOG2E = np.float32(np.log2(np.e))
 LARGEST_RATE = np.float32(1e30)  # with any step that counts it decays to zero anyway
 
-piece = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+jit = functools.partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-@piece
+@jit
 def distance(sequence, steps, channels):
-    """Bytes from one element of a (batch, length, ...) tensor to another of the same sample."""
+    """Return the bytes from one element of a (batch, length, ...) tensor to another of its sample."""
     return steps * sequence.t + (4 >> sequence.kind) * channels
 
 
-@piece
-def find(sequence, b, t, channel):
-    """Address of an element of a (batch, length, ...) tensor."""
+@jit
+def address_of(sequence, b, t, channel):
+    """Return the address of an element of a (batch, length, ...) tensor."""
     return sequence.start + b * sequence.b + distance(sequence, t, channel)
 
 
-@piece
+@jit
 def is_plain(sequence, lanes):
-    """Whether a block's steps can be read and written where they are."""
+    """Tell whether a block's steps can be read and written where they are."""
     return lanes == LANES and sequence.kind == FLOAT32
 
 
-@piece
+@jit
 def read(sequence, address, ahead, lanes, count, scratch):
     """Return the address of a block's steps as float32, zeros beyond the last channel, and their stride."""
     if is_plain(sequence, lanes):
@@ -77,15 +77,15 @@ def read(sequence, address, ahead, lanes, count, scratch):
     return scratch, BLOCK
 
 
-@piece
-def place(sequence, address, lanes, scratch):
-    """Return where to put a block's steps, and their stride, before `write` has the rest done."""
+@jit
+def output_buffer(sequence, address, lanes, scratch):
+    """Return the address at which to write a block's steps, and their stride; `write` then finishes."""
     return (address, sequence.t) if is_plain(sequence, lanes) else (scratch, BLOCK)
 
 
-@piece
+@jit
 def write(sequence, address, lanes, count, scratch):
-    """Bring a block's steps from scratch to where they belong, unless `place` has put them there."""
+    """Copy a block's steps from scratch to their tensor, unless they were written there directly."""
     if is_plain(sequence, lanes):
         return
     for at in range(scratch, scratch + count * BLOCK, BLOCK):
@@ -98,11 +98,11 @@ def write(sequence, address, lanes, count, scratch):
         address += sequence.t
 
 
-@piece
+@jit
 def read_maps(sequence, b, t0, count, d_state, target):
-    """B or C of one chunk as float32, step by step, into every second place."""
+    """Copy B or C of one chunk as float32, step by step, to every second float of the target."""
     for t in range(count):
-        at = find(sequence, b, t0 + t, 0)
+        at = address_of(sequence, b, t0 + t, 0)
         for n in range(d_state):
             if sequence.kind == FLOAT32:
                 store_scalar(target, load_scalar(at + 4 * n))
@@ -111,43 +111,43 @@ def read_maps(sequence, b, t0, count, d_state, target):
             target += 8
 
 
-@piece
+@jit
 def copy(source, target, count):
     """Copy count vectors, or write zeros where there is no source."""
     for i in range(0, count * BLOCK, BLOCK):
         store(target + i, load(source + i) if source else zero())
 
 
-@piece
+@jit
 def read_states(source, dim, d_state, target):
-    """A state (dim, d_state) as blocks of d_state vectors, or zeros where there is no source."""
+    """Copy a state (dim, d_state) as blocks of d_state vectors, or zeros where there is no source."""
     for channel in range(0, dim, LANES):
-        lanes = smaller(LANES, dim - channel)
+        lanes = minimum(LANES, dim - channel)
         for n in range(d_state):
             at = source + 4 * (channel * d_state + n)
             store(target, gather(at, 4 * d_state, lanes) if source else zero())
             target += BLOCK
 
 
-@piece
+@jit
 def read_channels(source, channel, lanes):
-    """A block of a vector over the channels, or zeros where there is none."""
+    """Load a block of a vector over the channels, or zeros where there is none."""
     return load_some(source + 4 * channel, lanes) if source else zero()
 
 
-@piece
+@jit
 def read_rates(A, dim, d_state, target):
-    """A as powers of 2 a step, finite so that no infinity times zero can arise."""
+    """Copy A as exponents of 2 per step, finite so that no infinity times zero can arise."""
     read_states(A, dim, d_state, target)
     for at in range(target, target + (dim + LANES - 1) // LANES * d_state * BLOCK, BLOCK):
-        store(at, within(mul(load(at), splat(LOG2E)), LARGEST_RATE))
+        store(at, clamp(mul(load(at), splat(LOG2E)), LARGEST_RATE))
 
 
-@piece
+@jit
 def write_states(source, dim, d_state, target):
-    """The way back of `read_states`."""
+    """Copy blocks of d_state vectors to a state (dim, d_state): the inverse of `read_states`."""
     for channel in range(0, dim, LANES):
-        lanes = smaller(LANES, dim - channel)
+        lanes = minimum(LANES, dim - channel)
         for n in range(d_state):
             at = target + 4 * (channel * d_state + n)
             scatter(at, load(source), 4 * d_state, lanes)

@@ -1,4 +1,7 @@
-"""What the numba kernels are told about a call, without importing numba."""
+"""Define the record of a call that the numba kernels read, and the layout of their scratch.
+
+This module does not import numba.
+"""
 
 import numpy as np
 
@@ -19,24 +22,24 @@ CALL = np.dtype(
     [(name, SEQUENCE) for name in _SEQUENCES]
     + [(name, np.int64) for name in _STATES + _CHANNELS + _SIZES + _COUNTERS]
 )
-NEXT_TASK, NEXT_WORKER = CALL.itemsize - 16, CALL.itemsize - 8  # where the counters are
+NEXT_TASK, NEXT_WORKER = CALL.itemsize - 16, CALL.itemsize - 8  # offsets of the counters
 
-# A worker's scratch begins with arrays of one vector a step; their distances are no multiples of a
-# page, where the processor would take a load for one of what was just stored.
+# A worker's scratch begins with arrays of one vector per step. Their distances are no multiples of a page:
+# the processor would mistake a load for one of a value stored just before, a page away.
 _ARRAY = (CHUNK_STATES + 1) * BLOCK
-STEPS, DRIVES, INPUTS = 0, _ARRAY, 2 * _ARRAY
+STEPS, DELTA_U, INPUTS = 0, _ARRAY, 2 * _ARRAY
 OUTPUTS = 3 * _ARRAY  # forward
-GRADS, SLOPES, GRAD_DRIVES, GRAD_EXPONENTS, DECAYS, STATES = (i * _ARRAY for i in range(3, 9))
+GRADS, SLOPES, GRAD_DELTA_U, GRAD_EXPONENTS, DECAYS, STATES = (i * _ARRAY for i in range(3, 9))
 ARRAYS = 9 * _ARRAY
 
 
 def chunk_steps(d_state: int) -> int:
-    """Steps of a chunk."""
+    """Return the number of steps in a chunk."""
     return max(1, CHUNK_STATES // d_state)
 
 
 def scratch_bytes(dim: int, d_state: int) -> int:
-    """What one worker needs."""
+    """Return the bytes of scratch that one worker needs."""
     states = chunk_steps(d_state) * d_state
     vectors = 2 * states + 1 + 2 * -(-dim // LANES) * d_state
     page = 4096

@@ -1,8 +1,8 @@
-"""Machine code of the numba kernels: compiled once on a machine, then read from a file.
+"""Compile the numba kernels once on a machine, then read their machine code from a file.
 
 The file is a plain object that calls nothing outside itself, so reading it needs LLVM but not numba,
 whose import and start would take longer than most calls. Its name holds a hash of the kernels' source,
-of the versions and of the processor: whatever changes, an old file is not found.
+of the versions and of the processor: when any of them changes, old files are ignored.
 """
 
 import contextlib
@@ -11,16 +11,18 @@ import hashlib
 import logging
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mambavision_lab.errors import reason
+from mambavision_lab.files import write_atomically
+
 log = logging.getLogger(__name__)
 _lock = threading.Lock()
-_kernels: dict[str, tuple[Any, int]] = {}  # by name the engine, without which the address is void
+_kernels: dict[str, tuple[Any, int]] = {}  # the engine, which owns the code, and the address
 _SOURCES = [
     Path(__file__).with_name(f"{name}.py")
     for name in ("compiled", "call", "vectors", "blocks", "kernels")
@@ -28,7 +30,7 @@ _SOURCES = [
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: NUMBA_CACHE_DIR, or the user's folder for such files."""
+    """Return the folder of compiled kernels: NUMBA_CACHE_DIR, or in the user's cache folder."""
     if given := os.environ.get("NUMBA_CACHE_DIR"):
         return Path(given)
     if sys.platform == "win32":
@@ -41,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def kernel_address(name: str) -> int:
-    """Address of a kernel, void * -> void: from the file if there is one, compiled otherwise."""
+    """Return the address of a kernel, void (void *): read from its file, or compiled now."""
     with _lock:
         if name not in _kernels:
             engine = _load(name)
@@ -50,7 +52,7 @@ def kernel_address(name: str) -> int:
 
 
 def is_compiled() -> bool:
-    """Whether there is a file to go forward with, so that numba itself will not be needed for that."""
+    """Tell whether there is a file of the forward kernel, which then needs no import of numba."""
     return _read(_key_and_machine()[0], "forward") is not None
 
 
@@ -87,10 +89,10 @@ def _key_and_machine() -> tuple[str, Any]:
 
 
 def _compile(name: str, machine: Any) -> bytes:
-    """Let numba write LLVM's code for a kernel, and turn it into an object without loose ends."""
+    """Compile a kernel by numba and LLVM to an object file that needs no other code."""
     from llvmlite import binding as llvm
 
-    with _no_garbage_collection(), _numba_does_not_optimise():
+    with _without_garbage_collection(), _without_numba_optimisation():
         from mambavision_lab.ops.selective_scan.backends.numba import kernels
 
         library, entry = kernels.compile_kernel(name)
@@ -100,7 +102,7 @@ def _compile(name: str, machine: Any) -> bytes:
             function.name = name
             function.linkage = "external"
         elif not function.is_declaration:
-            # Seen to be used here alone, what reports Python's errors is found to be dead.
+            # Internal functions are removed if unused, such as those that report Python's errors.
             function.linkage = "internal"
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
@@ -110,8 +112,8 @@ def _compile(name: str, machine: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """It would look through all that numba makes, a tenth of the time, and find nothing."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection: it takes a tenth of the time to compile, and frees nothing."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -122,8 +124,8 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _numba_does_not_optimise() -> Iterator[None]:
-    """It would optimise every function by itself, and we do so with the whole afterwards."""
+def _without_numba_optimisation() -> Iterator[None]:
+    """Keep numba from optimising each function alone; `_compile` optimises the whole afterwards."""
     from numba.core import config
 
     before = config.OPT  # type: ignore[attr-defined]
@@ -142,12 +144,9 @@ def _read(key: str, name: str) -> bytes | None:
 
 
 def _write(key: str, name: str, content: bytes) -> None:
-    """Write the file whole or not at all; other processes may be doing the same."""
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(folder / f"{key}.{name}.o")
+        write_atomically(folder / f"{key}.{name}.o", content)  # other processes may be writing it
     except (OSError, RuntimeError) as error:
-        log.info("compiled kernels cannot be kept, and will be compiled again next time: %s", error)
+        log.info("compiled kernels cannot be stored, so each process compiles: %s", reason(error))

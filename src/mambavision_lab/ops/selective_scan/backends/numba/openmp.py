@@ -18,13 +18,13 @@ _is_forked_child = False
 
 
 def num_workers(num_tasks: int) -> int:
-    """How many workers `run` will start for that many tasks."""
+    """Return how many workers `run` should start for that many tasks."""
     # A forked child has the parent's OpenMP state without its threads.
     return 1 if _is_forked_child else max(1, min(torch.get_num_threads(), num_tasks))
 
 
 def run(address: int, argument: int, workers: int) -> None:
-    """Call the worker at an address, void (*)(void *), that many times at once; the GIL is free."""
+    """Call the worker at an address, void (*)(void *), that many times at once, without the GIL."""
     if workers == 1:
         _WORKER(address)(argument)
     elif parallel := _gomp_parallel():
@@ -36,7 +36,7 @@ def run(address: int, argument: int, workers: int) -> None:
 
 @functools.cache
 def _gomp_parallel() -> Any:
-    """`GOMP_parallel` of the libgomp in this process, or None."""
+    """Find `GOMP_parallel` of the libgomp in this process; None without one."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:

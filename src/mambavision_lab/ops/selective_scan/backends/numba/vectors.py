@@ -1,4 +1,4 @@
-"""Vectors of 16 float32 for the numba kernels: LLVM's <16 x float>, which it fits to the machine.
+"""Define vectors of 16 float32 for the numba kernels: LLVM's <16 x float>, for any instruction set.
 
 Each function here is an instruction that compiled code can call; addresses are int64, in bytes. A block
 of fewer than 16 channels is loaded with zeros beyond the last and stored up to it.
@@ -50,11 +50,11 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _instruction(result: types.Type, *parameters: types.Type) -> Callable[[Callable], Any]:
-    """Make emit(builder, *values) -> value a function that compiled code can call."""
+    """Turn emit(builder, *values) -> value into a function that compiled code can call."""
 
     def wrap(emit: Callable) -> Any:
         typed = result(*parameters), lambda context, builder, _, values: emit(builder, *values)
-        by_arity: tuple[Callable, ...] = (  # numba wants to see the number of arguments
+        by_arity: tuple[Callable, ...] = (  # numba reads the number of arguments
             lambda typingctx: typed,
             lambda typingctx, a: typed,
             lambda typingctx, a, b: typed,
@@ -71,7 +71,7 @@ def _splat(value: float, vector: ir.VectorType = _VEC) -> ir.Constant:
 
 
 def _spread(builder: Any, x: Any) -> Any:
-    """A vector of x in all lanes."""
+    """Make a vector of x in all lanes."""
     undefined = ir.Constant(ir.VectorType(x.type, LANES), ir.Undefined)
     first = builder.insert_element(undefined, x, _I32(0))
     return builder.shuffle_vector(first, undefined, ir.Constant(_IVEC, [0] * LANES))
@@ -102,7 +102,10 @@ def _polynomial(builder: Any, x: Any, coefficients: tuple[float, ...]) -> Any:
 
 
 def _exp2_of_product(builder: Any, a: Any, b: Any, b_rest: Any = None) -> Any:
-    """2**(a b) as 2**k 2**f, k an integer and |f| <= 1/2; 0 and infinity beyond float32, NaN for NaN."""
+    """Compute 2**(a b) as 2**k 2**f with an integer k and |f| <= 1/2.
+
+    Beyond float32 it is 0 or infinity; NaN stays NaN.
+    """
     if HAS_AVX512:
         return _exp2_of_product_avx512(builder, a, b, b_rest)
     t = _fma(builder, a, b, _splat(_MAGIC))
@@ -118,7 +121,7 @@ def _exp2_of_product(builder: Any, a: Any, b: Any, b_rest: Any = None) -> Any:
 
 
 def _exp2_of_product_avx512(builder: Any, a: Any, b: Any, b_rest: Any) -> Any:
-    """The same with two instructions that only AVX-512 has, in place of six."""
+    """Compute the same with two instructions that only AVX-512 has, in place of six."""
     x = builder.fmul(a, b)
     f = _avx512(builder, "reduce", x, _I32(8))  # less the nearest integer
     k = builder.fsub(x, f)
@@ -129,7 +132,7 @@ def _exp2_of_product_avx512(builder: Any, a: Any, b: Any, b_rest: Any) -> Any:
 
 
 def _avx512(builder: Any, name: str, *values: Any) -> Any:
-    """An instruction on all lanes, with the rounding that is set."""
+    """Call an AVX-512 instruction on all lanes, in the current rounding mode."""
     values = *values, _splat(0.0), _I16(-1), _I32(4)
     return _call(builder, f"llvm.x86.avx512.mask.{name}.ps.512", _VEC, *values)
 
@@ -150,13 +153,13 @@ exp2_of_product = _instruction(_lanes, _lanes, _lanes)(_exp2_of_product)
 
 @_instruction(_lanes, types.float32)
 def splat(builder, x):
-    """All lanes x."""
+    """Make a vector of x in all lanes."""
     return _spread(builder, x)
 
 
 @_instruction(_lanes, _lanes, types.float32)
-def within(builder, x, limit):
-    """x, or the limit of its sign."""
+def clamp(builder, x, limit):
+    """Limit x to [-limit, limit]; NaN stays NaN."""
     high = _spread(builder, limit)
     for order, bound in ((">", high), ("<", builder.fneg(high))):
         x = builder.select(builder.fcmp_ordered(order, x, bound), bound, x)
@@ -165,7 +168,7 @@ def within(builder, x, limit):
 
 @_instruction(_lanes, _lanes)
 def softplus(builder, x):
-    """log(1 + exp(x))."""
+    """Compute log(1 + exp(x))."""
     positive = builder.select(builder.fcmp_ordered(">", x, _splat(0.0)), x, _splat(0.0))
     z = _exp_of_minus_abs(builder, x)
     return _fma(builder, z, _polynomial(builder, z, _LOG1P), positive)
@@ -173,15 +176,15 @@ def softplus(builder, x):
 
 @_instruction(_lanes, _lanes)
 def sigmoid(builder, x):
-    """1 / (1 + exp(-x)), the derivative of softplus."""
+    """Compute 1 / (1 + exp(-x)), the derivative of softplus."""
     z = _exp_of_minus_abs(builder, x)
     upper = builder.select(builder.fcmp_ordered("<", x, _splat(0.0)), z, _splat(1.0))
     return builder.fdiv(upper, builder.fadd(z, _splat(1.0)))
 
 
 @_instruction(types.float32, _lanes)
-def total(builder, x):
-    """Sum of the lanes."""
+def sum_lanes(builder, x):
+    """Sum the lanes."""
     name = "llvm.vector.reduce.fadd.v16f32"
     return _call(builder, name, _F32, _F32(0.0), x, fastmath=("reassoc",))
 
@@ -191,45 +194,45 @@ def total(builder, x):
 
 @_instruction(_lanes, types.int64)
 def load(builder, address):
-    """16 neighbouring float32."""
+    """Load 16 neighbouring float32."""
     return builder.load(_pointer(builder, address, _VEC), align=4)
 
 
 @_instruction(types.void, types.int64, _lanes)
 def store(builder, address, x):
-    """16 neighbouring float32."""
+    """Store 16 neighbouring float32."""
     builder.store(x, _pointer(builder, address, _VEC), align=4)
 
 
 @_instruction(_lanes, types.int64)
 def load_bfloat16(builder, address):
-    """16 neighbouring bfloat16, widened."""
+    """Load 16 neighbouring bfloat16, widened."""
     return _widen(builder, builder.load(_pointer(builder, address, _HALVES), align=2))
 
 
 @_instruction(types.void, types.int64, _lanes)
 def store_bfloat16(builder, address, x):
-    """16 neighbouring bfloat16, rounded to the nearest, ties to even; NaN stays NaN."""
+    """Store 16 neighbouring bfloat16, rounded to the nearest, ties to even; NaN stays NaN."""
     builder.store(_narrow(builder, x), _pointer(builder, address, _HALVES), align=2)
 
 
 @_instruction(_lanes, types.int64, types.int64)
 def load_some(builder, address, count):
-    """As many neighbouring float32, zeros beyond."""
+    """Load count neighbouring float32, and zeros beyond."""
     values = _pointer(builder, address, _VEC), _I32(4), _first(builder, count), _splat(0.0)
     return _call(builder, "llvm.masked.load.v16f32.p0v16f32", _VEC, *values)
 
 
 @_instruction(types.void, types.int64, _lanes, types.int64)
 def store_some(builder, address, x, count):
-    """As many neighbouring float32."""
+    """Store count neighbouring float32."""
     values = x, _pointer(builder, address, _VEC), _I32(4), _first(builder, count)
     _call(builder, "llvm.masked.store.v16f32.p0v16f32", ir.VoidType(), *values)
 
 
 @_instruction(_lanes, types.int64, types.int64)
 def load_some_bfloat16(builder, address, count):
-    """As many neighbouring bfloat16, widened, zeros beyond."""
+    """Load count neighbouring bfloat16, widened, and zeros beyond."""
     zeros = _splat(0, _HALVES)
     values = _pointer(builder, address, _HALVES), _I32(2), _first(builder, count), zeros
     return _widen(builder, _call(builder, "llvm.masked.load.v16i16.p0v16i16", _HALVES, *values))
@@ -237,7 +240,7 @@ def load_some_bfloat16(builder, address, count):
 
 @_instruction(types.void, types.int64, _lanes, types.int64)
 def store_some_bfloat16(builder, address, x, count):
-    """As many neighbouring bfloat16, rounded as by `store_bfloat16`."""
+    """Store count neighbouring bfloat16, rounded as by `store_bfloat16`."""
     pointer = _pointer(builder, address, _HALVES)
     values = _narrow(builder, x), pointer, _I32(2), _first(builder, count)
     _call(builder, "llvm.masked.store.v16i16.p0v16i16", ir.VoidType(), *values)
@@ -245,46 +248,46 @@ def store_some_bfloat16(builder, address, x, count):
 
 @_instruction(_lanes, types.int64, types.int64, types.int64)
 def gather(builder, address, stride, count):
-    """As many float32 at a stride, zeros beyond."""
+    """Load count float32 at a stride, and zeros beyond."""
     values = _pointers(builder, address, stride), _I32(4), _first(builder, count), _splat(0.0)
     return _call(builder, "llvm.masked.gather.v16f32.v16p0f32", _VEC, *values)
 
 
 @_instruction(types.void, types.int64, _lanes, types.int64, types.int64)
 def scatter(builder, address, x, stride, count):
-    """As many float32 at a stride."""
+    """Store count float32 at a stride."""
     values = x, _pointers(builder, address, stride), _I32(4), _first(builder, count)
     _call(builder, "llvm.masked.scatter.v16f32.v16p0f32", ir.VoidType(), *values)
 
 
 @_instruction(types.float32, types.int64)
 def load_scalar(builder, address):
-    """One float32."""
+    """Load one float32."""
     return builder.load(_pointer(builder, address, _F32), align=4)
 
 
 @_instruction(types.void, types.int64, types.float32)
 def store_scalar(builder, address, x):
-    """One float32."""
+    """Store one float32."""
     builder.store(x, _pointer(builder, address, _F32), align=4)
 
 
 @_instruction(types.float32, types.int64)
 def load_scalar_bfloat16(builder, address):
-    """One bfloat16, widened."""
+    """Load one bfloat16, widened."""
     bits = builder.load(_pointer(builder, address, _I16), align=2)
     return builder.bitcast(builder.shl(builder.zext(bits, _I32), _I32(16)), _F32)
 
 
 @_instruction(types.void, types.int64)
 def prefetch(builder, address):
-    """Ask for a cache line that will soon be read; any address will do."""
+    """Prefetch a cache line that will soon be read; the address may be invalid."""
     _prefetch(builder, address, 0)
 
 
 @_instruction(types.void, types.int64)
 def prefetch_to_write(builder, address):
-    """Ask for a cache line that will soon be written; any address will do."""
+    """Prefetch a cache line that will soon be written; the address may be invalid."""
     _prefetch(builder, address, 1)
 
 
@@ -308,7 +311,7 @@ def _narrow(builder: Any, x: Any) -> Any:
 
 
 def _first(builder: Any, count: Any) -> Any:
-    """Whether a lane is among the first."""
+    """Make a mask of the first count lanes."""
     lane = ir.Constant(_INDICES, list(range(LANES)))
     return builder.icmp_signed("<", lane, _spread(builder, count))
 
@@ -325,19 +328,19 @@ def _pointers(builder: Any, address: Any, stride: Any) -> Any:
 
 @_instruction(from_dtype(CALL), types.voidptr)
 def as_call(builder, pointer):
-    """The record behind a pointer."""
+    """Read a pointer as one to the record of a call."""
     return builder.bitcast(pointer, ir.ArrayType(_BYTE, CALL.itemsize).as_pointer())
 
 
 @_instruction(types.int64, types.int64, types.int64)
-def smaller(builder, a, b):
-    """The smaller of two numbers."""
+def minimum(builder, a, b):
+    """Return the smaller of two integers."""
     return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
 @_instruction(types.int64, types.voidptr, types.int64)
-def take_number(builder, pointer, offset):
-    """Count up a field of the record by one and return the number before, safe among workers."""
+def fetch_and_increment(builder, pointer, offset):
+    """Increment a field of the record atomically, and return its value before."""
     address = builder.gep(pointer, [offset])
     counter = builder.bitcast(address, _I64.as_pointer())
     return builder.atomic_rmw("add", counter, _I64(1), "monotonic")

@@ -1,4 +1,4 @@
-"""The selective scan on CUDA devices, by the kernels in `kernels.py`.
+"""Launch the selective scan's kernels on CUDA devices.
 
 float32, bfloat16 and float16 are read and written as they are; states are float32. Forward saves the
 state before each chunk of steps; backward recomputes one chunk's states at a time. Nothing is added
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambavision_lab.ops.selective_scan.backends.base import Gradients, Saved, ScanInputs
+
 CHUNK = 32  # steps; the saved states shrink with it, and the scratch of backward grows
 BLOCK = 32  # channels to a program: one to each lane of its one warp
 # Where steps hardly decay, every step's rounding stays to the end. Longer sequences than this go from
@@ -23,121 +25,92 @@ _MAX_BATCH = 65535  # CUDA's limit to a grid's second axis
 
 
 def is_interpreted() -> bool:
-    """Whether Triton's kernels run as Python, by Triton's own switch, read when Triton is imported."""
+    """Tell whether the kernels run as Python, by Triton's own switch, read when Triton is imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def is_available() -> bool:
-    """Whether Triton is installed and finds a CUDA device (in its interpreter it needs none)."""
+    """Tell whether Triton is installed and finds a CUDA device (in its interpreter it needs none)."""
     is_installed = importlib.util.find_spec("triton") is not None
     return is_installed and (is_interpreted() or torch.cuda.is_available())
 
 
-def why_not(u: Tensor, A: Tensor) -> str | None:
-    """Only CUDA, no float64, and limits to d_state and the batch."""
-    if u.device.type != "cuda" and not is_interpreted():
-        return f"it runs on CUDA devices alone, and u is on {u.device}; move it, or take 'auto'"
-    if u.dtype == torch.float64:
+def why_not(inputs: ScanInputs) -> str | None:
+    """Refuse other devices than CUDA, float64, a large d_state and a very large batch."""
+    if inputs.u.device.type != "cuda" and not is_interpreted():
+        return (
+            f"it runs on CUDA devices alone, and u is on {inputs.u.device}; move it, or take 'auto'"
+        )
+    if inputs.u.dtype == torch.float64:
         return "it computes in float32, and u is float64; take 'torch'"
-    if A.shape[1] > _MAX_D_STATE:
-        return f"it takes d_state up to {_MAX_D_STATE}, and A has {A.shape[1]}; take 'torch'"
-    if u.shape[0] > _MAX_BATCH:
-        return f"it takes batches up to {_MAX_BATCH}, and u has {u.shape[0]}; split it"
+    if inputs.A.shape[1] > _MAX_D_STATE:
+        return f"it takes d_state up to {_MAX_D_STATE}, and A has {inputs.A.shape[1]}; take 'torch'"
+    if inputs.u.shape[0] > _MAX_BATCH:
+        return f"it takes batches up to {_MAX_BATCH}, and u has {inputs.u.shape[0]}; split it"
     return None
 
 
-def saved_shape(u: Tensor, A: Tensor) -> tuple[int, ...]:
-    """The state before each chunk: (batch, chunks, blocks, padded d_state, channels)."""
-    chunks = (u.shape[1] + CHUNK - 1) // CHUNK
-    return u.shape[0], chunks, _blocks(A), _padded(A.shape[1]), BLOCK
+def saved_shape(inputs: ScanInputs) -> tuple[int, ...]:
+    """Return the shape of the states before the chunks: (batch, chunks, blocks, padded d_state, lanes)."""
+    batch, length, dim = inputs.u.shape
+    chunks = (length + CHUNK - 1) // CHUNK
+    return batch, chunks, _blocks(dim), _padded(inputs.A.shape[1]), BLOCK
 
 
-def forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    save: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def forward(inputs: ScanInputs, save: bool) -> Saved:
     """Return y, the last state and, if `save`, the states before each chunk."""
-    sequences = [_rows(x) for x in (u, delta, B, C)]
-    empty = _maker(u)
-    y = u.new_empty(u.shape)
-    last_state = empty(u.shape[0], *A.shape)
-    saved = empty(*saved_shape(u, A)) if save else None
+    sequences = [_rows(x) for x in (inputs.u, inputs.delta, inputs.B, inputs.C)]
+    empty = _maker(inputs.u)
+    y = inputs.u.new_empty(inputs.u.shape)
+    last_state = empty(*inputs.state_shape)
+    saved = empty(*saved_shape(inputs)) if save else None
     u, delta, B, C = sequences
-    tensors = [u, delta, _rates(A), B, C, _dense(D), _dense(delta_bias), _dense(initial_state)]
-    tensors += [y, last_state, saved]
-    _launch("forward_kernel", tensors, sequences, A, delta_softplus, reverse)
+    tensors: list[Tensor | None] = [u, delta, _rates(inputs.A), B, C]
+    tensors += [_dense(x) for x in (inputs.D, inputs.delta_bias, inputs.initial_state)]
+    _launch("forward_kernel", [*tensors, y, last_state, saved], sequences, inputs)
     return y, last_state, saved
 
 
 def backward(
-    grad_y: Tensor,
-    grad_last_state: Tensor | None,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    initial_state: Tensor | None,
-    delta_softplus: bool,
-    reverse: bool,
-    saved: Tensor,
-) -> tuple[Tensor | None, ...]:
-    """Return the gradients of the eight tensors from u to initial_state."""
-    inputs = (u, delta, A, B, C, D, delta_bias, initial_state)
-    sequences = [_rows(x) for x in (grad_y, u, delta, B, C)]
-    empty = _maker(u)
-    batch, length, dim = u.shape
-    d_state, blocks = A.shape[1], _blocks(A)
-    grad_u, grad_delta = u.new_empty(u.shape), delta.new_empty(u.shape)
+    inputs: ScanInputs, grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor
+) -> Gradients:
+    """Return the gradients of the tensors from u to initial_state."""
+    sequences = [_rows(x) for x in (grad_y, inputs.u, inputs.delta, inputs.B, inputs.C)]
+    empty = _maker(inputs.u)
+    batch, length, dim = inputs.u.shape
+    d_state, blocks = inputs.A.shape[1], _blocks(dim)
+    grad_y, u, delta, B, C = sequences
+    D, bias = _dense(inputs.D), _dense(inputs.delta_bias)
+    grad_u, grad_delta = inputs.u.new_empty(u.shape), inputs.delta.new_empty(u.shape)
     grad_B, grad_C = (empty(batch, blocks, length, d_state) for _ in range(2))
     grad_A, grad_state = (empty(batch, dim, d_state) for _ in range(2))
-    grad_D, grad_bias = (None if x is None else empty(batch, dim) for x in (D, delta_bias))
+    grad_D, grad_bias = (None if x is None else empty(batch, dim) for x in (D, bias))
     scratch = empty(batch, blocks, CHUNK, _padded(d_state), BLOCK)
-    grad_y, u, delta, B, C = sequences
-    tensors = [grad_y, _dense(grad_last_state), u, delta, _rates(A), B, C]
-    tensors += [_dense(D), _dense(delta_bias), saved.contiguous(), scratch]
+    tensors = [grad_y, _dense(grad_last_state), u, delta, _rates(inputs.A), B, C, D, bias]
+    tensors += [saved.contiguous(), scratch]
     tensors += [grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, grad_state]
-    _launch("backward_kernel", tensors, sequences, A, delta_softplus, reverse)
+    _launch("backward_kernel", tensors, sequences, inputs)
     grad_A, grad_D, grad_bias = (x if x is None else x.sum(0) for x in (grad_A, grad_D, grad_bias))
     grad_B, grad_C = grad_B.sum(1), grad_C.sum(1)
-    results = (grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, grad_state)
-    pairs = zip(inputs, results, strict=True)
-    return tuple(None if x is None or grad is None else grad.to(x.dtype) for x, grad in pairs)
+    return grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, grad_state
 
 
 def _launch(
-    kernel: str,
-    tensors: list[Tensor | None],
-    sequences: list[Tensor],
-    A: Tensor,
-    delta_softplus: bool,
-    reverse: bool,
+    kernel: str, tensors: list[Tensor | None], sequences: list[Tensor], inputs: ScanInputs
 ) -> None:
     """Run a kernel on (blocks of channels, samples), on the device that holds the tensors."""
     from mambavision_lab.ops.selective_scan.backends.triton import kernels
 
-    u = sequences[-4]
-    batch, length, dim = u.shape
+    batch, length, dim = inputs.u.shape
     strides = [stride for x in sequences for stride in x.stride()[:2]]
-    options = options_of(length, A.shape[1], delta_softplus, reverse)
-    with torch.cuda.device_of(u):
-        run = getattr(kernels, kernel)[(_blocks(A), batch)]
+    options = options_of(length, inputs.A.shape[1], inputs.delta_softplus, inputs.reverse)
+    with torch.cuda.device_of(inputs.u):
+        run = getattr(kernels, kernel)[(_blocks(dim), batch)]
         run(*tensors, length, dim, *strides, **options, num_warps=1)
 
 
 def options_of(length: int, d_state: int, delta_softplus: bool, reverse: bool) -> dict[str, Any]:
-    """What the kernels are compiled for."""
+    """Return the constants that the kernels are compiled for."""
     sizes = {"D_STATE": d_state, "N": _padded(d_state), "BLOCK": BLOCK, "CHUNK": CHUNK}
     return sizes | {"LONG": length > _LONG, "SOFTPLUS": delta_softplus, "REVERSE": reverse}
 
@@ -146,8 +119,8 @@ def _padded(d_state: int) -> int:
     return 1 << (d_state - 1).bit_length()
 
 
-def _blocks(A: Tensor) -> int:
-    return -(-A.shape[0] // BLOCK)
+def _blocks(dim: int) -> int:
+    return -(-dim // BLOCK)
 
 
 def _maker(u: Tensor) -> Any:
@@ -156,7 +129,7 @@ def _maker(u: Tensor) -> Any:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """The tensor, or a copy whose last axis is dense."""
+    """Return the tensor, or a copy whose last axis is dense."""
     if x.dtype == torch.float64:
         x = x.float()
     return x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()

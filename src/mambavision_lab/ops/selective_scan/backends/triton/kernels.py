@@ -1,15 +1,7 @@
-"""The selective scan in Triton: one program runs one sample's block of channels through all its steps.
+"""The Triton kernels of the selective scan; the package's docstring has the layout.
 
-A program is one warp with a channel to a lane: its state, (d_state, channels), lies in registers, a
-step's u and delta are one coalesced load each, its B and C are broadcast, and the sum over d_state
-stays within a lane. Time is counted in the order of the scan; reversed, step t reads row length-1-t.
-
-In LONG sequences a second recurrence starts from zero in each chunk, and a chunk's last state is its
-first, decayed in one step, plus that; backward carries its gradient likewise. So roundings do not add
-up from chunk to chunk. Sums over time are sums of the chunks' sums.
-
-Rates come multiplied by log2(e), for exp2. d_state is padded to a power of two: padded rates, B and C
-are zero, so padded states stay zero. Channels beyond dim read zeros and write nothing.
+Time is counted in the order of the scan; reversed, step t reads row length - 1 - t. Rates come multiplied
+by log2(e), for exp2. Padded rates, B and C are zero, so padded states stay zero.
 Triton reads this as a language of its own, and in its interpreter as Python.
 """
 
@@ -19,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def _step_size(delta, SOFTPLUS: tl.constexpr):
-    """Softplus, also where it is tiny: log1p(e) = 2 artanh(e / (2 + e)), to 2e-9 for e <= 1."""
+    """Compute softplus, also where it is tiny: log1p(e) = 2 artanh(e / (2 + e)), to 2e-9 for e <= 1."""
     if SOFTPLUS:
         e = tl.exp2(-tl.abs(delta) * 1.4426950408889634)
         s = e / (2.0 + e)
@@ -34,7 +26,7 @@ def _step_size(delta, SOFTPLUS: tl.constexpr):
 
 @triton.jit
 def _carry_over(elapsed, rates, first, local):
-    """Return decay * first + local: a chunk's last state from its first, or backward the other way.
+    """Return decay * first + local: a chunk's last state from its first, or in backward its first carry.
 
     Where the decay is nearly 1 this takes decay - 1 from its series: then only the last sum rounds at
     the size of the state, and the error of the GPU's exp2, up to 2 ulp, does not come in.
@@ -127,9 +119,9 @@ def forward_kernel(
             delta = _step_size(delta, SOFTPLUS)
             elapsed += delta
             decay = tl.exp2(delta[None, :] * rates)
-            driven = (delta * u)[None, :] * B[:, None]
-            state = decay * state + driven
-            local = decay * local + driven
+            added = (delta * u)[None, :] * B[:, None]
+            state = decay * state + added
+            local = decay * local + added
             y = tl.sum(state * C[:, None], axis=0)
             if D_ptr is not None:
                 y += D * u
@@ -181,7 +173,7 @@ def backward_kernel(
     SOFTPLUS: tl.constexpr,
     REVERSE: tl.constexpr,
 ):
-    """Write the gradients of u, delta and the first state; of the others, each program its share.
+    """Write the gradients of u, delta and the first state, and each program's share of the others.
 
     Shares of A, D and the bias are one a sample, of B and C one a block of channels; torch adds them
     up, always in the same order. scratch holds one chunk's states for each program.
@@ -241,8 +233,8 @@ def backward_kernel(
                 delta += bias
             delta = _step_size(delta, SOFTPLUS)
             elapsed += delta
-            drive = delta * u.to(tl.float32)
-            state = tl.exp2(delta[None, :] * rates) * state + drive[None, :] * B[:, None]
+            delta_u = delta * u.to(tl.float32)
+            state = tl.exp2(delta[None, :] * rates) * state + delta_u[None, :] * B[:, None]
         tl.debug_barrier()  # the scratch is written before another lane reads it
         last = carry  # as it enters at the chunk's last step
         local = tl.zeros(
@@ -271,24 +263,24 @@ def backward_kernel(
             delta = _step_size(raw, SOFTPLUS)
             decay = tl.exp2(delta[None, :] * rates)
             decayed = decay * before
-            drive = delta * u
-            state = decayed + drive[None, :] * B[:, None]
+            delta_u = delta * u
+            state = decayed + delta_u[None, :] * B[:, None]
 
             from_y = grad_y[None, :] * C[:, None]
             carry += from_y
             local += from_y
-            grad_B = tl.sum(carry * drive[None, :], axis=1)
+            grad_B = tl.sum(carry * delta_u[None, :], axis=1)
             grad_C = tl.sum(state * grad_y[None, :], axis=1)
             tl.store(grad_B_ptr + row * D_STATE + n, grad_B, mask=has_n)
             tl.store(grad_C_ptr + row * D_STATE + n, grad_C, mask=has_n)
-            grad_drive = tl.sum(carry * B[:, None], axis=0)
+            grad_delta_u = tl.sum(carry * B[:, None], axis=0)
             decayed *= carry  # the gradient of delta A
             chunk_A += decayed * delta[None, :]
             # rates / log2(e) is A
-            grad_delta = grad_drive * u + tl.sum(decayed * rates, axis=0) * 0.6931471805599453
+            grad_delta = grad_delta_u * u + tl.sum(decayed * rates, axis=0) * 0.6931471805599453
             if SOFTPLUS:
                 grad_delta /= 1.0 + tl.exp2(raw * -1.4426950408889634)
-            grad_u = grad_drive * delta
+            grad_u = grad_delta_u * delta
             if D_ptr is not None:
                 grad_u += grad_y * D
                 chunk_D += grad_y * u
