@@ -104,8 +104,9 @@ def test_job_records_the_command_as_it_was_typed(command, task, sweep_folder):
         open_run_folder(cfg, is_latest=False)
         return task(cfg)
 
-    typed = ["-m", "seed=1,2", "name=at-${optimizer.lr}"]
+    typed = ["-m", "seed=1,2", "name=at-${paths.output_dir}"]
     assert command(train, *typed) == 0
+    assert {row["overrides"].split()[1] for row in rows(sweep_folder())} == {typed[2]}
     provenance = json.loads((sweep_folder() / "1" / "provenance.json").read_text())
     assert shlex.split(provenance["command"])[-3:] == typed
 
