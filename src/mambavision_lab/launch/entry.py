@@ -18,7 +18,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config.compose import Composer, hydra_config
@@ -112,7 +112,8 @@ def _sweep(composer: Composer, overrides: list[str], job: Task) -> None:
         hydra_context=context, task_function=job, config=cfg
     )
     with hydra_config(cfg), read_write(cfg.hydra):  # the sweep fills in its folder
-        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+        given: Any = OmegaConf.to_container(cfg.hydra.overrides.task)  # with interpolations
+        sweeper.sweep(arguments=given)
     context.callbacks.on_multirun_end(config=cfg, config_name=composer.source.name)
 
 

@@ -36,7 +36,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
-    write_json(collect(cfg.get("seed"), hydra.runtime.get("command")), folder / "provenance.json")
+    runtime: Any = OmegaConf.to_container(hydra.runtime)  # as typed, likewise
+    write_json(collect(cfg.get("seed"), runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
     if hydra.job.name == "train":
         _write_differences(cfg, overrides, folder)

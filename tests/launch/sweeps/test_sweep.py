@@ -1,5 +1,7 @@
 """Sweeps with a task that takes no time: records, table, failures, resuming, new strategies."""
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,18 @@ def test_sweep_from_a_run_resumes_from_that_run_only(command, task, sweep_folder
     assert f"train.py -m from_run={run} seed=1,2; give the same" in capsys.readouterr().err
     assert command(train, "-m", f"from_run={run}", "seed=1,2", f"sweep.resume={folder}") == 0
     assert [(seed, lr) for seed, lr, *_ in task.seen] == [(7, 0.5), (1, 0.5), (2, 0.5)]
+
+
+def test_job_records_the_command_as_it_was_typed(command, task, sweep_folder):
+    def train(cfg):
+        open_run_folder(cfg, is_latest=False)
+        return task(cfg)
+
+    typed = ["-m", "seed=1,2", "name=at-${paths.output_dir}"]
+    assert command(train, *typed) == 0
+    assert {row["overrides"].split()[1] for row in rows(sweep_folder())} == {typed[2]}
+    provenance = json.loads((sweep_folder() / "1" / "provenance.json").read_text())
+    assert shlex.split(provenance["command"])[-3:] == typed
 
 
 def test_summary_counts_failed_jobs_and_shows_metrics_by_their_format(tmp_path, capsys):
