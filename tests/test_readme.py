@@ -1,4 +1,4 @@
-"""What the README tells a reader to type: every command is checked, and the Python examples run."""
+"""What README and docs/launching.md tell a reader to type: commands are checked, Python examples run."""
 
 import json
 import re
@@ -10,7 +10,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^python (\w+)\.py(.*?)(?=\s#|$)", README, flags=re.MULTILINE)
+PAGES = README + (ROOT / "docs" / "launching.md").read_text()
+COMMANDS = re.findall(r"^python (\w+)\.py(.*?)(?=\s#|$)", PAGES, flags=re.MULTILINE)
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
 TOY = (
     "trainer=debug scheduler.warmup_epochs=0 data.num_train=33 data.num_val=20 data.num_test=20 "
