@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from mambavision_lab.config.compose import Composer, package_source
-from mambavision_lab.launch.command_line import parse_command, quoted, read_command
+from mambavision_lab.launch.command_line import parse_command, read_command
 
 
 def parse(*arguments):
@@ -54,18 +53,6 @@ def test_command_is_frozen_and_changes_by_copies():
     assert (command.overrides, resumed.argv) == (("seed=1",), command.argv)
 
 
-def test_line_can_be_typed_again():
-    assert parse("name=a b").line.endswith(" train.py 'name=a b'")
-
-
 def test_command_line_is_that_of_the_process(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "seed=7"])
     assert read_command("train").overrides == ("seed=7",)
-
-
-@pytest.mark.parametrize(
-    "text", ["a b", "it's", "back\\slash", "end\\", "\\'both\\\\'", "a,b=[1]", "größe #1 & co"]
-)
-def test_quoted_values_are_taken_literally(text):
-    composer = Composer(package_source("train"), "train")
-    assert composer.compose([f"name={quoted(text)}"]).name == text

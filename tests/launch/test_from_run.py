@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder
+from mambavision_lab.launch.check_command import check_jobs, open_command
+from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.runs.folder import open_run_folder
 from mambavision_lab.runs.provenance import differences
 from mambavision_lab.runs.reproduce import show_comparison
@@ -63,6 +66,18 @@ def test_from_run_takes_groups_values_and_sweeps_on_top(command, task, old_run):
     sweep = ["data=snapshot,cifar100", "-m", f"from_run={old_run}"]  # flags stand anywhere
     assert command(task, *sweep) == 0
     assert [cfg["data"]["num_classes"] for cfg in task.seen[2:]] == [10, 100]
+
+
+def test_commands_read_a_run_in_a_folder_of_any_name(task, old_run, tmp_path):
+    run = tmp_path / "it's [a],b=c"
+    shutil.copytree(old_run, run)
+    (run / "checkpoints").mkdir()
+    best = run / "checkpoints" / "best.ckpt"
+    best.touch()
+    (tmp_path / "latest").symlink_to(run)
+    for given in (f"from_run={run}", f"ckpt_path={tmp_path}/latest/checkpoints/best.ckpt"):
+        _, cfg = check_jobs(open_command(parse_command("eval", ["eval.py", given, "trainer=cpu"])))
+        assert cfg.ckpt_path == str(best)
 
 
 def test_from_run_takes_a_downloaded_copy_of_the_snapshot(command, task, old_run, tmp_path):

@@ -3,6 +3,7 @@
 Command -> open_command -> Prepared(composer, overrides) -> check_jobs -> the composed config of a single job
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -24,9 +25,10 @@ from mambavision_lab.config.compose import (
     without_hydra,
 )
 from mambavision_lab.config.messages import one_line
+from mambavision_lab.config.overrides import key_of, quoted, unquoted
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder, list_choices
-from mambavision_lab.launch.command_line import Command, quoted
+from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_resume
@@ -61,13 +63,13 @@ def open_command(command: Command) -> Prepared:
             best = snapshot.parent / "checkpoints" / "best.ckpt"
             overrides.append(f"ckpt_path={quoted(best)}")
     if schema.SCHEMAS[command.task].uses_snapshot:
-        given = [o.partition("=")[2] for o in overrides if o.startswith("ckpt_path=")]
+        given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
         if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
             raise ConfigError(
                 "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
             )
         if given:
-            snapshot = find_snapshot(given[-1].strip("'\""))
+            snapshot = find_snapshot(unquoted(given[-1]))
             others.append(f"run://{snapshot}")
     if flags.config_path is not None:
         location, others = _folder("--config-path", flags.config_path), [location, *others]
@@ -87,7 +89,7 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
         ConfigError: One of them cannot be run; the message is one line.
     """
     command = prepared.command
-    resume = [o.partition("=")[2] for o in prepared.overrides if _key(o) == "sweep.resume"]
+    resume = [o.partition("=")[2] for o in prepared.overrides if key_of(o) == "sweep.resume"]
     if resume and not command.is_multirun:
         raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
     for override in prepared.overrides:
@@ -97,7 +99,7 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
     for job in jobs:
         cfg = check_job(prepared, job)
         first = first or cfg
-    if resume and (folder := resume[-1].strip("'\"")) != "null":
+    if resume and (folder := unquoted(resume[-1])) != "null":
         check_resume(folder, prepared.overrides, command.task)
     assert first is not None
     return jobs, first
@@ -149,9 +151,11 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
             raise ConfigError(f"{sweeps[0]}: several values need a sweep; add -m")
         yield overrides
         return
-    for own in sweeps:
-        if own and _key(own).partition(".")[0] in ("sweep", "hydra"):
-            raise ConfigError(f"{own}: how a sweep is run cannot itself be swept; give one value")
+    for override in sweeps:
+        if override and key_of(override).partition(".")[0] in ("sweep", "hydra"):
+            raise ConfigError(
+                f"{override}: how a sweep is run cannot itself be swept; give one value"
+            )
     try:
         yield from _search_class(prepared).probes(parsed)
     except HydraException as error:
@@ -180,7 +184,7 @@ def _search_class(prepared: Prepared) -> type[Search]:
 def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | None:
     """Compose with the user's choices of groups but none of the single values, for suggestions."""
     groups = {path.name for path in configs_folder().iterdir() if path.is_dir()}
-    chosen = [o for o in overrides if _key(o) in {*groups, "hydra.searchpath"}]
+    chosen = [o for o in overrides if key_of(o) in {*groups, "hydra.searchpath"}]
     try:
         return prepared.composer.compose(chosen)
     except HydraException:
@@ -190,8 +194,11 @@ def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | No
 def _without_links(override: str) -> str:
     """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = override.partition("=")
-    is_there = key in ("ckpt_path", "model.pretrained") and value and Path(value).exists()
-    return f"{key}={Path(value).resolve()}" if is_there else override
+    if key not in ("ckpt_path", "model.pretrained") or not value or not Path(value).exists():
+        return override
+    path = str(Path(value).resolve())
+    is_plain = re.fullmatch(r"[\w/\\.:@%+ -]+", path, re.ASCII)  # as Hydra reads it without quotes
+    return f"{key}={path if is_plain else quoted(path)}"
 
 
 def _folder(flag: str, given: str) -> str:
@@ -199,7 +206,3 @@ def _folder(flag: str, given: str) -> str:
     if not folder.is_dir():
         raise ConfigError(f"{flag} {given}: no such folder; give a folder of configs")
     return f"file://{folder}"
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]

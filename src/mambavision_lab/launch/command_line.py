@@ -7,15 +7,13 @@ a new one: `command.with_overrides(...)`.
 """
 
 import argparse
-import re
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from hydra._internal.utils import get_args_parser
 
+from mambavision_lab.config.overrides import unquoted
 from mambavision_lab.errors import ConfigError
 
 
@@ -40,12 +38,6 @@ class Command:
     check: bool = False
     from_run: str | None = None
     flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
-
-    @property
-    def line(self) -> str:
-        """The command as one would type it in a shell."""
-        program, *arguments = self.argv or (f"{self.task}.py",)
-        return shlex.join([Path(sys.executable).name, program, *arguments])
 
     @property
     def shows_only(self) -> bool:
@@ -105,11 +97,4 @@ def _take(overrides: list[str], key: str) -> str | None:
     given = [override for override in overrides if override.startswith(f"{key}=")]
     for override in given:
         overrides.remove(override)
-    return given[-1].partition("=")[2].strip("'\"") if given else None
-
-
-def quoted(value: object) -> str:
-    """Quote a value so that Hydra's grammar takes it literally."""
-    # Backslashes escape before a quote alone, there they are doubled.
-    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), str(value))
-    return f"'{text}'"
+    return unquoted(given[-1].partition("=")[2]) if given else None

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.files import write_atomically
 
 FILE = "differences.json"
@@ -27,7 +28,7 @@ def find_differences(
         (setting, default, value in the run), sorted; "-" where the setting does not exist.
     """
     before, after = flatten(defaults), flatten(composed)
-    given = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    given = {key_of(override) for override in overrides}
     changed = []
     for key in sorted(before.keys() | after.keys()):
         if key.partition(".")[0] in _NOT_SETTINGS:

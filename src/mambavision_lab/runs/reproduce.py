@@ -13,6 +13,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
+from mambavision_lab.config.overrides import quoted
 from mambavision_lab.errors import ConfigError, refuse
 from mambavision_lab.metrics import is_speed
 from mambavision_lab.runs.snapshot import find_snapshot
@@ -49,7 +50,7 @@ def reproduce(run: str, overrides: Sequence[str] = ()) -> bool:
         raise ConfigError(f"from_run={run}: has no metrics.json; wanted a run that was finished")
     # Beside the old run: that folder can be written to, and the two are easy to compare.
     new = old.parent / f"{old.name}-reproduced-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    done = subprocess.run([*_TRAIN, f"from_run={old}", *overrides, f"hydra.run.dir='{new}'"])
+    done = subprocess.run([*_TRAIN, f"from_run={old}", *overrides, f"hydra.run.dir={quoted(new)}"])
     if done.returncode:
         raise ConfigError(f"from_run={run}: the run ended with status {done.returncode}; see above")
     before, after = (json.loads((folder / "metrics.json").read_text()) for folder in (old, new))

@@ -9,6 +9,7 @@ from torch import nn
 
 from mambavision_lab.analysis.analyze import analyze_model
 from mambavision_lab.analysis.latency import latency_table, measure, plot, write_csv
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.folder import open_run_folder, short_path
@@ -76,7 +77,7 @@ def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
 def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
     """Load the network of `ckpt_path`; returns it with its channels and the image sizes to time."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    if ignored := [o for o in given if o.lstrip("+~").startswith(("model", "data"))]:
+    if ignored := [o for o in given if key_of(o).startswith(("model", "data"))]:
         raise ConfigError(
             f"{ignored[0]}: cannot change a trained network; remove it, or from_run and ckpt_path"
         )

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.overrides import quoted
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder, write_atomically
-from mambavision_lab.launch.command_line import Command, quoted
+from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.distributed.devices import check_devices, get_max_restarts
 from mambavision_lab.launch.distributed.environment import ExternalLaunch
 from mambavision_lab.launch.distributed.worker import (

@@ -20,17 +20,16 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mambavision_lab.config.overrides import key_of, quoted
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import write_atomically
-from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.launch.distributed.signals import Stopped
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
 from mambavision_lab.launch.sweeps.search import Job, Search
 from mambavision_lab.metrics import is_lower_better
 from mambavision_lab.runs.folder import write_json
-from mambavision_lab.runs.snapshot import find_snapshot
 
 COMMAND = "sweep.json"
 _RESUME = "sweep.resume"
@@ -177,8 +176,8 @@ def _cancel_local_jobs() -> None:
 
 def _from_run(config: DictConfig) -> str:
     """Return the run folder whose snapshot a config was composed from."""
-    sources = [s.path for s in config.hydra.runtime.config_sources if s.provider == "main"]
-    return str(find_snapshot(sources[0], "from_run").parent)
+    sources = config.hydra.runtime.config_sources
+    return str(next(Path(s.path).parent for s in sources if s.provider == "main"))
 
 
 def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
@@ -207,8 +206,8 @@ def _current(override: str) -> str:
 
 def _fixed(overrides: list[str]) -> list[str]:
     """List the overrides that must be the same when a sweep is resumed."""
-    return sorted(o for o in overrides if o.partition("=")[0].lstrip("+") not in _CHANGEABLE)
+    return sorted(o for o in overrides if key_of(o) not in _CHANGEABLE)
 
 
 def _without_resume(overrides: Sequence[str]) -> list[str]:
-    return [o for o in overrides if o.partition("=")[0].lstrip("+") != _RESUME]
+    return [o for o in overrides if key_of(o) != _RESUME]
