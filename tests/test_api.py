@@ -65,6 +65,8 @@ def test_compose_refuses_what_the_command_refuses(refusal):
     assert "several values need a sweep" in refusal(lambda: lab.compose("train", ["seed=1,2"]))
     assert "ckpt_path is missing" in refusal(lambda: lab.compose("eval"))
     assert "no such task; choose" in refusal(lambda: lab.compose("trian"))
+    for flag in ("-m", "--help"):
+        assert "compose takes overrides" in refusal(lambda f=flag: lab.compose("train", [f]))
 
 
 def test_changed_config_is_checked_again(refusal):
@@ -73,6 +75,12 @@ def test_changed_config_is_checked_again(refusal):
     assert "trainer.max_epochs=many: wanted int" in refusal(lambda: lab.train(cfg))
     unknown = OmegaConf.create({"paths": {"output_dir": "x"}})
     assert "mambavision_lab.compose" in refusal(lambda: lab.train(unknown))
+    assert "compose('train')" in refusal(lambda: lab.train(lab.compose("analyze")))
+
+
+def test_composed_config_can_be_resolved_by_itself():
+    cfg = lab.compose("train", ["logger=wandb", "logger.wandb.offline=true"])
+    assert OmegaConf.to_container(cfg, resolve=True)["logger"]["wandb"]["group"] is None
 
 
 def test_config_folder_of_ones_own_is_searched_beside_the_packages(tmp_path):

@@ -23,7 +23,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check_command import check_jobs, open_command
 from mambavision_lab.launch.command_line import parse_command
 
-# Composed configs, `hydra` included, by their run folders: what a config was composed from.
+# Composed configs with their `hydra` node, by run folder: tasks refer to it, and a user's config has none.
 _composed: dict[str, DictConfig] = {}
 
 
@@ -47,6 +47,10 @@ def compose(
         raise ConfigError(f"task={task}: no such task; choose {', '.join(SCHEMAS)}")
     flags = ["--config-dir", str(config_dir)] if config_dir is not None else []
     command = parse_command(task, [f"{task}.py", *flags, *overrides])
+    if command.is_multirun or command.shows_only:
+        raise ConfigError(
+            "a flag of the command line: compose takes overrides such as data=cifar10"
+        )
     _, cfg = check_jobs(open_command(replace(command, argv=())))
     with hydra_config(cfg):
         own = without_hydra(cfg)
@@ -62,7 +66,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def evaluate(cfg: DictConfig) -> float:
     """Evaluate a checkpoint, for a config of the task "eval"; returns top-1 accuracy."""
-    return _run("evaluate", "evaluate", cfg)
+    return _run("eval", "evaluate", cfg)
 
 
 def predict(cfg: DictConfig) -> None:
@@ -80,16 +84,23 @@ def analyze(cfg: DictConfig) -> None:
     _run("analyze", "analyze", cfg)
 
 
-def _run(module: str, name: str, cfg: DictConfig) -> Any:
-    """Run a task as the command does, its log in the run folder; the caller's logging stays."""
+def _run(task: str, name: str, cfg: DictConfig) -> Any:
+    """Run a task as the command does, its log in the run folder; the caller's logging stays.
+
+    Args:
+        task: Name of its root config.
+        name: Name of its module in `mambavision_lab.tasks`, and of the function there.
+        cfg: A config that `compose` returned.
+    """
     composed = _composed.get(str(OmegaConf.select(cfg, "paths.output_dir")))
-    if composed is None:
+    if composed is None or OmegaConf.get_type(cfg) is not SCHEMAS[task]:
         raise ConfigError(
-            "this config was not composed here; make one with mambavision_lab.compose"
+            f"{name}: this config was not composed here for it; "
+            f"make one with mambavision_lab.compose({task!r})"
         )
     check_config(cfg)
-    task: Callable[[DictConfig], Any] = getattr(
-        import_module(f"mambavision_lab.tasks.{module}"), name
+    function: Callable[[DictConfig], Any] = getattr(
+        import_module(f"mambavision_lab.tasks.{name}"), name
     )
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,19 +109,19 @@ def _run(module: str, name: str, cfg: DictConfig) -> Any:
     logging.getLogger().addHandler(handler)
     try:
         with hydra_config(composed):
-            return task(cfg)
+            return function(cfg)
     finally:
         logging.getLogger().removeHandler(handler)
         handler.close()
 
 
 def _fill_in(node: Any) -> None:
-    """Replace what refers to Hydra's own config, which the next config replaces, by its value."""
+    """Replace references to Hydra's own config by their values: it is there for one config at a time."""
     keys = node.keys() if isinstance(node, DictConfig) else range(len(node))
     with read_write(node), open_dict(node):
         for key in keys:
             raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
-            if isinstance(raw, str) and "${hydra:" in raw:
+            if isinstance(raw, str) and any(name in raw for name in ("${hydra:", "${sweep_group:")):
                 node[key] = node[key]
             elif isinstance(raw, dict | list):
                 _fill_in(node[key])

@@ -1,6 +1,7 @@
 """Analyze a network: costs by stage, latency and peak memory."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -76,7 +77,9 @@ def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
 
 def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
     """Load the network of `ckpt_path`; returns it with its channels and the image sizes to time."""
-    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    given: Any = []
+    if HydraConfig.initialized():
+        given = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
     if ignored := [o for o in given if key_of(o).startswith(("model", "data"))]:
         raise ConfigError(
             f"{ignored[0]}: cannot change a trained network; remove it, or from_run and ckpt_path"
