@@ -1,8 +1,13 @@
-"""Find the package's configs, and write files that are whole or not there."""
+"""Find the package's configs and a run's checkpoints, and write files that are whole or not there."""
 
 import os
+import uuid
 from pathlib import Path
 
+BEST_CHECKPOINT, LAST_CHECKPOINT = (
+    "checkpoints/best.ckpt",
+    "checkpoints/last.ckpt",
+)  # in a run folder
 _PACKAGE = Path(__file__).parent
 
 
@@ -21,13 +26,14 @@ def list_choices(group: str) -> list[str]:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside its place, flush it to the disk, and rename it into place.
 
-    Whoever reads the path, also after a crash, finds the old content or the new one, whole.
+    A reader, also one after a crash, finds the old content or the new one, never a part of it. Several
+    processes, on several machines too, may write the same path.
 
     Raises:
         OSError: The folder cannot be written to; an earlier file is as it was.
     """
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with unfinished.open("wb") as file:
             file.write(data)

@@ -27,7 +27,7 @@ from mambavision_lab.config.compose import (
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.overrides import key_of, quoted, unquoted
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import configs_folder, list_choices
+from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
@@ -60,8 +60,7 @@ def open_command(command: Command) -> Prepared:
         if command.task == "train":
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         else:  # these start from the run's checkpoint
-            best = snapshot.parent / "checkpoints" / "best.ckpt"
-            overrides.append(f"ckpt_path={quoted(best)}")
+            overrides.append(f"ckpt_path={quoted(snapshot.parent / BEST_CHECKPOINT)}")
     if schema.SCHEMAS[command.task].uses_snapshot:
         given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
         if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError, reason
-from mambavision_lab.files import write_atomically
+from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, write_atomically
 from mambavision_lab.metrics import is_speed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -167,11 +167,11 @@ def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:
 def _checkpoint_in(path: Path) -> Path:
     if not path.is_dir():
         return path
-    for name in ("best.ckpt", "last.ckpt"):
-        if (path / "checkpoints" / name).is_file():
-            return path / "checkpoints" / name
+    for name in (BEST_CHECKPOINT, LAST_CHECKPOINT):
+        if (path / name).is_file():
+            return path / name
     raise ConfigError(
-        f"{path}: holds no checkpoints/best.ckpt or last.ckpt, nor {WEIGHTS} with {CONFIG}; "
+        f"{path}: holds no {BEST_CHECKPOINT} or last.ckpt, nor {WEIGHTS} with {CONFIG}; "
         "give a run's folder"
     )
 
@@ -179,7 +179,7 @@ def _checkpoint_in(path: Path) -> Path:
 def _metrics_of(checkpoint: Path) -> dict[str, float]:
     """Read the metrics that the run of a best checkpoint ended with; none where there is no such file."""
     file = checkpoint.parent.parent / "metrics.json"
-    if checkpoint.name != "best.ckpt" or not file.is_file():
+    if checkpoint.name != Path(BEST_CHECKPOINT).name or not file.is_file():
         return {}
     try:
         metrics = dict(json.loads(file.read_text(encoding="utf-8")))

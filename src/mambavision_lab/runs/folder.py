@@ -11,12 +11,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.compose import Composer, package_source, without_hydra
-from mambavision_lab.files import write_atomically
+from mambavision_lab.files import LAST_CHECKPOINT, write_atomically
 from mambavision_lab.runs.differences import find_differences, write_differences
 from mambavision_lab.runs.provenance import collect
 from mambavision_lab.runs.snapshot import write_snapshot
 
 log = logging.getLogger(__name__)
+
+REQUEUE_CHECKPOINT = (
+    "checkpoints/requeue.ckpt"  # saved within an epoch, before SLURM requeued the job
+)
 
 
 def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
@@ -50,6 +54,13 @@ def is_resuming(cfg: DictConfig) -> bool:
     """Say whether a run starts from a checkpoint of its own folder: it was interrupted before."""
     checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
     return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
+
+
+def find_newest_checkpoint(run_folder: Path) -> Path | None:
+    """Find the checkpoint to resume a run from: the last one, or a newer one from before a requeue."""
+    paths = [run_folder / name for name in (LAST_CHECKPOINT, REQUEUE_CHECKPOINT)]
+    existing = [path for path in paths if path.is_file()]
+    return max(existing, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -24,12 +24,8 @@ from mambavision_lab.files import configs_folder, write_atomically
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.distributed.devices import check_devices, get_max_restarts
 from mambavision_lab.launch.distributed.environment import ExternalLaunch
-from mambavision_lab.launch.distributed.worker import (
-    begin_rank,
-    find_newest_checkpoint,
-    hydra_values,
-    show_error,
-)
+from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
+from mambavision_lab.runs.folder import REQUEUE_CHECKPOINT, find_newest_checkpoint
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -40,7 +36,7 @@ _START_TIMEOUT_S = 300.0  # for all processes to have started
 _PREPARATION_TIMEOUT_S = 6 * 3600.0  # for the data to be there
 _EXIT_TIMEOUT_S = 10.0  # for the followers to hear that there is no config
 
-_current: "ExternalRun | None" = None
+_current: "ExternalRun | None" = None  # of this process; a task is given a config and nothing else
 
 
 def current() -> "ExternalRun | None":
@@ -254,8 +250,9 @@ def _adopt_requeue_checkpoints(folder: Path) -> None:
     that keeps no checkpoints.
     """
     for path in sorted(folder.glob("hpc_ckpt_*.ckpt"), key=lambda path: path.stat().st_mtime):
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        path.replace(folder / "checkpoints" / "requeue.ckpt")
+        adopted = folder / REQUEUE_CHECKPOINT
+        adopted.parent.mkdir(exist_ok=True)
+        path.replace(adopted)
 
 
 def _record_path(launch: ExternalLaunch) -> Path:

@@ -7,6 +7,7 @@ config that was composed once, and Lightning finds the environment that torchrun
 
 import atexit
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,12 +23,8 @@ from omegaconf import DictConfig
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
-from mambavision_lab.launch.distributed.worker import (
-    begin_rank,
-    find_newest_checkpoint,
-    hydra_values,
-    show_error,
-)
+from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
+from mambavision_lab.runs.folder import find_newest_checkpoint
 
 Task = Callable[[DictConfig], Any]
 
@@ -168,8 +165,6 @@ def _end_server() -> None:
 
 def _silence_torch() -> None:
     """Silence the elastic launcher's reports: workers print what went wrong."""
-    import logging
-
     for library in ("torch.distributed", "torch.multiprocessing"):
         for name in (library, *logging.root.manager.loggerDict):
             if name.startswith(library):  # some set a level of their own

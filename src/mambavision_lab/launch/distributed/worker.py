@@ -1,4 +1,4 @@
-"""Set up a process of a run that did not compose the config, find its checkpoint, show its errors."""
+"""Set up a process that did not compose its config, and show its errors."""
 
 import logging
 import re
@@ -6,7 +6,6 @@ import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -40,10 +39,8 @@ def begin_rank(rank: int, hydra: dict[str, Any]) -> None:
         rank: Rank among all processes.
         hydra: Hydra's own config, from `hydra_values`.
     """
-    command = hydra["hydra"]["runtime"].get(
-        "command"
-    )  # plain: a config would interpolate its ${...}
-    if command:
+    # From the plain values, because a config would interpolate a ${...} that was typed.
+    if command := hydra["hydra"]["runtime"].get("command"):
         sys.argv = [*command]  # libraries such as W&B record it
     setup_globals()
     register()
@@ -54,13 +51,6 @@ def begin_rank(rank: int, hydra: dict[str, Any]) -> None:
     else:
         logging.getLogger().addHandler(logging.NullHandler())
         warnings.simplefilter("ignore")  # rank 0 shows the same ones
-
-
-def find_newest_checkpoint(run_folder: Path) -> Path | None:
-    """Find the checkpoint to resume a run from: its last epoch's, or a newer one from before a requeue."""
-    checkpoints = [run_folder / "checkpoints" / name for name in ("last.ckpt", "requeue.ckpt")]
-    existing = [path for path in checkpoints if path.is_file()]
-    return max(existing, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def show_error(rank: int, error: BaseException) -> None:

@@ -29,7 +29,7 @@ from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
 from mambavision_lab.launch.sweeps.search import Job, Search
 from mambavision_lab.metrics import is_lower_better
-from mambavision_lab.runs.folder import write_json
+from mambavision_lab.runs.folder import find_newest_checkpoint, write_json
 
 COMMAND = "sweep.json"
 _RESUME = "sweep.resume"
@@ -161,8 +161,8 @@ def _prepare(job: Job, folder: Path, record: dict[str, Any] | None) -> list[str]
         f"hydra.sweep.dir={quoted(folder)}",
         f"hydra.sweep.subdir='{job.number}'",
     ]
-    last = own / "checkpoints" / "last.ckpt"
-    return [*overrides, f"ckpt_path={quoted(last)}"] if last.is_file() else overrides
+    checkpoint = find_newest_checkpoint(own)
+    return [*overrides, f"ckpt_path={quoted(checkpoint)}"] if checkpoint else overrides
 
 
 def _cancel_local_jobs() -> None:
