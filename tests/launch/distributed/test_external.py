@@ -144,6 +144,23 @@ def test_srun_processes_that_slurm_requeues_continue_in_the_run_folder(start_sru
     assert output.count(f"restarted by srun: resuming from {last}") == 1
 
 
+def test_restart_before_there_is_a_run_folder_does_not_resume_an_earlier_run(
+    command, launcher_variables
+):
+    seen = []
+
+    def task(cfg):
+        if len(seen) == 1:
+            seen.append("lost")
+            raise ZeroDivisionError
+        return run_together(lambda cfg: seen.append(cfg.paths.output_dir), cfg, lambda: None)
+
+    for restart_count, status in (("0", 0), ("0", 1), ("1", 0)):  # two runs of one command
+        launcher_variables(ONE_WORKER | {"TORCHELASTIC_RESTART_COUNT": restart_count})
+        assert command(task, "trainer=cpu", "name=again") == status
+    assert seen[2] != seen[0]
+
+
 @pytest.mark.parametrize("variables", [SRUN | ONE_TASK, ONE_WORKER], ids=["srun", "torchrun"])
 def test_single_process_resumes_after_a_restart(command, launcher_variables, variables):
     launcher_variables(variables)

@@ -138,6 +138,8 @@ class ExternalRun:
             self._wait_for("started", self.launch.world_size, _START_TIMEOUT_S)
             # Summed, because a node that was lost and came back has not been restarted itself.
             is_restart = self.store.add("restarts", 0) > 0
+            if not is_restart:  # torchrun's id is the same for every run that is given none
+                _record_path(self.launch).unlink(missing_ok=True)
             run(self._resumed_command() if is_restart else self.command)
             status = 0
         except ConfigError:
