@@ -121,7 +121,7 @@ def test_signature_that_cannot_be_read_is_none(pkg, target):
         ("nosuchpackage.parts.Base", "package 'nosuchpackage'"),
         ("pkg.nosuchmodule.Base", "module 'pkg.nosuchmodule'"),
         ("pkg.parts.Bse", "'Bse'"),
-        ("Base", "package"),
+        ("Base", "full path"),
     ],
 )
 def test_signature_of_nothing_says_what_is_missing(pkg, target, missing):

@@ -102,3 +102,37 @@ def test_root_config_of_the_users_own_is_checked_and_run(command, mine):
 )
 def test_configs_that_are_not_there_are_refused_in_one_line(refusal, arguments, named):
     assert named in refusal(lambda: check("train", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "overrides", "named"),
+    [
+        ("data/x.yaml", "turns: [1\n", ["data=x"], "x.yaml, line 2: "),
+        ("sweep/x.yaml", "search: {n: 1}\n", ["-m", "sweep=x"], "wanted a class with probes and"),
+        (
+            "sweep/x.yaml",
+            "search: {_target_: mambavision_lab.launch.sweeps.grd.Grid}\n",
+            ["-m", "sweep=x"],
+            "there is no module 'mambavision_lab.launch.sweeps.grd'",
+        ),
+        (
+            "sweep/x.yaml",
+            "search: {_target_: torch.nn.modules.linear.Identity}\n",
+            ["-m", "sweep=x"],
+            "wanted a class with probes and batches, such as mambavision_lab.launch.sweeps.grid",
+        ),
+        (
+            "optimizer/x.yaml",
+            "_target_: AdamW\nlr: 1\n",
+            ["optimizer=x"],
+            "the full path of a class",
+        ),
+    ],
+)
+def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
+    refusal, tmp_path, file, content, overrides, named
+):
+    (tmp_path / "mine" / file).parent.mkdir(parents=True)
+    (tmp_path / "mine" / file).write_text(content)
+    message = refusal(lambda: check("train", "--config-dir", str(tmp_path / "mine"), *overrides))
+    assert named in message

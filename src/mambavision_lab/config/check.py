@@ -20,6 +20,7 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "None": (type(None),),
     "list": (list,),
+    "dict": (dict,),
 }
 _RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
@@ -144,13 +145,15 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
             yield "None"
         case ast.Name(id=name) if name in _SIMPLE:
             yield name
-        case ast.Name(id="Tensor"):  # no value in a config is one
+        case ast.Name(id="Tensor" | "timedelta"):  # no value in a config is one
             return
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
             yield from _alternatives(left)
             yield from _alternatives(right)
         case ast.Subscript(value=ast.Name(id="Sequence" | "list" | "tuple")):
             yield "list"
+        case ast.Subscript(value=ast.Name(id="dict")):
+            yield "dict"
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
             yield from _alternatives(inner)
             yield "None"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from mambavision_lab.config.resolvers import register
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
 
 _HYDRA_DEFAULTS_OF = "1.3"  # such as: a job does not change the working folder
@@ -69,9 +71,15 @@ class Composer:
 
         Raises:
             HydraException: It cannot be composed; `config.messages` makes one line of it.
+            ConfigError: A file is no YAML.
         """
         given = [*overrides, f"hydra.mode={mode.name}"]
-        return self.loader.load_configuration(self.source.name, given, mode)
+        try:
+            return self.loader.load_configuration(self.source.name, given, mode)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            place = f"{mark.name}, line {mark.line + 1}" if mark else "a config"
+            raise ConfigError(f"{place}: {error.problem}; correct its YAML") from error
 
 
 class _Loader(ConfigLoaderImpl):

@@ -30,6 +30,8 @@ def read_signature(target: str) -> Signature | None:
         LookupError: The module's source has no such name.
     """
     module, _, name = target.rpartition(".")
+    if not module:
+        raise LookupError("wanted the full path of a class or function, MODULE.NAME")
     path = _source_of(module)
     if path is None:
         return None

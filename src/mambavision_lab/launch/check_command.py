@@ -176,8 +176,18 @@ def _search_class(prepared: Prepared) -> type[Search]:
         cfg = prepared.composer.compose(prepared.overrides, RunMode.MULTIRUN)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, prepared.overrides))) from error
-    target = OmegaConf.select(cfg, "sweep.search._target_")  # some tasks have no such node
-    return get_class(target) if target else GridSearch
+    node = OmegaConf.select(cfg, "sweep.search")
+    if node is None:  # some tasks have no such node
+        return GridSearch
+    target = node.get("_target_")
+    check_nodes(OmegaConf.to_container(node), "sweep.search")
+    found = get_class(target) if target else None
+    if found is None or not (hasattr(found, "probes") and hasattr(found, "batches")):
+        raise ConfigError(
+            f"sweep.search._target_={target}: wanted a class with probes and batches, such as "
+            f"{GridSearch.__module__}.GridSearch"
+        )
+    return found
 
 
 def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | None:

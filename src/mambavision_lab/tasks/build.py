@@ -33,6 +33,10 @@ def build(node: Any, name: str, **arguments: Any) -> Any:
     Raises:
         ConfigError: The target refuses its arguments, or needs a package that is not installed.
     """
+    if node is not None and "_target_" not in node:
+        raise ConfigError(
+            f"{name}: has no _target_; wanted the full path of its class, MODULE.NAME"
+        )
     try:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:

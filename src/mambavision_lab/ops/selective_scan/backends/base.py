@@ -52,7 +52,8 @@ Gradients = tuple[Tensor | None, ...]
 class Backend(Protocol):
     """A module that runs the scan forward and backward, without autograd.
 
-    Length and batch are at least 1 in `forward` and `backward`.
+    Autograd records nothing inside an operator, not even under `enable_grad`. Length and batch are at
+    least 1 in `forward` and `backward`.
     """
 
     def is_available(self) -> bool:
