@@ -31,6 +31,11 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
     return " ".join(str(error).split())[:max_length] or type(error).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """Give the first line of an exception's message; one without a message gives its name."""
+    return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
+
+
 def missing_extra(what: str, package: str, extra: str) -> ConfigError:
     """Make the error for a package that is not installed, naming the extra of ours that brings it.
 

@@ -15,7 +15,7 @@ from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.check_command import check_jobs, open_command
 from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.runs.folder import open_run_folder
-from mambavision_lab.runs.provenance import differences
+from mambavision_lab.runs.provenance import list_changes
 from mambavision_lab.runs.reproduce import show_comparison
 
 ROOT = configs_folder().parent
@@ -126,7 +126,7 @@ def test_differences_are_reported_line_by_line(command, task, old_run, capsys):
     record["packages"]["torch"] = "1.0"
     record["hardware"]["num_cores"] = 999
     path.write_text(json.dumps(record))
-    found = differences(old_run / "snapshot")
+    found = list_changes(old_run / "snapshot")
     assert {line.partition(":")[0] for line in found} >= {"torch", "num_cores", "commit"}
     assert "uncommitted changes then: the commit does not tell the code" in found
     assert command(task, f"from_run={old_run}") == 0

@@ -15,7 +15,7 @@ from omegaconf.errors import (
 from mambavision_lab.config.check import suggest
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, first_line
 
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
@@ -23,7 +23,7 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
 
     Args:
         error: What Hydra, OmegaConf or a resolver raised.
-        composed: The config without the user's overrides, from which suggestions are drawn.
+        composed: The config without the user's overrides, which holds the names to suggest.
     """
     chain = list(_chain(error))
     for cause in chain:  # also when the missing value is met while another refers to it
@@ -43,8 +43,8 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
             return f"{group}={option}: no such choice; {suggest(option, cause.options)}"
         if isinstance(cause, OmegaConfBaseException):
             key = _full_key(cause)
-            return f"{key}: {_first_line(cause)}" if key else _first_line(cause)
-    return _first_line(error)
+            return f"{key}: {first_line(cause)}" if key else first_line(cause)
+    return first_line(error)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -55,10 +55,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _full_key(error: OmegaConfBaseException) -> str:
     return str(error.full_key or error.key or "")
-
-
-def _first_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error).strip().split("\n")[0])
 
 
 def _unknown_key(key: str, composed: DictConfig | None) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision
@@ -69,10 +69,7 @@ class ExportFormat:
     ) -> None:
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                raise ConfigError(
-                    f"export={self.name} needs {package}; "
-                    f"install it with: pip install 'mambavision-lab[{self.name}]'"
-                )
+                raise missing_extra(f"export={self.name}", package, self.name)
         if tolerance < 0:
             raise ConfigError(f"export.tolerance={tolerance} must be at least 0")
         self.tolerance = tolerance

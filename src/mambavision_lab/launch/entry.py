@@ -32,7 +32,7 @@ from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import join
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
-from mambavision_lab.runs.provenance import differences
+from mambavision_lab.runs.provenance import list_changes
 from mambavision_lab.runs.snapshot import find_snapshot
 
 Task = Callable[[DictConfig], Any]
@@ -80,7 +80,7 @@ def run(command: Command, task: Task) -> None:
         show_check(jobs, first, command.is_multirun)
         return
     if command.task == "train" and command.from_run is not None:
-        for line in differences(find_snapshot(command.from_run, "from_run").resolve()):
+        for line in list_changes(find_snapshot(command.from_run, "from_run").resolve()):
             print(f"warning: {line}", file=sys.stderr, flush=True)
     try:
         if command.is_multirun:

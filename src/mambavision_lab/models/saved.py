@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError, first_line, reason
 from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, write_atomically
 from mambavision_lab.metrics import is_speed
 
@@ -44,8 +44,9 @@ def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, An
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
     except Exception as error:  # of many kinds, from reading and from refusing pickled code
-        cause = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ConfigError(f"ckpt_path={path}: is no checkpoint ({cause}); {wanted}") from error
+        raise ConfigError(
+            f"ckpt_path={path}: is no checkpoint ({first_line(error)}); {wanted}"
+        ) from error
     parts = {"state_dict", "hyper_parameters"}
     if not isinstance(checkpoint, dict) or not parts <= set(checkpoint):
         raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")

@@ -34,8 +34,8 @@ def collect(seed: int | None, command: Sequence[str] | None) -> dict[str, Any]:
     }
 
 
-def differences(snapshot: Path) -> list[str]:
-    """List what differs between the run of a snapshot and here, one line each.
+def list_changes(snapshot: Path) -> list[str]:
+    """List what has changed since the run of a snapshot, one line each: code, versions, machine.
 
     Args:
         snapshot: A snapshot folder; `provenance.json` lies beside it or in it.

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
+from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
@@ -79,7 +80,7 @@ def _train(cfg: DictConfig) -> float | None:
                 f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
             )
     folder = Path(cfg.paths.output_dir)
-    trial = folder / "trial.json"  # written by an Optuna sweep
+    trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
     if trainer.is_global_zero:

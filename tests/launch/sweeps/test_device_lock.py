@@ -29,12 +29,12 @@ def as_another_process(monkeypatch, tmp_path):
 
     def begin() -> None:
         held.append(device_lock._held)
-        monkeypatch.setattr(device_lock, "_held", [])
+        monkeypatch.setattr(device_lock, "_held", {})
 
     begin()
     yield begin
     for locks in [*held, device_lock._held]:
-        for lock in locks:
+        for lock in locks.values():
             lock.close()
 
 
@@ -53,7 +53,7 @@ def test_jobs_side_by_side_have_gpus_of_their_own(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", machine)
     message = refusal(lambda: take_devices(2))
     assert message.startswith("sweep.devices_per_job=2: 1 of the 5 GPUs here are free; run fewer")
-    for lock in first_or_second:  # as at the end of that process
+    for lock in first_or_second.values():  # as at the end of that process
         lock.close()
     assert take_devices(2) == ["GPU-5f", "7"]
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from mambavision_lab.errors import ConfigError
 
-_held: list[IO[str]] = []
+_held: dict[str, IO[str]] = {}  # this process's devices and their locks, which close when it ends
 
 
 def take_devices(num_wanted: int) -> list[str]:
@@ -35,13 +35,13 @@ def take_devices(num_wanted: int) -> list[str]:
     import fcntl
 
     if _held:
-        return [Path(lock.name).stem.partition("-")[2] for lock in _held]
+        return [*_held]
     gpus = _list_gpus()
     kind = "GPUs" if gpus else "cores"
     devices = gpus or [str(core) for core in sorted(os.sched_getaffinity(0))]
     folder = Path(tempfile.gettempdir()) / f"mambavision-lab-devices-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    taken: list[IO[str]] = []
+    taken: dict[str, IO[str]] = {}
     with (folder / "all.lock").open("w") as everything:
         fcntl.flock(everything, fcntl.LOCK_EX)  # or two jobs could each hold half of what they need
         for device in devices:
@@ -50,23 +50,22 @@ def take_devices(num_wanted: int) -> list[str]:
             lock: IO[str] = (folder / f"{kind}-{device}.lock").open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken.append(lock)
+                taken[device] = lock
             except BlockingIOError:
                 lock.close()
     if len(taken) < num_wanted:
-        for lock in taken:
+        for lock in taken.values():
             lock.close()
         raise ConfigError(
             f"sweep.devices_per_job={num_wanted}: {len(taken)} of the {len(devices)} {kind} here are free; "
             "run fewer jobs side by side, such as hydra.launcher.n_jobs=1, or give each fewer"
         )
-    _held.extend(taken)
-    names = take_devices(num_wanted)
+    _held.update(taken)
     if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
     else:
-        os.sched_setaffinity(0, {int(name) for name in names})
-    return names
+        os.sched_setaffinity(0, {int(name) for name in taken})
+    return [*taken]
 
 
 def _list_gpus() -> list[str]:

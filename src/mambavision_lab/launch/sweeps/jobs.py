@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import write_atomically
+from mambavision_lab.launch.distributed.worker import hydra_values
 from mambavision_lab.launch.sweeps.device_lock import take_devices
 from mambavision_lab.runs.folder import write_json
 
@@ -44,8 +45,7 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
         write_table(folder.parent)
 
     # Plain values can be sent to worker processes; the classes of launcher plugins cannot.
-    hydra_config = OmegaConf.to_container(HydraConfig.instance().cfg, resolve=False)
-    HydraConfig.instance().cfg = OmegaConf.create(hydra_config)  # type: ignore[assignment]
+    HydraConfig.instance().cfg = OmegaConf.create(hydra_values())  # type: ignore[assignment]
     record.pop("reason", None)
     store("running")
     num_devices = OmegaConf.select(cfg, "sweep.devices_per_job")
