@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
 from mambavision_lab.errors import ConfigError, missing_extra, reason
+from mambavision_lab.exporters.plain_scan import unrolled_scan
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision
@@ -119,6 +120,45 @@ class ExportFormat:
         return ExportSpec(net, in_chans, (sides[0], sides[1]), any_size, description)
 
 
+class GraphFormat(ExportFormat):
+    """Base class of the formats whose graph holds each scan as one operator, or in plain operations.
+
+    Args:
+        scan: "op" for one operator per scan, "unrolled" for plain operations.
+        tolerance: As in `ExportFormat`.
+        image_size: As in `ExportFormat`.
+        dynamic_size: As in `ExportFormat`.
+
+    Raises:
+        ValueError: `scan` is neither.
+    """
+
+    def __init__(
+        self,
+        *,
+        scan: str,
+        tolerance: float,
+        image_size: int | Sequence[int] | None = None,
+        dynamic_size: bool | None = None,
+    ) -> None:
+        super().__init__(tolerance=tolerance, image_size=image_size, dynamic_size=dynamic_size)
+        if scan not in ("op", "unrolled"):
+            raise ValueError(f"scan={scan} is unknown; choose op or unrolled")
+        self.scan = scan
+
+    def export_program(self, spec: ExportSpec) -> ExportedProgram:
+        """Trace the spec's network with `torch.export`."""
+        net = spec.net if self.scan == "op" else with_scan(spec.net, unrolled_scan)
+        axes = (0, 2, 3) if spec.any_size else (0,)
+        # Oblivious: 1 is a size like any other, of a batch or of a row of windows.
+        with tracing(), _shape_config.patch(backed_size_oblivious=True):
+            return torch.export.export(
+                net,
+                (example(spec),),
+                dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),),
+            )
+
+
 def takes_any_size(net: nn.Module) -> bool:
     """Tell whether one graph of the network can take images of any height and width.
 
@@ -136,17 +176,14 @@ def example(spec: ExportSpec) -> Tensor:
     return torch.zeros(2, spec.in_chans, height, width)
 
 
-def export_program(spec: ExportSpec, scan: Scan | None = None) -> ExportedProgram:
-    """Trace the network with `torch.export`; its scan is our operator, or `scan` in its place."""
-    net = spec.net if scan is None else with_scan(spec.net, scan)
-    axes = (0, 2, 3) if spec.any_size else (0,)
-    # Oblivious: 1 is a size like any other, be it of a batch or of a row of windows.
-    with tracing(), _shape_config.patch(backed_size_oblivious=True):
-        return torch.export.export(
-            net,
-            (example(spec),),
-            dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),),
-        )
+def run_module(net: nn.Module) -> Runtime:
+    """Return a function that runs a network of torch without gradients."""
+
+    def run(images: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return net(images)
+
+    return run
 
 
 def with_scan(net: nn.Module, scan: Scan) -> nn.Module:

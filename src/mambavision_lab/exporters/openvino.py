@@ -2,41 +2,21 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mambavision_lab.exporters.base import ExportFormat, ExportSpec, Runtime
-from mambavision_lab.exporters.onnx import check_scan, write_onnx
+from mambavision_lab.exporters.base import ExportSpec, GraphFormat, Runtime
+from mambavision_lab.exporters.onnx import write_onnx
 
 
-class OpenvinoFormat(ExportFormat):
-    """A pair of files, model.xml and model.bin, in float32.
-
-    Args:
-        scan: "op" for one loop node per scan, "unrolled" for plain operations.
-        tolerance: As in `ExportFormat`.
-        image_size: As in `ExportFormat`.
-        dynamic_size: As in `ExportFormat`.
-    """
+class OpenvinoFormat(GraphFormat):
+    """A pair of files, model.xml and model.bin, in float32; arguments as in `GraphFormat`."""
 
     name = "openvino"
     files = ("model.xml", "model.bin")
     packages = ("openvino", "onnx", "onnxscript")
-
-    def __init__(
-        self,
-        *,
-        scan: str,
-        tolerance: float,
-        image_size: int | Sequence[int] | None = None,
-        dynamic_size: bool | None = None,
-    ) -> None:
-        super().__init__(tolerance=tolerance, image_size=image_size, dynamic_size=dynamic_size)
-        check_scan(scan)
-        self.scan = scan
 
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write both files; the spec's description goes into `rt_info` under mambavision_lab."""
@@ -44,7 +24,7 @@ class OpenvinoFormat(ExportFormat):
 
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             path = Path(scratch) / "model.onnx"
-            write_onnx(spec, path, is_unrolled=self.scan == "unrolled")
+            write_onnx(self.export_program(spec), spec, path)
             # Not openvino.convert_model: that reports its use over the network.
             model = openvino.Core().read_model(path)
             for key, value in spec.description.items():

@@ -5,19 +5,18 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mambavision_lab.exporters.base import (
     ExportFormat,
     ExportSpec,
     Runtime,
     example,
+    run_module,
     tracing,
     with_scan,
 )
 from mambavision_lab.exporters.plain_scan import scripted_scan
-
-EXTRA_FILE = "config.json"
+from mambavision_lab.models.saved import CONFIG
 
 
 class TorchscriptFormat(ExportFormat):
@@ -31,16 +30,10 @@ class TorchscriptFormat(ExportFormat):
         net, description = with_scan(spec.net, scripted_scan), json.dumps(spec.description)
         with tracing():
             traced = torch.jit.trace(net, example(spec), check_trace=False)
-            torch.jit.save(traced, folder / self.files[0], _extra_files={EXTRA_FILE: description})
+            torch.jit.save(traced, folder / self.files[0], _extra_files={CONFIG: description})
 
     def load(self, folder: Path) -> Runtime:
         """Load model.ts."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TorchScript is deprecated
-            net = torch.jit.load(folder / self.files[0])
-
-        def run(images: Tensor) -> Tensor:
-            with torch.inference_mode():
-                return net(images)
-
-        return run
+            return run_module(torch.jit.load(folder / self.files[0]))

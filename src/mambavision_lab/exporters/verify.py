@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
-from mambavision_lab.exporters.base import ExportSpec, Runtime
+from mambavision_lab.exporters.base import ExportSpec, Runtime, run_module
 
 BATCHES = (1, 3, 8)
 TIMED_BATCHES = (1, 8)
@@ -56,6 +56,7 @@ def compare(run: Runtime, spec: ExportSpec, real: Tensor | None, tolerance: floa
     The tolerance is absolute, and relative to the largest logit where that exceeds 1.
     """
     rows = []
+    eager = run_module(spec.net)
     generator = torch.Generator().manual_seed(0)
     for height, width in sizes(spec):
         noise = torch.randn(max(BATCHES), spec.in_chans, height, width, generator=generator)
@@ -67,7 +68,7 @@ def compare(run: Runtime, spec: ExportSpec, real: Tensor | None, tolerance: floa
             )
         for kind, images in kinds.items():
             for batch in BATCHES:
-                expected, actual = _eager(spec.net, images[:batch]), run(images[:batch])
+                expected, actual = eager(images[:batch]), run(images[:batch])
                 has_shape = actual.shape == expected.shape
                 difference = (actual - expected).abs().max().item() if has_shape else float("inf")
                 largest = expected.abs().max().item()
@@ -83,7 +84,7 @@ def time_both(run: Runtime, spec: ExportSpec) -> list[Latency]:
         images = torch.randn(batch, spec.in_chans, *spec.image_size)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(_NUM_REPEATS + 1):
-            for own, call in zip(times, (lambda x: _eager(spec.net, x), run), strict=True):
+            for own, call in zip(times, (run_module(spec.net), run), strict=True):
                 start = time.perf_counter()
                 call(images)
                 own.append(1e3 * (time.perf_counter() - start))
@@ -152,11 +153,6 @@ def as_json(details: dict[str, str], rows: list[Parity], times: list[Latency]) -
     """Return details of the export and both tables as plain values."""
     parity, latency = [asdict(row) for row in rows], [asdict(row) for row in times]
     return {**details, "num_threads": torch.get_num_threads(), "parity": parity, "latency": latency}
-
-
-def _eager(net: nn.Module, images: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return net(images)
 
 
 def _threads() -> str:
