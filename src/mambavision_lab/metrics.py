@@ -1,4 +1,4 @@
-"""How metrics are shown and compared, by their names alone (`val/acc1`, `train/images_per_s`)."""
+"""Format and compare metrics by their names alone (`val/acc1`, `train/images_per_s`)."""
 
 
 def format_metric(name: str, value: float) -> str:
@@ -10,10 +10,10 @@ def format_metric(name: str, value: float) -> str:
 
 
 def is_speed(name: str) -> bool:
-    """Say whether a metric is a speed, which no two runs share."""
+    """Return whether a metric is a speed, which no two runs share."""
     return name.endswith("_per_s")
 
 
 def is_lower_better(name: str | None) -> bool:
-    """Say whether a metric is one to minimise."""
+    """Return whether a metric is one to minimise."""
     return name is not None and "loss" in name

@@ -128,7 +128,7 @@ def test_differences_are_reported_line_by_line(command, task, old_run, capsys):
     path.write_text(json.dumps(record))
     found = list_changes(old_run / "snapshot")
     assert {line.partition(":")[0] for line in found} >= {"torch", "num_cores", "commit"}
-    assert "uncommitted changes then: the commit does not tell the code" in found
+    assert "uncommitted changes then: the commit alone does not identify the code" in found
     assert command(task, f"from_run={old_run}") == 0
     err = capsys.readouterr().err.splitlines()
     assert [f"warning: {line}" for line in found] == err

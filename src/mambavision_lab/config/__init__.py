@@ -1,1 +1,1 @@
-"""What a config must be: schemas, checks, messages and help; knows no torch and no run folder."""
+"""Compose and check configs: schemas, messages and help; imports no torch and knows no run folder."""

@@ -28,7 +28,7 @@ _HYDRA_DEFAULTS_OF = "1.3"  # such as: a job does not change the working folder
 
 @dataclass(frozen=True)
 class Source:
-    """Where the configs of a command come from.
+    """The folders that a command's configs come from.
 
     Attributes:
         name: Root config, such as "train".

@@ -1,4 +1,4 @@
-"""Names that have changed: modules, options and nodes of configs that earlier versions wrote.
+"""Map names that have changed: modules, options and nodes of configs that earlier versions wrote.
 
 A run folder keeps its config as a snapshot. `upgrade_snapshot` brings one that an earlier version wrote to
 today's names while Hydra reads it (see `hydra_plugins/mambavision_lab_run_source.py`); its files stay.

@@ -8,7 +8,7 @@ from hydra.core.config_store import ConfigStore
 
 @dataclass
 class LauncherConfig:
-    """What is for the launcher of a run's processes.
+    """Settings of the launcher that starts a run's processes.
 
     Attributes:
         max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
@@ -19,7 +19,7 @@ class LauncherConfig:
 
 @dataclass
 class SweepConfig:
-    """How a sweep is run.
+    """Settings of a sweep.
 
     Attributes:
         search: The strategy, a `_target_` with its settings.

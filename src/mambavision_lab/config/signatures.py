@@ -83,7 +83,7 @@ def _signature_in(path: Path, module: str, name: str) -> Signature | None:
 
 
 def _may_define(tree: ast.Module, name: str) -> bool:
-    """Say whether a module may define a name in a way that only running it would show."""
+    """Return whether a module may define a name in a way that only running it would show."""
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=found, ctx=ast.Store()) if found == name:

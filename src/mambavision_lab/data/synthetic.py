@@ -144,7 +144,7 @@ def _texture(texture: int) -> tuple[str, int]:
 
 
 def _has_first_colour(texture: int, x: Tensor, y: Tensor) -> Tensor:
-    """Tell which points of a shape have the first of its two colours."""
+    """Return which points of a shape have the first of its two colours."""
     kind, periods = _texture(texture)
     if kind == "plain":
         return torch.ones_like(x, dtype=torch.bool)

@@ -160,7 +160,7 @@ class GraphFormat(ExportFormat):
 
 
 def takes_any_size(net: nn.Module) -> bool:
-    """Tell whether one graph of the network can take images of any height and width.
+    """Return whether one graph of the network can take images of any height and width.
 
     The plain family interpolates its position embedding for each size, and windows that shrink with
     the map are another graph for each.

@@ -1,1 +1,1 @@
-"""All that lies between Hydra and a task: checks, run folders, snapshots, provenance. No torch here."""
+"""Get from a command line to a running task: checks, sweeps, processes; torch in `distributed/` alone."""

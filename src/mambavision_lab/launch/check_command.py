@@ -34,7 +34,7 @@ from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_resume
 from mambavision_lab.runs.snapshot import find_snapshot
 
-_NOWHERE = "checked-before-it-exists"  # as run folder of a job that is not the first to be run
+_NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _sweep(composer: Composer, overrides: list[str], job: Task) -> None:
 
 
 def _as_job(task: Task) -> Task:
-    """Make a task what Hydra runs, here or in a process that a launcher started."""
+    """Wrap a task for Hydra, which runs it here or in a process that a launcher started."""
 
     @wraps(task)
     def job(cfg: DictConfig) -> Any:

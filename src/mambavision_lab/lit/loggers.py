@@ -1,4 +1,7 @@
-"""Set up and fill loggers that need more than their library's constructor."""
+"""Set up and fill loggers that need more than their library's constructor.
+
+wandb takes long to import, so only its own logger imports it.
+"""
 
 import csv
 import logging

@@ -1,4 +1,4 @@
-"""Which parameters lie in the first stages of a network, and how parts that do not train behave.
+"""Find the parameters of a network's first stages, and put parts that do not train into evaluation mode.
 
 Networks are ours or timm's: both state their stages by `group_matcher` and their head by `get_classifier`.
 """

@@ -1,4 +1,7 @@
-"""Download from the Hugging Face hub, with one line for whatever goes wrong."""
+"""Download from the Hugging Face hub; each failure is a message of one line.
+
+The hub's library takes long to import, so only a download imports it.
+"""
 
 import logging
 from collections.abc import Callable, Iterator

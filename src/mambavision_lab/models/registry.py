@@ -1,4 +1,4 @@
-"""The networks that have a name: native image size, published weights and published accuracy.
+"""List the named networks: native image size, published weights and published accuracy.
 
 Their other sizes are in `configs/model/`. Accuracies: Hatamizadeh and Kautz 2024, arXiv:2407.08083,
 and the cards of the published weights.

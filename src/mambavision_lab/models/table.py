@@ -1,4 +1,4 @@
-"""The table of all networks: parameters, MACs at the native image size, published accuracy."""
+"""Make the table of all networks: parameters, MACs at the native image size, published accuracy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report(runs: list[str], output: Path, overwrite: bool) -> None:
+    # These take seconds to import: --help and a wrong argument do not wait for them.
     from mambavision_lab.report.figures import run_names
     from mambavision_lab.report.page import differing_settings, results_table
     from mambavision_lab.report.run_record import read_run

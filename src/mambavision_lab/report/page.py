@@ -115,7 +115,7 @@ def _breakable(setting: str) -> Markup:
 
 
 def _environment(record: RunRecord) -> list[tuple[str, str]]:
-    """List (label, value) of what is known of the run's code, machine and packages."""
+    """List the run's code, machine and packages as (label, value), where they are known."""
     known = record.provenance
     hardware, git = known.get("hardware") or {}, known.get("git") or {}
     machine = [

@@ -71,7 +71,7 @@ def _to_tensorboard(record: RunRecord, logger: TensorBoardLogger, step: int) -> 
 
 
 def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
-    import wandb
+    import wandb  # takes long, and is loaded where there is such a logger
 
     quality = measure_quality(record.predictions)
     content: dict[str, object] = {

@@ -1,1 +1,1 @@
-"""What a run folder is: its files, snapshot and provenance; knows no torch and no launcher."""
+"""Open and read run folders: their files, snapshots and provenance; no torch, no launcher."""

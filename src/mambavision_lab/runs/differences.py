@@ -1,4 +1,4 @@
-"""Settings of a run that differ from the defaults: found when its folder is opened, and stored there."""
+"""Find the settings of a run that differ from the defaults, and store them in its folder."""
 
 import json
 from collections.abc import Mapping, Sequence

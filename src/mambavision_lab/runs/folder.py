@@ -51,7 +51,7 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
 
 
 def is_resuming(cfg: DictConfig) -> bool:
-    """Say whether a run starts from a checkpoint of its own folder: it was interrupted before."""
+    """Return whether a run starts from a checkpoint of its own folder: it was interrupted before."""
     checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
     return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
 

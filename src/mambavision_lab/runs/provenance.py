@@ -56,7 +56,7 @@ def list_changes(snapshot: Path) -> list[str]:
     found = [f"{name}: was {old}, is {new}" for name, old, new in lines if old != new]
     for when, record in (("then", then), ("now", now)):
         if _at(record, "git.is_dirty"):
-            found.append(f"uncommitted changes {when}: the commit does not tell the code")
+            found.append(f"uncommitted changes {when}: the commit alone does not identify the code")
     return found
 
 
@@ -93,7 +93,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _gpus_of_driver() -> list[str]:
-    """Return the names of the GPUs as the NVIDIA driver on Linux tells them, without torch."""
+    """Return the names of the GPUs as the NVIDIA driver on Linux reports them, without torch."""
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     lines = [line for card in cards for line in card.read_text().splitlines()]
     return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]

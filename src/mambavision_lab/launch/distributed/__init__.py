@@ -1,1 +1,1 @@
-"""Run a task in all processes of a run, whoever starts them: this package, torchrun or srun."""
+"""Run a task in all processes of a run, started by this package, torchrun or srun."""

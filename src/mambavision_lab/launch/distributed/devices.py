@@ -1,4 +1,7 @@
-"""Read from a config how many devices, processes and restarts it wants, and check them on this machine."""
+"""Read from a config how many devices, processes and restarts it wants, and check them on this machine.
+
+torch is imported only where a config may use GPUs; a process that starts workers on the CPU does without it.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Find out which launcher has started this process, and which rank it gave it.
+"""Find the launcher that has started this process, and the rank that it gave it.
 
 Lightning's cluster environments read a launcher's variables. They import torch, so a cheap look at the
 variables comes first: a command that no launcher has started (`--help`, a wrong option) stays fast.
@@ -47,7 +47,7 @@ class ExternalLaunch:
 
 
 def find_launch() -> ExternalLaunch | None:
-    """Read what torchrun or srun says of this process; None where neither has started it.
+    """Read the variables that torchrun or srun has set; None where neither has started this process.
 
     Under srun it also sets what Lightning takes from the environment and SLURM does not provide.
 
@@ -60,7 +60,7 @@ def find_launch() -> ExternalLaunch | None:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is rank 0, or the only one."""
+    """Return whether this process is rank 0, or the only one."""
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
@@ -86,7 +86,7 @@ def _find_torchrun() -> ExternalLaunch:
 
 
 def _is_srun_task() -> bool:
-    """Whether srun has started this: a batch script's own commands have no step."""
+    """Return whether srun has started this process: a batch script's own commands have no step."""
     wanted = {"SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_STEP_ID"}
     return wanted <= set(os.environ) and os.environ.get("SLURM_JOB_NAME") not in _INTERACTIVE
 

@@ -1,7 +1,7 @@
 """Take part in a run whose processes torchrun or srun has started: one config, one run folder.
 
 Rank 0 leads: it runs the command with Hydra, as a single process does. The others follow: they skip Hydra
-and wait at torch's store for the resolved config and Hydra's own, or for the news that there is none.
+and wait at torch's store for the resolved config and Hydra's own, or for a message that there is none.
 After a restart by the launcher the leader resumes in the run's folder, from its newest checkpoint.
 """
 
@@ -34,7 +34,7 @@ Task = Callable[[DictConfig], Any]
 
 _START_TIMEOUT_S = 300.0  # for all processes to have started
 _PREPARATION_TIMEOUT_S = 6 * 3600.0  # for the data to be there
-_EXIT_TIMEOUT_S = 10.0  # for the followers to hear that there is no config
+_EXIT_TIMEOUT_S = 10.0  # for the followers to receive that message
 
 _current: "ExternalRun | None" = None  # of this process; a task is given a config and nothing else
 

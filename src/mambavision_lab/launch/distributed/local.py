@@ -120,7 +120,7 @@ def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], marks: str) -> Any
 
 
 def _resume(cfg: DictConfig, rank: int, restart: int) -> None:
-    """Let a restarted run start from its own newest checkpoint, or anew where there is none yet."""
+    """Let a restarted run start from its own newest checkpoint, or from the beginning."""
     checkpoint = find_newest_checkpoint(Path(cfg.paths.output_dir))
     if checkpoint is not None:
         cfg.ckpt_path = str(checkpoint)

@@ -2,7 +2,7 @@
 
 A signal becomes a `SystemExit`, which neither Hydra nor Lightning takes for an error of the run: no
 further job of a sweep starts, callbacks and loggers finish their files, and the status stays. Other signals
-are left alone: under srun Lightning's Trainer answers SIGUSR1 with a checkpoint and a requeue.
+are left alone: under srun Lightning's Trainer handles SIGUSR1 with a checkpoint and a requeue.
 """
 
 import signal

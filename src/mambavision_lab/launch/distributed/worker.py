@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError, reason
 
-# Errors that come of losing another process, whose own error, or the launcher, states the cause.
+# Errors caused by the loss of another process: its own error, or the launcher, states the reason.
 _LOST_PEER = re.compile(
     r"connection (closed|reset|refused|was)|broken pipe|gloo|nccl|peer|socket|recvvalue",
     re.IGNORECASE,
 )
-# Waits, in which the launcher ends this process if another one has failed: an error of all ranks is then
-# printed by rank 0 alone, and one that comes of a lost process is not printed beside its cause.
+# Waits during which the launcher ends this process if another has failed: an error of all ranks is then
+# printed by rank 0 alone, and one caused by a lost process not at all.
 _OTHER_RANK_WAIT_S = 3.0
 _LOST_PEER_WAIT_S = 5.0
 

@@ -1,1 +1,1 @@
-"""Sweeps: which jobs to run, the record of each, and the table at the end; knows no networks."""
+"""Run sweeps: choose the jobs, record each, show a table at the end; knows no networks."""

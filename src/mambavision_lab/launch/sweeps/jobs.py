@@ -29,7 +29,7 @@ class JobFailedError(RuntimeError):
 
 
 def is_sweep_job(folder: Path) -> bool:
-    """Say whether a run folder is that of a sweep's job."""
+    """Return whether a run folder is that of a sweep's job."""
     return (folder / RECORD).is_file()
 
 

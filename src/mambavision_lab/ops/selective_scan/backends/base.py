@@ -57,7 +57,7 @@ class Backend(Protocol):
     """
 
     def is_available(self) -> bool:
-        """Tell whether the backend's own requirements are installed."""
+        """Return whether the backend's own requirements are installed."""
 
     def why_not(self, inputs: ScanInputs) -> str | None:
         """Explain why this call cannot be taken, or return None if it can.

@@ -27,7 +27,7 @@ _PARAMETERS = ("A", "D", "delta_bias")
 
 
 def is_available() -> bool:
-    """Tell whether the package is installed and there is a CUDA device."""
+    """Return whether the package is installed and there is a CUDA device."""
     return importlib.util.find_spec("mamba_ssm") is not None and torch.cuda.is_available()
 
 

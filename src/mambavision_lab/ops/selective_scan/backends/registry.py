@@ -1,6 +1,6 @@
 """The fast backends of the scan, and the choice of the one that takes a call.
 
-A backend is a module of the shape of `Backend`. To add one, write its file or folder beside this one
+A backend is a module with the functions of `Backend`. To add one, write its file or folder beside this one
 and add it to `BACKENDS`; the shared tests include it. Importing this module imports no optional
 package: a backend imports what it needs when it first runs.
 """

@@ -30,7 +30,7 @@ _zeros = functools.partial(torch.zeros, dtype=torch.float32, device="cpu")
 
 @functools.cache
 def is_available() -> bool:
-    """Tell whether numba is installed and, where kernels are yet to be compiled, can be imported."""
+    """Return whether numba is installed and, where kernels are yet to be compiled, can be imported."""
     if importlib.util.find_spec("numba") is None:
         return False
     try:

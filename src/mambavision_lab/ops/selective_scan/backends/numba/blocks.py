@@ -56,7 +56,7 @@ def address_of(sequence, b, t, channel):
 
 @jit
 def is_plain(sequence, lanes):
-    """Tell whether a block's steps can be read and written where they are."""
+    """Return whether a block's steps can be read and written where they are."""
     return lanes == LANES and sequence.kind == FLOAT32
 
 

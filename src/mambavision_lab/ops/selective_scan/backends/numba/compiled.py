@@ -52,7 +52,7 @@ def kernel_address(name: str) -> int:
 
 
 def is_compiled() -> bool:
-    """Tell whether there is a file of the forward kernel, which then needs no import of numba."""
+    """Return whether there is a file of the forward kernel, which then needs no import of numba."""
     return _read(_key_and_machine()[0], "forward") is not None
 
 

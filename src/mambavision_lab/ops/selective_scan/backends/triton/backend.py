@@ -25,12 +25,12 @@ _MAX_BATCH = 65535  # CUDA's limit to a grid's second axis
 
 
 def is_interpreted() -> bool:
-    """Tell whether the kernels run as Python, by Triton's own switch, read when Triton is imported."""
+    """Return whether the kernels run as Python, by Triton's own switch, read when Triton is imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def is_available() -> bool:
-    """Tell whether Triton is installed and finds a CUDA device (in its interpreter it needs none)."""
+    """Return whether Triton is installed and finds a CUDA device (in its interpreter it needs none)."""
     is_installed = importlib.util.find_spec("triton") is not None
     return is_installed and (is_interpreted() or torch.cuda.is_available())
 
