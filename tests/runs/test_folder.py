@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mambavision_lab.runs.folder import open_run_folder, write_json
+from mambavision_lab.runs.folder import is_resuming, open_run_folder, write_json
 
 
 @pytest.fixture
@@ -71,6 +71,19 @@ def test_run_folder_without_links_is_written_and_says_so(compose, log_dir, monke
     assert (folder / "provenance.json").is_file()
     assert [path.name for path in log_dir.iterdir()] == ["run"]
     assert "latest does not point at this run: a required privilege" in caplog.text
+
+
+def test_run_that_starts_from_its_own_checkpoint_resumes_through_a_link_too(compose, tmp_path):
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to("disk")
+    for folder, checkpoint, expected in (
+        ("linked/run", "disk/run/checkpoints/last.ckpt", True),
+        ("linked/run", "linked/run/checkpoints/last.ckpt", True),
+        ("linked/run", "disk/other/checkpoints/last.ckpt", False),
+    ):
+        cfg = compose("train", f"paths.output_dir={tmp_path / folder}")
+        cfg.ckpt_path = str(tmp_path / checkpoint)
+        assert is_resuming(cfg) == expected
 
 
 def test_write_json_replaces_the_file_and_leaves_no_other(tmp_path):

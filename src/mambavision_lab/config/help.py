@@ -49,7 +49,7 @@ def help_text(config_name: str) -> str:
 def about(path: Path) -> str:
     """Return the first sentences of a YAML's first comment, as many as fit a line."""
     comment = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line[:1] != "#":
             break
         # Not what instructs Hydra, nor the command that an experiment opens with.

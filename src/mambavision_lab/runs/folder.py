@@ -38,8 +38,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
         return folder
     hydra: Any = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
-    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_atomically(folder / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
     runtime: Any = OmegaConf.to_container(hydra.runtime)  # as typed, likewise
     write_json(collect(cfg.get("seed"), runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
@@ -52,8 +52,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
 
 def is_resuming(cfg: DictConfig) -> bool:
     """Return whether a run starts from a checkpoint of its own folder: it was interrupted before."""
-    checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir)
-    return checkpoint is not None and Path(checkpoint).is_relative_to(folder)
+    checkpoint, folder = cfg.get("ckpt_path"), Path(cfg.paths.output_dir).resolve()
+    return checkpoint is not None and Path(checkpoint).resolve().is_relative_to(folder)
 
 
 def find_newest_checkpoint(run_folder: Path) -> Path | None:

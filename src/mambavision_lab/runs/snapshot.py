@@ -31,7 +31,7 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     nodes = [key for key, value in composed.items() if isinstance(value, dict)]
     for node in nodes:
         (folder / node).mkdir(exist_ok=True)
-        _save(composed[node], folder / node / "snapshot.yaml")
+        _save(composed[node], folder / node / _PRIMARY)
         if node != "ops":  # what runs the network is each command's own choice
             _save(resolved[node], folder / node / "as_trained.yaml")
     # Groups that are switched off: another choice can still be made on top.
@@ -123,4 +123,4 @@ def _groups() -> list[str]:
 
 
 def _save(content: Any, path: Path) -> None:
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf-8")
