@@ -73,6 +73,8 @@ def test_changed_config_is_checked_again(refusal):
     cfg = lab.compose("train", TOY)
     cfg.trainer.max_epochs = "many"
     assert "trainer.max_epochs=many: wanted int" in refusal(lambda: lab.train(cfg))
+    cfg.trainer.max_epochs = "${nope}"
+    assert "nope" in refusal(lambda: lab.train(cfg))
     unknown = OmegaConf.create({"paths": {"output_dir": "x"}})
     assert "mambavision_lab.compose" in refusal(lambda: lab.train(unknown))
     assert "compose('train')" in refusal(lambda: lab.train(lab.compose("analyze")))

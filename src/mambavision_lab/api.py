@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config.check import check_config
 from mambavision_lab.config.compose import hydra_config, without_hydra
+from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.schema import SCHEMAS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check_command import check_jobs, open_command
@@ -98,7 +100,10 @@ def _run(task: str, name: str, cfg: DictConfig) -> Any:
             f"{name}: this config was not composed here for it; "
             f"make one with mambavision_lab.compose({task!r})"
         )
-    check_config(cfg)
+    try:
+        check_config(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error, None)) from error
     function: Callable[[DictConfig], Any] = getattr(
         import_module(f"mambavision_lab.tasks.{name}"), name
     )

@@ -96,3 +96,8 @@ def test_write_json_replaces_the_file_and_leaves_no_other(tmp_path):
         write_json({"a": object()}, path)
     assert json.loads(path.read_text()) == {"b": [None, True]}
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["metrics.json"]
+
+
+def test_differences_are_found_whatever_the_job_is_called(compose, log_dir):
+    folder = open_run_folder(compose("train", "hydra.job.name=mine", "seed=5"), is_latest=False)
+    assert json.loads((folder / "differences.json").read_text()) == [["seed", "42", "5"]]

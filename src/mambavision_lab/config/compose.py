@@ -1,4 +1,4 @@
-"""Compose configs with Hydra, without its process-wide state.
+"""Compose configs with Hydra, without `GlobalHydra`.
 
 Source -> Composer(source, task, command) -> compose(overrides) -> config, its `hydra` node included
 """

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -145,6 +146,11 @@ SCHEMAS: dict[str, Any] = {
     "export": ExportConfig,
     "analyze": AnalyzeConfig,
 }
+
+
+def task_of(cfg: DictConfig) -> str | None:
+    """Return the task that a composed config is for, whatever its job is called; None for another config."""
+    return next((name for name, node in SCHEMAS.items() if OmegaConf.get_type(cfg) is node), None)
 
 
 def register() -> None:

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.compose import Composer, package_source, without_hydra
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.files import LAST_CHECKPOINT, write_atomically
 from mambavision_lab.runs.differences import find_differences, write_differences
 from mambavision_lab.runs.provenance import collect
@@ -43,7 +44,7 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     runtime: Any = OmegaConf.to_container(hydra.runtime)  # as typed, likewise
     write_json(collect(cfg.get("seed"), runtime.get("command")), folder / "provenance.json")
     write_snapshot(cfg, folder)
-    if hydra.job.name == "train":
+    if task_of(cfg) == "train":
         _write_differences(cfg, overrides, folder)
     if is_latest:
         _point_latest(Path(cfg.paths.log_dir), folder)

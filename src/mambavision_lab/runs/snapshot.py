@@ -13,7 +13,7 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.schema import SCHEMAS
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
 
 FOLDER = "snapshot"
@@ -41,7 +41,7 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
         (folder / group / _PRIMARY).write_text(f"# @package _global_\n{group}: null\n")
     # Outside the nodes a value that refers to Hydra's choices would change with them: filled in.
     scalars = {key: value for key, value in resolved.items() if key not in [*nodes, *absent]}
-    schema = [f"{name}_schema" for name, node in SCHEMAS.items() if OmegaConf.get_type(cfg) is node]
+    schema = [f"{task}_schema"] if (task := task_of(cfg)) else []
     choices = [{key: "snapshot"} for key in [*nodes, *absent]]
     later = [{"experiment": None}] if "experiment" in _groups() else []
     defaults = [*schema, {"optional hydra": "default"}, *choices, "_self_", *later]

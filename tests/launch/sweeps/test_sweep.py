@@ -186,3 +186,11 @@ def test_wandb_runs_of_a_sweep_share_a_group(compose, tmp_path):
     assert compose("train", "logger=wandb").logger.wandb.group is None
     cfg = compose("train", "logger=wandb", mode=RunMode.MULTIRUN)  # in tmp_path/logs/run
     assert cfg.logger.wandb.group == f"{tmp_path.name}/logs"
+
+
+def test_sweep_of_jobs_with_a_name_of_their_own_resumes(command, task, sweep_folder):
+    given = ["-m", "seed=1,2", "hydra.job.name=mine"]
+    assert command(task, *given) == 0
+    assert json.loads((sweep_folder() / "sweep.json").read_text())["task"] == "train"
+    assert command(task, *given, f"sweep.resume={sweep_folder()}") == 0
+    assert len(task.seen) == 2

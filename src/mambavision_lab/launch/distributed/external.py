@@ -71,8 +71,8 @@ def join(
             "... itself (it starts the processes of each job), or send the jobs to a cluster with "
             "hydra/launcher=submitit_slurm"
         )
-    _current = ExternalRun(command, launch, _open_store(launch))
     try:
+        _current = ExternalRun(command, launch, _open_store(launch))
         if launch.rank == 0:
             _current.run_as_leader(run)
         else:

@@ -158,6 +158,7 @@ def _open_study(folder: Path, minimize: bool) -> "Study":
         ConfigError: The earlier version's trials cannot be read.
     """
     import optuna
+    from optuna.trial import TrialState
 
     journal, old = folder / JOURNAL, folder / OLD_STORAGE
     if journal.is_file():
@@ -173,6 +174,10 @@ def _open_study(folder: Path, minimize: bool) -> "Study":
                 from_storage=f"sqlite:///{old}",
                 to_storage=open_journal(unfinished),
             )
+            copied = optuna.load_study(study_name=STUDY, storage=open_journal(unfinished))
+            for trial in copied.get_trials(states=[TrialState.RUNNING]):
+                if not trial.params:  # lost between Optuna's writes
+                    copied.tell(trial.number, state=TrialState.FAIL)
         except Exception as error:
             raise ConfigError(
                 f"sweep.resume={folder}: its {OLD_STORAGE} cannot be read ({reason(error)}); "

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mambavision_lab.config.overrides import key_of, quoted
 from mambavision_lab.config.renames import OPTIONS
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.signals import Stopped
@@ -76,9 +77,9 @@ def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
     """
     # Some entry points have no sweep node.
     search: Search = instantiate(OmegaConf.select(config, "sweep.search")) or GridSearch()
-    overrides = _without_resume(arguments)
+    overrides, task = _without_resume(arguments), task_of(config) or config.hydra.job.name
     command = {
-        "task": config.hydra.job.name,
+        "task": task,
         "overrides": overrides,
         "from_run": _from_run(config) if config.hydra.job.config_name == "snapshot" else None,
     }
@@ -96,7 +97,7 @@ def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoade
         search=search,
         parsed=OverridesParser.create(config_loader=loader).parse_overrides(overrides),
         folder=folder,
-        task=config.hydra.job.name,
+        task=task,
         metric=config.get("optimized_metric"),
         runs_one_by_one=config.hydra.runtime.choices["hydra/launcher"] == "basic",
     )
@@ -200,8 +201,8 @@ def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
 
 def _current(override: str) -> str:
     """Return an override with today's name of its option."""
-    key, equals, value = override.partition("=")
-    return OPTIONS.get(key, key) + equals + value
+    key = key_of(override)
+    return override.replace(key, OPTIONS.get(key, key), 1)
 
 
 def _fixed(overrides: list[str]) -> list[str]:
