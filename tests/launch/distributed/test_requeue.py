@@ -60,6 +60,7 @@ def wait_for(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
     start_srun, tmp_path, scontrol
 ):

@@ -110,10 +110,10 @@ class Killed(BaseException):
     ("point", "turn"),
     [
         ("append_logs", 2),
-        ("append_logs", 3),
-        ("append_logs", 4),
+        pytest.param("append_logs", 3, marks=pytest.mark.slow),
+        pytest.param("append_logs", 4, marks=pytest.mark.slow),
         ("_prepare", 2),
-        ("write_table", 2),
+        pytest.param("write_table", 2, marks=pytest.mark.slow),
         ("task", 2),
     ],
 )
