@@ -143,6 +143,9 @@ def test_created_data_module_trains_in_a_plain_loop():
         ({"name": "image_folder"}, "data 'image_folder' needs root; give root=..."),
         ({"name": "image_folder", "root": "gone"}, "data.root=gone: no such folder"),
         ({"name": "synthetic", "batch_size": 0}, "data.batch_size=0 must be at least 1"),
+        ({"name": "synthetic", "image_size": -3}, "data.image_size=-3 must be at least 1"),
+        ({"name": "synthetic", "num_classes": 0}, "data.num_classes=0 must be at least 1"),
+        ({"name": "synthetic", "num_train": -5}, "data.num_train=-5 must be at least 1"),
         ({"name": "synthetic", "seed": "${nothing}"}, "Interpolation key 'nothing' not found"),
     ],
 )

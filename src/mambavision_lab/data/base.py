@@ -71,8 +71,7 @@ class ImageDataModule(LightningDataModule):
         num_workers: int | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size={batch_size} must be at least 1")
+        require_positive(batch_size=batch_size, image_size=image_size, num_classes=num_classes)
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
@@ -252,6 +251,17 @@ class ImageDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             collate_fn=_identity if is_in_memory else None,
         )
+
+
+def require_positive(**settings: int) -> None:
+    """Refuse settings of the data below 1.
+
+    Raises:
+        ConfigError: One is.
+    """
+    for name, value in settings.items():
+        if value < 1:
+            raise ConfigError(f"data.{name}={value} must be at least 1")
 
 
 def available_cores() -> int:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.base import ImageDataModule, require_positive
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.splits import Splits
 
@@ -63,6 +63,7 @@ class SyntheticDataModule(ImageDataModule):
             augment=augment,
             num_workers=num_workers,
         )
+        require_positive(num_train=num_train, num_val=num_val, num_test=num_test)
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test
         self.shuffle_labels = shuffle_labels
 
