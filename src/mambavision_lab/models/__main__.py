@@ -57,7 +57,9 @@ def _write(output: Path, overwrite: bool) -> None:
     try:
         text = output.read_text(encoding="utf-8") if output.exists() else f"{START}\n{END}\n"
         write_atomically(output, replace_block(text, markdown(measure_all())))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from error
+    except ValueError as error:
         raise ConfigError(f"--output {output}: {reason(error)}") from error
 
 
