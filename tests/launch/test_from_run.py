@@ -129,9 +129,10 @@ def test_differences_are_reported_line_by_line(command, task, old_run, capsys):
     found = list_changes(old_run / "snapshot")
     assert {line.partition(":")[0] for line in found} >= {"torch", "num_cores", "commit"}
     assert "uncommitted changes then: the commit alone does not identify the code" in found
-    assert command(task, f"from_run={old_run}") == 0
-    err = capsys.readouterr().err.splitlines()
-    assert [f"warning: {line}" for line in found] == err
+    for arguments in ([], ["check=true"]):
+        assert command(task, f"from_run={old_run}", *arguments) == 0
+        err = capsys.readouterr().err.splitlines()
+        assert [f"warning: {line}" for line in found] == err
 
 
 def test_check_prints_verdict_and_config_and_starts_nothing(command, task, capsys):

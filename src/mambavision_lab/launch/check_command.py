@@ -39,11 +39,19 @@ _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while i
 
 @dataclass(frozen=True)
 class Prepared:
-    """A command, what composes its configs, and the overrides to compose them from."""
+    """A command whose configs can be composed.
+
+    Attributes:
+        command: The command itself.
+        composer: Composes its configs.
+        overrides: The overrides to compose them from.
+        snapshot: Snapshot of the run that a training is composed from, or None.
+    """
 
     command: Command
     composer: Composer
     overrides: list[str]
+    snapshot: Path | None
 
 
 def open_command(command: Command) -> Prepared:
@@ -55,12 +63,14 @@ def open_command(command: Command) -> Prepared:
     flags = command.flags
     name, location, others = command.task, str(configs_folder()), []
     overrides = [_without_links(override) for override in command.overrides]
+    snapshot = None
     if command.from_run is not None:
-        snapshot = find_snapshot(command.from_run, "from_run").resolve()
+        found = find_snapshot(command.from_run, "from_run").resolve()
         if command.task == "train":
+            snapshot = found
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         else:  # these start from the run's checkpoint
-            overrides.append(f"ckpt_path={quoted(snapshot.parent / BEST_CHECKPOINT)}")
+            overrides.append(f"ckpt_path={quoted(found.parent / BEST_CHECKPOINT)}")
     if schema.SCHEMAS[command.task].uses_snapshot:
         given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
         if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
@@ -68,14 +78,13 @@ def open_command(command: Command) -> Prepared:
                 "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
             )
         if given:
-            snapshot = find_snapshot(unquoted(given[-1]))
-            others.append(f"run://{snapshot}")
+            others.append(f"run://{find_snapshot(unquoted(given[-1]))}")
     if flags.config_path is not None:
         location, others = _folder("--config-path", flags.config_path), [location, *others]
     if flags.config_dir is not None:
         others.append(_folder("--config-dir", flags.config_dir))
     source = Source(flags.config_name or name, location, tuple(others))
-    return Prepared(command, Composer(source, command.task, command.argv), overrides)
+    return Prepared(command, Composer(source, command.task, command.argv), overrides, snapshot)
 
 
 def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
@@ -114,7 +123,6 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         group, _, choice = override.partition("=")
         if choice == "null" and group != "experiment" and (choices := list_choices(group)):
             raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
-        check_extra(override)
     try:
         cfg = prepared.composer.compose(overrides)
         set_output_dir(cfg, _NOWHERE)

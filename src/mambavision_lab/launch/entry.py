@@ -33,7 +33,6 @@ from mambavision_lab.launch.distributed.external import join
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.runs.provenance import list_changes
-from mambavision_lab.runs.snapshot import find_snapshot
 
 Task = Callable[[DictConfig], Any]
 
@@ -72,6 +71,9 @@ def run(command: Command, task: Task) -> None:
     if command.flags.cfg and command.is_multirun:
         raise ConfigError("--cfg shows the config of one job; give check=true for those of a sweep")
     prepared = open_command(command)
+    if prepared.snapshot is not None:
+        for line in list_changes(prepared.snapshot):
+            print(f"warning: {line}", file=sys.stderr, flush=True)
     if command.shows_only:
         _show(prepared)
         return
@@ -79,9 +81,6 @@ def run(command: Command, task: Task) -> None:
     if command.check:
         show_check(jobs, first, command.is_multirun)
         return
-    if command.task == "train" and command.from_run is not None:
-        for line in list_changes(find_snapshot(command.from_run, "from_run").resolve()):
-            print(f"warning: {line}", file=sys.stderr, flush=True)
     try:
         if command.is_multirun:
             _sweep(prepared.composer, prepared.overrides, _as_job(task))
