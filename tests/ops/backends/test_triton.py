@@ -163,7 +163,7 @@ def test_kernels_give_the_last_state_and_its_gradient_alone():
         del given["C"], given["D"]  # which the state does not depend on
         grads.append(torch.autograd.grad(state, list(given.values()), pattern(state)))
     for actual, expected in zip(*grads, strict=True):
-        torch.testing.assert_close(actual, expected, **TOLERANCES[torch.float32])
+        torch.testing.assert_close(actual.cpu(), expected, **TOLERANCES[torch.float32])
 
 
 @on_kernels
