@@ -23,6 +23,7 @@ from mambavision_lab.tasks.build import (
     build_classifier,
     build_data,
     build_net,
+    build_optimizer,
     build_trainer,
     device_name,
     metadata,
@@ -56,11 +57,12 @@ def _train(cfg: DictConfig) -> float | None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     data.setup("fit")
+    net = build_net(cfg)
     classifier = build_classifier(
         cfg,
-        build_net(cfg),
+        net,
         data.num_classes,
-        optimizer=build(cfg.optimizer, "optimizer"),
+        optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
         metadata=metadata(cfg, data),
     )
