@@ -28,7 +28,9 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
+from mambavision_lab.tasks.checks import check_resumable, check_start
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ def _train(cfg: DictConfig) -> float | None:
         )
     if cfg.ckpt_path is not None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
+        check_resumable(checkpoint, cfg.ckpt_path)
         load_weights(classifier, checkpoint, cfg.ckpt_path)
         epochs_done = checkpoint["epoch"] + 1
         if not is_resuming(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
@@ -85,6 +88,7 @@ def _train(cfg: DictConfig) -> float | None:
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
+    check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
@@ -93,6 +97,7 @@ def _train(cfg: DictConfig) -> float | None:
         _print_start(cfg, trainer, classifier, data, folder)
     with report_at_end(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        print_early_end(trainer)
         metrics = _final_metrics(trainer, classifier, data)
         if trainer.is_global_zero:
             write_json(metrics, folder / "metrics.json")
