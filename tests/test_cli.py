@@ -158,8 +158,12 @@ def test_finished_run_is_not_resumed(call, logs):
 
 
 def test_failed_run_exits_with_an_error(call, logs):
-    with pytest.raises(FloatingPointError, match=r"lower optimizer\.lr"):
-        call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    status, err = call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    assert status == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: train/loss is nan in epoch 1, step 2, at learning rate ")
+    assert "lower optimizer.lr" in line
+    assert "Traceback" in (logs / "latest" / "train.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -322,6 +326,12 @@ BAD_COMMANDS = {
     "train optimizer.lr=1,2": "several values need a sweep; add -m",
     "train optimized_metric=val/acc9": "choose one of val/loss, val/acc1",
     "train scheduler.warmup_epochs=99": "lower it or raise trainer.max_epochs",
+    "train optimizer.betas=[0.9,1.5]": "optimizer: Invalid beta parameter at index 1: 1.5",
+    "train trainer.limit_test_batches=0.01": "less than one of the 32 batches; give a whole number",
+    "train +trainer.val_check_interval=99": "an epoch has 75 batches; lower it",
+    "train trainer=cpu ops.selective_scan.backend=triton": "backend=triton: it runs on CUDA devices alone",
+    "train callbacks.checkpoint.monitor=val/acc": "monitor=val/acc: there is no such metric in training",
+    "train ckpt_path={tmp}/weights.ckpt": "weights.ckpt: holds weights alone, without epoch, global_step",
     "train ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",
     "train ckpt_path={tmp}/junk.ckpt": "junk.ckpt: is no checkpoint",
     "train ckpt_path={tmp}/tensor.ckpt": "tensor.ckpt: holds no state_dict",
@@ -344,6 +354,7 @@ def bad_things(tmp_path_factory) -> Path:
         Image.new("RGB", (8, 8)).save(folder / "odd" / name / "1.png")
     (folder / "junk.ckpt").write_bytes(b"not a checkpoint")
     torch.save(torch.zeros(2), folder / "tensor.ckpt")
+    torch.save({"state_dict": {}, "hyper_parameters": {}}, folder / "weights.ckpt")
     return folder
 
 

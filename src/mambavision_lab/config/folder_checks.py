@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from mambavision_lab.errors import ConfigError
 
@@ -23,9 +22,8 @@ def check_folders(cfg: dict[Any, Any]) -> None:
     if not HydraConfig.initialized():
         return
     hydra = HydraConfig.get()
-    is_sweep = hydra.mode == RunMode.MULTIRUN
-    key = "hydra.sweep.dir" if is_sweep else "hydra.run.dir"
-    _check_writable(key, Path(hydra.sweep.dir if is_sweep else hydra.run.dir).absolute())
+    for key in ("run", "sweep"):
+        _check_writable(f"hydra.{key}.dir", Path(hydra[key].dir).absolute())
     if hydra.job.chdir:
         for path, value in _paths(cfg):
             if not Path(value).is_absolute() and (

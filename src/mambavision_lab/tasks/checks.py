@@ -30,7 +30,7 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
             ("test", data.test_dataloader),
         )
     }
-    interval = trainer.val_check_interval  # type: ignore[attr-defined]
+    interval = trainer.val_check_interval
     is_within_epoch = trainer.check_val_every_n_epoch is not None and num_batches["val"]
     if isinstance(interval, int) and is_within_epoch and interval > num_batches["train"] > 0:
         raise ConfigError(
