@@ -14,22 +14,19 @@ log = logging.getLogger(__name__)
 
 def print_early_end(trainer: Trainer) -> None:
     """Print in one line, on rank 0, which callback has ended a training and why; nothing at its usual end."""
-    if not trainer.should_stop or trainer.current_epoch == trainer.max_epochs:
+    epoch, step = trainer.current_epoch, trainer.global_step
+    num_batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    is_whole = num_batches == trainer.num_training_batches  # the last epoch
+    is_end = step == trainer.max_steps or (is_whole and epoch == trainer.max_epochs)
+    if not trainer.should_stop or is_end:
         return
     reasons = [_reason(callback, trainer) for callback in trainer.callbacks]  # type: ignore[attr-defined]
     why = next((reason for reason in reasons if reason), "a callback asked for it")
-    line = f"stopped after {_progress(trainer)}: {why}"
+    where = f"epoch {epoch}" if is_whole else f"step {step}, in epoch {max(1, epoch)}"
+    line = f"stopped after {where}: {why}"
     log.info(line)
     if trainer.is_global_zero:
         print(line, flush=True)
-
-
-def _progress(trainer: Trainer) -> str:
-    """Name the last finished epoch, or the last step where it lies within an epoch."""
-    num_batches = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-    if num_batches == trainer.num_training_batches:
-        return f"epoch {trainer.current_epoch}"
-    return f"step {trainer.global_step}, in epoch {trainer.current_epoch + 1}"
 
 
 def _reason(callback: object, trainer: Trainer) -> str | None:
