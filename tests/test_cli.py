@@ -161,7 +161,7 @@ def test_failed_run_exits_with_an_error(call, logs):
     status, err = call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
     assert status == 1
     (line,) = err.splitlines()
-    assert line.startswith("error: train/loss is nan in epoch 1, step 2, at learning rate ")
+    assert line.startswith("error: train/loss in epoch 1, step 2, is nan at learning rate ")
     assert "lower optimizer.lr" in line
     assert "Traceback" in (logs / "latest" / "train.log").read_text()
 
@@ -328,8 +328,6 @@ BAD_COMMANDS = {
     "train scheduler.warmup_epochs=99": "lower it or raise trainer.max_epochs",
     "train optimizer.betas=[0.9,1.5]": "optimizer: Invalid beta parameter at index 1: 1.5",
     "train trainer.limit_test_batches=0.01": "less than one of the 32 batches; give a whole number",
-    "train +trainer.val_check_interval=99": "an epoch has 75 batches; lower it",
-    "train trainer=cpu ops.selective_scan.backend=triton": "backend=triton: it runs on CUDA devices alone",
     "train callbacks.checkpoint.monitor=val/acc": "monitor=val/acc: there is no such metric in training",
     "train ckpt_path={tmp}/weights.ckpt": "weights.ckpt: holds weights alone, without epoch, global_step",
     "train ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",

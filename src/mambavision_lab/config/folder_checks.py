@@ -23,7 +23,7 @@ def check_folders(cfg: dict[Any, Any]) -> None:
         return
     hydra = HydraConfig.get()
     for key in ("run", "sweep"):
-        _check_writable(f"hydra.{key}.dir", Path(hydra[key].dir).absolute())
+        _check_writable(f"hydra.{key}.dir", Path(getattr(hydra, key).dir).absolute())
     if hydra.job.chdir:
         for path, value in _paths(cfg):
             if not Path(value).is_absolute() and (

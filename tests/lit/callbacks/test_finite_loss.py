@@ -32,7 +32,7 @@ def test_training_stops_at_the_first_batch_that_is_not_finite(
     make_spoilt, make_loader, make_trainer
 ):
     loader = make_loader(num_images=20, shape=(2, 2, 2))  # 5 batches
-    wanted = r"^train/loss is nan in epoch 2, step 7, at learning rate 0\.25; lower optimizer\.lr"
+    wanted = r"^train/loss in epoch 2, step 7, is nan at learning rate 0\.25; lower optimizer\.lr"
     trainer = make_trainer(max_epochs=3, log_every_n_steps=50)
     with pytest.raises(FloatingPointError, match=wanted):
         trainer.fit(make_spoilt(num_good=6), loader)
@@ -41,7 +41,10 @@ def test_training_stops_at_the_first_batch_that_is_not_finite(
 
 @pytest.mark.parametrize(
     ("phase", "wanted"),
-    [("validate", "^val/loss is nan; lower"), ("test", "^test/loss is nan; lower")],
+    [
+        ("validate", "^val/loss is nan; look for NaN in the weights"),
+        ("test", "^test/loss is nan; look for NaN in the weights"),
+    ],
 )
 def test_evaluation_fails_where_the_loss_is_not_finite(
     make_spoilt, make_loader, make_trainer, phase, wanted
@@ -52,7 +55,7 @@ def test_evaluation_fails_where_the_loss_is_not_finite(
 
 def test_fit_stops_where_the_validation_alone_is_not_finite(make_spoilt, make_loader, make_trainer):
     loader = make_loader(num_images=8, shape=(2, 2, 2))  # 2 batches
-    with pytest.raises(FloatingPointError, match=r"^val/loss is nan in epoch 1, step 2; lower"):
+    with pytest.raises(FloatingPointError, match=r"^val/loss in epoch 1, step 2 is nan; lower"):
         make_trainer(max_epochs=2).fit(make_spoilt(3), loader, loader)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 _ADVICE = (
     "lower optimizer.lr, lengthen scheduler.warmup_epochs, or choose another trainer.precision"
 )
+_TEST_ADVICE = "look for NaN in the weights or the data, or choose trainer.precision=32-true"
 _MAX_STEPS = 50  # between two looks at the losses on a device
 
 
@@ -71,16 +72,19 @@ class FiniteLoss(Callback):
         for loss, (step, rate) in zip(losses, steps, strict=True):
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"train/loss is {loss} in epoch {trainer.current_epoch + 1}, step {step}, at "
-                    f"learning rate {rate:.3g}; {_ADVICE}"
+                    f"train/loss in epoch {trainer.current_epoch + 1}, step {step}, is {loss} at learning "
+                    f"rate {rate:.3g}; {_ADVICE}"
                 )
 
     def _check_metric(self, trainer: Trainer, name: str) -> None:
         value = trainer.callback_metrics.get(name)
         if value is None or trainer.sanity_checking or math.isfinite(value):
             return
-        is_fit = trainer.state.fn == TrainerFn.FITTING
-        when = (
-            f" in epoch {trainer.current_epoch + 1}, step {trainer.global_step}" if is_fit else ""
-        )
-        raise FloatingPointError(f"{name} is {float(value)}{when}; {_ADVICE}")
+        if trainer.state.fn == TrainerFn.FITTING:
+            name, advice = (
+                f"{name} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}",
+                _ADVICE,
+            )
+        else:
+            advice = _TEST_ADVICE
+        raise FloatingPointError(f"{name} is {float(value)}; {advice}")
