@@ -329,7 +329,6 @@ BAD_COMMANDS = {
     "train optimizer.betas=[0.9,1.5]": "optimizer: Invalid beta parameter at index 1: 1.5",
     "train trainer.limit_test_batches=0.01": "less than one of the 32 batches; give a whole number",
     "train callbacks.checkpoint.monitor=val/acc": "monitor=val/acc: there is no such metric in training",
-    "train ckpt_path={tmp}/weights.ckpt": "weights.ckpt: holds weights alone, without epoch, global_step",
     "train ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",
     "train ckpt_path={tmp}/junk.ckpt": "junk.ckpt: is no checkpoint",
     "train ckpt_path={tmp}/tensor.ckpt": "tensor.ckpt: holds no state_dict",
@@ -352,7 +351,6 @@ def bad_things(tmp_path_factory) -> Path:
         Image.new("RGB", (8, 8)).save(folder / "odd" / name / "1.png")
     (folder / "junk.ckpt").write_bytes(b"not a checkpoint")
     torch.save(torch.zeros(2), folder / "tensor.ckpt")
-    torch.save({"state_dict": {}, "hyper_parameters": {}}, folder / "weights.ckpt")
     return folder
 
 

@@ -1,10 +1,10 @@
-"""What only data, network or checkpoint tell is refused before the first step."""
+"""What only data, network and device tell is refused before the first step."""
 
 import pytest
 import torch
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
-from mambavision_lab.tasks.checks import check_resumable, check_start
+from mambavision_lab.tasks.checks import check_start
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,3 @@ def test_backend_is_asked_in_the_precision_of_the_run(data, make_trainer, make_n
     trainer = make_trainer(precision="64-true")
     message = refusal(lambda: check_start(trainer, make_net(scan_backend="numba"), data))
     assert "it computes in float32, and u is float64" in message
-
-
-def test_checkpoint_of_weights_alone_cannot_be_resumed(refusal):
-    whole = dict.fromkeys(("state_dict", "epoch", "global_step", "loops", "optimizer_states"))
-    check_resumable(whole, "last.ckpt")
-    del whole["loops"], whole["optimizer_states"]
-    message = refusal(lambda: check_resumable(whole, "x.ckpt"))
-    assert message.startswith(
-        "ckpt_path=x.ckpt: holds weights alone, without loops, optimizer_states (save_weights_only)"
-    )
-    assert "model.pretrained=x.ckpt" in message

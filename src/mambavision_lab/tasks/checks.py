@@ -1,8 +1,7 @@
-"""Check what only the data, the network or a checkpoint tell, before the first step of a training."""
+"""Check what only the data, the network and the device tell, before the first step of a training."""
 
 import math
 from functools import partial
-from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -38,20 +37,6 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
             "or count over epochs with trainer.check_val_every_n_epoch=null"
         )
     _check_backend(net, trainer)
-
-
-def check_resumable(checkpoint: dict[str, Any], path: str) -> None:
-    """Check that a checkpoint holds more than weights.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    if missing := {"epoch", "global_step", "loops", "optimizer_states"} - set(checkpoint):
-        raise ConfigError(
-            f"ckpt_path={path}: holds weights alone, without {', '.join(sorted(missing))} "
-            "(save_weights_only), so no run can resume from it; give another checkpoint, or start a new run "
-            f"from the weights with model.pretrained={path}"
-        )
 
 
 def _limited(trainer: Trainer, split: str, num_batches: int) -> int:

@@ -28,7 +28,7 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
-from mambavision_lab.tasks.checks import check_resumable, check_start
+from mambavision_lab.tasks.checks import check_start
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
@@ -76,7 +76,6 @@ def _train(cfg: DictConfig) -> float | None:
         )
     if cfg.ckpt_path is not None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
-        check_resumable(checkpoint, cfg.ckpt_path)
         load_weights(classifier, checkpoint, cfg.ckpt_path)
         epochs_done = checkpoint["epoch"] + 1
         if not is_resuming(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
