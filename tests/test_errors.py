@@ -53,6 +53,10 @@ def test_first_line_of_a_message_is_one_line_and_never_empty():
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "lower data.batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "lower data.batch"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "num_workers"),
+        (
+            type("InductorError", (RuntimeError,), {})("no compiler\nmore"),
+            "no compiler; choose classif",
+        ),
         (FloatingPointError("train/loss is nan"), "train/loss is nan"),
     ],
 )

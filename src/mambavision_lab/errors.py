@@ -59,6 +59,11 @@ _KNOWN: tuple[tuple[str, type[ConfigError] | type[RunError], str], ...] = (
         "lower data.num_workers: it had too little memory, or shared memory",
     ),
     (
+        r"^(InductorError|BackendCompilerFailed|InvalidCxxCompiler): ",
+        RunError,
+        "choose classifier.use_compile=false, or install a C++ compiler",
+    ),
+    (
         r"use_deterministic_algorithms",
         ConfigError,
         "choose trainer.deterministic=warn or trainer.deterministic=false",
