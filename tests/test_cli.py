@@ -158,8 +158,12 @@ def test_finished_run_is_not_resumed(call, logs):
 
 
 def test_failed_run_exits_with_an_error(call, logs):
-    with pytest.raises(FloatingPointError, match=r"lower optimizer\.lr"):
-        call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    status, err = call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
+    assert status == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: train/loss in epoch 1, step 2, is nan at learning rate ")
+    assert "lower optimizer.lr" in line
+    assert "Traceback" in (logs / "latest" / "train.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -322,6 +326,9 @@ BAD_COMMANDS = {
     "train optimizer.lr=1,2": "several values need a sweep; add -m",
     "train optimized_metric=val/acc9": "choose one of val/loss, val/acc1",
     "train scheduler.warmup_epochs=99": "lower it or raise trainer.max_epochs",
+    "train optimizer.betas=[0.9,1.5]": "optimizer: Invalid beta parameter at index 1: 1.5",
+    "train trainer.limit_test_batches=0.01": "less than one of the 32 batches; give a whole number",
+    "train callbacks.checkpoint.monitor=val/acc": "monitor=val/acc: there is no such metric in training",
     "train ckpt_path={tmp}/none.ckpt": "none.ckpt: no such file",
     "train ckpt_path={tmp}/junk.ckpt": "junk.ckpt: is no checkpoint",
     "train ckpt_path={tmp}/tensor.ckpt": "tensor.ckpt: holds no state_dict",

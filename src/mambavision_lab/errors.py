@@ -1,7 +1,10 @@
-"""The exception for settings and paths that cannot be used, and reasons of exceptions in one line."""
+"""The exceptions that a user reads as one line, and the reasons of others in one line."""
 
+import errno
+import re
 import sys
-from typing import NoReturn
+import traceback
+from typing import ClassVar, NoReturn
 
 
 class ConfigError(ValueError):
@@ -11,16 +14,88 @@ class ConfigError(ValueError):
     traceback and exit with status 2.
     """
 
+    status: ClassVar[int] = 2
+
     def __init__(self, message: str) -> None:
         if message.startswith("Caught "):  # by a loader's worker, which hands over its traceback
             message = message.rpartition("ConfigError: ")[2].strip()
         super().__init__(message)
 
 
-def refuse(error: ConfigError) -> NoReturn:
-    """Print why a command cannot be run, in one line, and exit with status 2."""
+class RunError(RuntimeError):
+    """A run that could start has failed: a full disk, no memory, a loss that is not finite.
+
+    The message is one line for the user. The entry points print it without a traceback and exit with
+    status 1.
+    """
+
+    status: ClassVar[int] = 1
+
+
+_NO_SPACE = (
+    "free some space or choose another folder with paths.log_dir=FOLDER, then resume the run"
+)
+_NO_ACCESS = "choose a folder that can be written with paths.log_dir=FOLDER"
+_OS_ADVICE = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EFBIG: _NO_SPACE,
+    errno.EACCES: _NO_ACCESS,
+    errno.EPERM: _NO_ACCESS,
+    errno.EROFS: _NO_ACCESS,
+    errno.EMFILE: "raise the limit with ulimit -n, or lower data.num_workers",
+}
+# Pattern in an error's name and message, whose fault it is, and what to do.
+_KNOWN: tuple[tuple[str, type[ConfigError] | type[RunError], str], ...] = (
+    (r"inline_container|PytorchStreamWriter", RunError, _NO_SPACE),  # torch.save on a full disk
+    (
+        r"OutOfMemoryError|MemoryError|can't allocate memory|not enough memory",
+        RunError,
+        "lower data.batch_size, or choose trainer.precision=bf16-mixed",
+    ),
+    (
+        r"DataLoader worker .*(exited unexpectedly|killed by signal)",
+        RunError,
+        "lower data.num_workers: it had too little memory, or shared memory",
+    ),
+    (
+        r"^(InductorError|BackendCompilerFailed|InvalidCxxCompiler): ",
+        RunError,
+        "choose classifier.use_compile=false, or install a C++ compiler",
+    ),
+    (
+        r"use_deterministic_algorithms",
+        ConfigError,
+        "choose trainer.deterministic=warn or trainer.deterministic=false",
+    ),
+)
+
+
+def explain(error: BaseException) -> ConfigError | RunError | None:
+    """Put what Lightning, torch or the system refuse into one line; None for an error in the code."""
+    if isinstance(error, ConfigError | RunError):
+        return error
+    if isinstance(error, FloatingPointError):
+        return RunError(reason(error, max_length=None))
+    if isinstance(error, OSError) and error.errno is not None:
+        advice = _OS_ADVICE.get(error.errno, "see that it is there and can be read and written")
+        return RunError(f"{reason(error)}; {advice}")
+    for pattern, kind, advice in _KNOWN:
+        if re.search(pattern, f"{type(error).__name__}: {error}"):
+            return kind(f"{first_line(error)}; {advice}")
+    name = type(error).__name__
+    if name == "MisconfigurationException" or (
+        isinstance(error, ValueError | TypeError | RuntimeError)
+        and _raised_in(error).startswith(("lightning.", "torch.optim."))
+    ):
+        return ConfigError(reason(error, 600))
+    return None
+
+
+def refuse(error: ConfigError | RunError) -> NoReturn:
+    """Print why a command cannot be run, or has failed, in one line, and exit with its status."""
     print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
-    sys.exit(2)
+    sys.exit(error.status)
 
 
 def reason(error: BaseException, max_length: int | None = 300) -> str:
@@ -47,3 +122,9 @@ def missing_extra(what: str, package: str, extra: str) -> ConfigError:
     return ConfigError(
         f"{what} needs {package}; install it with: pip install 'mambavision-lab[{extra}]'"
     )
+
+
+def _raised_in(error: BaseException) -> str:
+    """Name the module whose code raised an error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")) if frames else ""

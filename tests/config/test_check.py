@@ -34,6 +34,9 @@ VALUES = [
     ("list[int]", "abc", REFUSED),
     ("list[int]", [1, 2], FINE),
     ("Sequence[float] | None", 3, REFUSED),
+    ("Optional[timedelta]", None, FINE),
+    ("Optional[timedelta]", "00:00:30:00", FINE),
+    ("Optional[timedelta]", 3, REFUSED),
     ("Literal['a', 'b']", "c", FINE),
     (None, "abc", FINE),
 ]
@@ -62,6 +65,12 @@ def test_check_compares_values_with_annotations(make_module, refusal, annotation
         message = refusal(lambda: check(node))
         assert message.startswith(f"model.x={value}: wanted ")
         assert type(value).__name__ in message
+
+
+def test_check_refuses_text_that_is_no_duration(make_module, refusal):
+    make_module("typed.py", "def part(x: Optional[timedelta] = None): ...\n")
+    message = refusal(lambda: check({"_target_": "typed.part", "x": "often"}))
+    assert message.startswith("model.x=often: wanted a duration, DD:HH:MM:SS")
 
 
 def test_check_says_what_was_wanted(make_module, refusal):

@@ -1,6 +1,10 @@
 """What a command does once it was found to be right: jobs, exit statuses, messages."""
 
+import csv
+import errno
+
 import pytest
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mambavision_lab.errors import ConfigError
 
@@ -37,22 +41,51 @@ def test_task_that_refuses_ends_in_one_line_and_status_2(command, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: data.root=x: too bad"]
 
 
-def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, capsys):
+@pytest.mark.parametrize(
+    ("error", "status", "wanted"),
+    [
+        (OSError(errno.ENOSPC, "No space left", "x"), 1, "No space left: 'x'; free some space"),
+        (FloatingPointError("train/loss is nan"), 1, "train/loss is nan"),
+        (MisconfigurationException("no such key"), 2, "no such key"),
+    ],
+)
+def test_known_failure_is_one_line_and_its_traceback_in_the_log(
+    command, tmp_path, capsys, error, status, wanted
+):
+    def task(cfg):
+        raise error
+
+    assert command(task, f"hydra.run.dir={tmp_path}/run") == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert wanted in line
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "in task" in log
+    assert type(error).__name__ in log
+
+
+def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, tmp_path, capsys):
     seen = []
 
     def task(cfg):
         seen.append(cfg.seed)
         if cfg.seed == 1:
             raise ConfigError("data.root=x: too bad")
+        if cfg.seed == 3:
+            raise OSError(errno.ENOSPC, "No space left")
         if cfg.seed == 2:
             raise SystemExit(2)  # as the workers of a job that failed end it
 
-    assert command(task, "-m", "seed=0,1,2,3") == 1
+    assert command(task, "-m", "seed=0,1,2,3", f"hydra.sweep.dir={tmp_path}/sweep") == 1
     assert seen == [0, 1, 2, 3]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: job 1: data.root=x: too bad"
-    assert lines[-1].startswith("error: 2 of 4 jobs failed; see ")
+    assert lines[-1].startswith("error: 3 of 4 jobs failed; see ")
     assert not any("Traceback" in line for line in lines)
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        reasons = [row["reason"] for row in csv.DictReader(file)]
+    assert reasons[:2] == ["", "data.root=x: too bad"]
+    assert reasons[3].startswith("[Errno 28] No space left; free some space")
 
 
 def test_task_that_fails_keeps_its_traceback(command):

@@ -107,3 +107,16 @@ def test_without_a_schedule_the_rate_is_constant(make_classifier, make_loader, m
     rates = Rates()
     make_trainer(max_epochs=2, callbacks=[rates]).fit(make_classifier(), make_loader())
     assert rates.values == [0.1] * 6
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"warmup_epochs": -1}, "scheduler.warmup_epochs=-1: wanted 0 or more"),
+        ({"min_lr_ratio": -0.1}, "scheduler.min_lr_ratio=-0.1: wanted a share from 0 to 1"),
+        ({"min_lr_ratio": 2}, "scheduler.min_lr_ratio=2: wanted a share from 0 to 1"),
+    ],
+)
+def test_schedule_refuses_what_would_be_no_rate(options, wanted, refusal):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    assert wanted in refusal(lambda: cosine_with_warmup(optimizer, 10, 5, **options))

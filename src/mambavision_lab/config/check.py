@@ -9,7 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.durations import check_duration, is_duration
+from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.signatures import read_signature
+from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
 
 # Annotation -> values that fit it; what is not named here is not checked.
@@ -37,6 +40,8 @@ def check_config(cfg: DictConfig) -> None:
     if max_restarts < 0:
         raise ConfigError(f"launcher.max_restarts={max_restarts}: wanted 0 or more")
     check_nodes(resolved)
+    check_training(resolved)
+    check_folders(resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),
         ("data.seed", (resolved.get("data") or {}).get("seed")),
@@ -130,6 +135,9 @@ def suggest(given: str, known: Any) -> str:
 
 def _check_value(path: str, value: Any, annotation: str | None) -> None:
     if annotation is None:
+        return
+    if is_duration(annotation) and isinstance(value, str | dict):
+        check_duration(path, value)
         return
     accepted = list(_alternatives(ast.parse(annotation, mode="eval").body))
     if None in accepted or any(_fits(value, choice) for choice in accepted):

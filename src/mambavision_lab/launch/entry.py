@@ -1,9 +1,11 @@
 """Run a task for a command: Hydra, with every config checked before anything starts.
 
-Exit status: 0 done, 2 what was requested cannot be run (one line, no traceback), 1 the run failed
-(with its traceback), 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+Exit status: 0 done, 2 what was requested cannot be run, 1 the run failed, 130 stopped by Ctrl-C, 143
+stopped by SIGTERM. What `errors.explain` knows is one line, its traceback in the run's log; the rest shows
+its traceback.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -25,7 +27,7 @@ from mambavision_lab.config.compose import Composer, hydra_config
 from mambavision_lab.config.help import help_text
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError, refuse
+from mambavision_lab.errors import ConfigError, RunError, explain, refuse
 from mambavision_lab.launch.check_command import Prepared, check_jobs, open_command, show_check
 from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_launch
@@ -35,6 +37,8 @@ from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.runs.provenance import list_changes
 
 Task = Callable[[DictConfig], Any]
+
+log = logging.getLogger(__name__)
 
 
 def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
@@ -47,6 +51,7 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
             the working folder.
     """
     os.environ.setdefault("MAMBAVISION_ROOT", str(root or Path.cwd()))
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no news
     with stopping_on_signals():
         try:
             command = read_command(name)
@@ -55,8 +60,11 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
                 run(command, task)
             else:
                 join(command, lambda given: run(given, task), task, launch)
-        except ConfigError as error:
-            refuse(error)
+        except Exception as error:
+            known = explain(error)
+            if known is None:
+                raise
+            refuse(known)
 
 
 def run(command: Command, task: Task) -> None:
@@ -123,11 +131,12 @@ def _as_job(task: Task) -> Task:
     def job(cfg: DictConfig) -> Any:
         register()
         folder = Path(HydraConfig.get().runtime.output_dir)
+        explained = _in_one_line(task)
         try:
             if is_sweep_job(folder):
-                return run_recorded(task, cfg, folder)
-            return task(cfg)
-        except ConfigError as error:
+                return run_recorded(explained, cfg, folder)
+            return explained(cfg)
+        except (ConfigError, RunError) as error:
             if is_sweep_job(folder):
                 raise  # the sweep continues and reports at its end
             refuse(error)
@@ -137,6 +146,24 @@ def _as_job(task: Task) -> Task:
                 wandb.finish()  # or the next job of a sweep would write into this run
 
     return job
+
+
+def _in_one_line(task: Task) -> Task:
+    """Let a task raise what is known of its errors as one line; their tracebacks go to the run's log."""
+
+    def call(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            known = explain(error)
+            if known is None:
+                raise
+            log.info("the run failed", exc_info=error)
+            if known is error:
+                raise
+            raise known from error
+
+    return call
 
 
 def _show(prepared: Prepared) -> None:

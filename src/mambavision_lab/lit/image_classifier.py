@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
+
+from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 
 Batch = tuple[Tensor, Tensor]
 
@@ -123,18 +125,12 @@ class ImageClassifier(LightningModule):
         """Add one batch to the test metrics; returns its logits, for callbacks that store predictions."""
         return self._evaluate("test", batch)
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics.
+    def configure_callbacks(self) -> list[Callback]:
+        """Stop a run, whichever Trainer runs it, when its loss is no longer finite."""
+        return [FiniteLoss()]
 
-        Raises:
-            FloatingPointError: The mean loss is not finite.
-        """
-        loss = self._metrics_of("fit")["loss"].compute()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"train/loss is {loss.item()} in epoch {self.current_epoch}; "
-                "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
-            )
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics."""
         self._log("fit", prefix="train")
 
     def on_validation_epoch_end(self) -> None:

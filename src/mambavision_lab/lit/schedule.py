@@ -30,8 +30,12 @@ def cosine_with_warmup(
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or is shorter than the warm-up.
+        ConfigError: The run has no end, or is shorter than the warm-up; or a setting is impossible.
     """
+    if not 0 <= warmup_epochs < math.inf:
+        raise ConfigError(f"scheduler.warmup_epochs={warmup_epochs}: wanted 0 or more epochs")
+    if not 0 <= min_lr_ratio <= 1:
+        raise ConfigError(f"scheduler.min_lr_ratio={min_lr_ratio}: wanted a share from 0 to 1")
     if math.isinf(num_steps):
         raise ConfigError(
             "scheduler=cosine needs a run with an end; set trainer.max_epochs or trainer.max_steps"

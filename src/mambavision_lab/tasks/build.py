@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -10,12 +11,13 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.optim import Optimizer
 
+from mambavision_lab.config.durations import find_durations
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.errors import ConfigError, missing_extra, reason
+from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.image_classifier import ImageClassifier
 
 # Missing module -> our extra that brings it.
@@ -38,18 +40,23 @@ def build(node: Any, name: str, **arguments: Any) -> Any:
             f"{name}: has no _target_; wanted the full path of its class, MODULE.NAME"
         )
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(node, _convert_="all", **(find_durations(node) | arguments))
     except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ConfigError):
-            raise cause from error
-        if isinstance(cause, ModuleNotFoundError):
-            raise _missing_package(name, cause) from error
-        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
-            raise ConfigError(f"{name}: {reason(cause, 600)}") from error
-        raise
-    except MisconfigurationException as error:
-        raise ConfigError(f"{name}: {reason(error, 600)}") from error
+        raise _refusal(name, error) from error
+
+
+def build_optimizer(cfg: DictConfig, net: nn.Module) -> Callable[..., Optimizer]:
+    """Make what makes the optimizer; its values are tried on the network at once.
+
+    Raises:
+        ConfigError: The optimizer refuses its values, or this network.
+    """
+    make = build(cfg.optimizer, "optimizer")
+    try:
+        make(net.parameters())
+    except Exception as error:
+        raise _refusal("optimizer", error) from error
+    return make
 
 
 def build_data(cfg: DictConfig) -> ImageDataModule:
@@ -106,6 +113,20 @@ def device_name(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def _refusal(name: str, error: BaseException) -> ConfigError | RunError:
+    """Make the error for what a constructor raised: its values are wrong, or the system failed it."""
+    if isinstance(error, InstantiationException) and error.__cause__ is not None:
+        return _refusal(name, error.__cause__)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(name, error)
+    known = explain(error)
+    if known is error or isinstance(known, RunError):
+        return known
+    is_clear = known is not None or isinstance(error, ValueError | TypeError | RuntimeError)
+    kind = "" if is_clear else f"{type(error).__name__}: "
+    return ConfigError(f"{name}: {kind}{reason(error, 600)}")
 
 
 def _missing_package(name: str, error: ModuleNotFoundError) -> ConfigError:

@@ -23,11 +23,14 @@ from mambavision_lab.tasks.build import (
     build_classifier,
     build_data,
     build_net,
+    build_optimizer,
     build_trainer,
     device_name,
     metadata,
 )
+from mambavision_lab.tasks.checks import check_start
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
 
 log = logging.getLogger(__name__)
@@ -56,11 +59,12 @@ def _train(cfg: DictConfig) -> float | None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
     data.setup("fit")
+    net = build_net(cfg)
     classifier = build_classifier(
         cfg,
-        build_net(cfg),
+        net,
         data.num_classes,
-        optimizer=build(cfg.optimizer, "optimizer"),
+        optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
         metadata=metadata(cfg, data),
     )
@@ -83,6 +87,7 @@ def _train(cfg: DictConfig) -> float | None:
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
     trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
+    check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
@@ -91,6 +96,7 @@ def _train(cfg: DictConfig) -> float | None:
         _print_start(cfg, trainer, classifier, data, folder)
     with report_at_end(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        print_early_end(trainer)
         metrics = _final_metrics(trainer, classifier, data)
         if trainer.is_global_zero:
             write_json(metrics, folder / "metrics.json")

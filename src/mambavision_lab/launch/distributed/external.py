@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.overrides import quoted
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, explain
 from mambavision_lab.files import configs_folder, write_atomically
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.distributed.devices import check_devices, get_max_restarts
@@ -79,7 +79,7 @@ def join(
             _current.run_as_follower(task)
     except Exception as error:
         show_error(launch.rank, error)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(2 if isinstance(explain(error), ConfigError) else 1)
     finally:
         _current = None
 

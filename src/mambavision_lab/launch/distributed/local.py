@@ -21,7 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, explain
 from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
 from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
 from mambavision_lab.runs.folder import find_newest_checkpoint
@@ -112,7 +112,7 @@ def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], marks: str) -> Any
     try:
         return task(cfg)
     except Exception as error:
-        is_refusal = isinstance(error, ConfigError)
+        is_refusal = isinstance(explain(error), ConfigError)
         if is_refusal:
             refused.touch()
         show_error(rank, error)

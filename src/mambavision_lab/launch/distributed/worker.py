@@ -13,7 +13,9 @@ from hydra.core.utils import configure_log, setup_globals
 from omegaconf import OmegaConf
 
 from mambavision_lab.config.resolvers import register
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import explain, reason
+
+log = logging.getLogger(__name__)
 
 # Errors caused by the loss of another process: its own error, or the launcher, states the reason.
 _LOST_PEER = re.compile(
@@ -54,13 +56,15 @@ def begin_rank(rank: int, hydra: dict[str, Any]) -> None:
 
 
 def show_error(rank: int, error: BaseException) -> None:
-    """Print an error once: a ConfigError in one line, others with their traceback."""
+    """Print an error once: in one line where it can be explained, with its traceback otherwise."""
     if isinstance(error, RuntimeError) and _LOST_PEER.search(str(error)):
         time.sleep(_LOST_PEER_WAIT_S)
     elif rank:
         time.sleep(_OTHER_RANK_WAIT_S)
-    if isinstance(error, ConfigError):
-        print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
+    known = explain(error)
+    if known is not None:
+        log.info("the run failed", exc_info=error)
+        print(f"error: {reason(known, max_length=None)}", file=sys.stderr, flush=True)
         return
     text = "".join(traceback.format_exception(error))
     print(f"rank {rank} failed:\n{text}", file=sys.stderr, flush=True)

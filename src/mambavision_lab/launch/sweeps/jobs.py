@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError, RunError, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.worker import hydra_values
 from mambavision_lab.launch.sweeps.device_lock import take_devices
@@ -53,7 +53,7 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
         if num_devices is not None:
             take_devices(num_devices)
         value = task(cfg)
-    except ConfigError as error:
+    except (ConfigError, RunError) as error:
         why = reason(error, max_length=None)
         print(f"error: job {record['job']}: {why}", file=sys.stderr, flush=True)
         store("failed", reason=why)

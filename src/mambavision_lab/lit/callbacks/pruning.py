@@ -1,7 +1,6 @@
 """Stop a trial of an Optuna sweep whose metric is worse than that of earlier trials."""
 
 import json
-import logging
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import JournalStorage
 
-log = logging.getLogger(__name__)
-
 
 class Pruning(Callback):
     """Report a metric to the trial's study after each validation, and stop if its pruner says so.
@@ -32,6 +29,7 @@ class Pruning(Callback):
         self.monitor = monitor
         self.mark = Path(trial_file).with_name(PRUNED)
         self.trial: dict[str, Any] = json.loads(Path(trial_file).read_text())
+        self.reason: str | None = None  # for which it has stopped the run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let rank 0 decide, and stop on all ranks."""
@@ -55,7 +53,7 @@ class Pruning(Callback):
         if epoch == trainer.max_epochs or not should_stop:
             return False
         self.mark.touch()
-        log.info("pruned after %d epochs: %s %.4f", epoch, self.monitor, value)
+        self.reason = f"{self.monitor} {value:.4f} is worse than that of earlier trials"
         return True
 
     @cached_property

@@ -1,0 +1,62 @@
+"""Check the folders of a command: that of the run can be written, and relative ones stay where they are."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from mambavision_lab.errors import ConfigError
+
+_NAMES_A_PATH = re.compile(r"(root|dir|dirpath|path|folder|images|output|pretrained)$")
+
+
+def check_folders(cfg: dict[Any, Any]) -> None:
+    """Check the run folder, and with `hydra.job.chdir=true` every path in the plain values of a config.
+
+    Raises:
+        ConfigError: The run folder cannot be made, or a path would mean another place.
+    """
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    for key in ("run", "sweep"):
+        _check_writable(f"hydra.{key}.dir", Path(getattr(hydra, key).dir).absolute())
+    if hydra.job.chdir:
+        for path, value in _paths(cfg):
+            if not Path(value).is_absolute() and (
+                path.startswith("paths.") or Path(value).exists()
+            ):
+                raise ConfigError(
+                    f"{path}={value}: hydra.job.chdir=true changes the folder that it starts from; give "
+                    "the whole path, or leave hydra.job.chdir=false"
+                )
+
+
+def _check_writable(key: str, folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return
+    why = "may not be written" if nearest.is_dir() else "is not a folder"
+    raise ConfigError(
+        f"{key}={folder}: {nearest} {why}; choose another folder with paths.log_dir=FOLDER"
+    )
+
+
+def _paths(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the keys and values that name files or folders."""
+    items = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
+    for key, value in items:
+        where = f"{path}.{key}" if path else str(key)
+        if isinstance(value, str) and _NAMES_A_PATH.search(str(key)):
+            yield where, value
+        else:
+            yield from _paths(value, where)

@@ -1,0 +1,104 @@
+"""Check what the Trainer, its callbacks and the schedule accept when made, and refuse when they run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mambavision_lab.config.signatures import read_signature
+from mambavision_lab.errors import ConfigError
+
+_CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
+_THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
+_GRADIENT_NORM = "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"
+_LOGGED_BY = {_THROUGHPUT: "train/images_per_s", _GRADIENT_NORM: "train/grad_norm"}
+
+
+def check_training(cfg: dict[Any, Any]) -> None:
+    """Check the plain values of a training's config: monitors, validation, limits, the schedule.
+
+    Raises:
+        ConfigError: The first thing found wrong.
+    """
+    if not cfg.get("optimizer"):
+        return  # nothing is trained
+    trainer = cfg.get("trainer") or {}
+    for path, callback in _callbacks(cfg):
+        if callback.get("monitor") is not None:
+            _check_monitor(path, callback["monitor"], cfg)
+            if callback["_target_"].endswith(".EarlyStopping"):
+                _check_early_stopping(path, callback, trainer)
+    _check_schedule(cfg.get("scheduler"))
+
+
+def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
+    """List what a training logs and a callback may monitor; None where code of the user's logs as well."""
+    targets = [callback["_target_"] for _, callback in _callbacks(cfg)]
+    classifier = (cfg.get("classifier") or {}).get("_target_")
+    ours = ("lightning.", "mambavision_lab.")
+    if classifier != _CLASSIFIER or not all(target.startswith(ours) for target in targets):
+        return None
+    names = ["val/loss", "val/acc1", "train/loss", "train/acc1", "train/loss_step"]
+    if ((cfg.get("data") or {}).get("num_classes") or 0) > 5:
+        names.insert(2, "val/acc5")
+    return names + [name for target, name in _LOGGED_BY.items() if target in targets]
+
+
+def _callbacks(cfg: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, callback in (cfg.get("callbacks") or {}).items():
+        if isinstance(callback, dict) and isinstance(callback.get("_target_"), str):
+            yield f"callbacks.{key}", callback
+
+
+def _check_monitor(path: str, monitor: Any, cfg: dict[Any, Any]) -> None:
+    names = metric_names(cfg)
+    if names is None or monitor in (*names, "epoch", "step") or str(monitor).startswith("lr-"):
+        return
+    raise ConfigError(
+        f"{path}.monitor={monitor}: there is no such metric in training; "
+        f"choose one of {', '.join(names)}"
+    )
+
+
+def _check_early_stopping(path: str, callback: dict[str, Any], trainer: dict[str, Any]) -> None:
+    """Refuse a metric that is not there when early stopping looks at it, which would end the run."""
+    monitor, fraction = callback["monitor"], trainer.get("val_check_interval")
+    every, max_epochs = trainer.get("check_val_every_n_epoch", 1), trainer.get("max_epochs")
+    if callback.get("strict") is False:
+        return
+    validates_each_epoch = fraction in (None, 1.0) and every == 1
+    looks_after_epoch = callback.get("check_on_train_epoch_end")
+    if looks_after_epoch is None:
+        looks_after_epoch = validates_each_epoch
+    if monitor.startswith("val/"):
+        if trainer.get("limit_val_batches") == 0:
+            raise ConfigError(
+                f"{path}.monitor={monitor}: trainer.limit_val_batches=0 validates nothing; "
+                "monitor train/loss, or leave trainer.limit_val_batches as it is"
+            )
+        if max_epochs and every and 0 < max_epochs < every:
+            raise ConfigError(
+                f"{path}.monitor={monitor}: trainer.check_val_every_n_epoch={every} validates nothing in "
+                f"{max_epochs} epochs; lower it"
+            )
+        if looks_after_epoch and every != 1:
+            raise ConfigError(
+                f"{path}.check_on_train_epoch_end=true: the first epochs are not validated with "
+                f"trainer.check_val_every_n_epoch={every}; leave it null"
+            )
+    elif monitor.startswith("train/") and not looks_after_epoch and fraction not in (None, 1.0):
+        raise ConfigError(
+            f"{path}.monitor={monitor}: is not known when trainer.val_check_interval={fraction} validates "
+            f"within an epoch; add +{path}.check_on_train_epoch_end=true"
+        )
+
+
+def _check_schedule(node: dict[str, Any] | None) -> None:
+    signature = read_signature(node["_target_"]) if node else None
+    if node is None or signature is None or signature.is_open:
+        return
+    missing = {"num_steps", "steps_per_epoch"} - set(signature.parameters)
+    if missing:
+        raise ConfigError(
+            f"scheduler._target_={node['_target_']}: takes no {' and '.join(sorted(missing))}; wanted a "
+            "function of (optimizer, num_steps, steps_per_epoch), such as "
+            "mambavision_lab.lit.schedule.cosine_with_warmup"
+        )

@@ -1,0 +1,67 @@
+"""Check what only the data, the network and the device tell, before the first step of a training."""
+
+import math
+from functools import partial
+
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.ops.selective_scan.backends.base import ScanInputs
+from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS, why_not
+
+
+def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None:
+    """Check that a training can reach its end with these data, on this device.
+
+    Raises:
+        ConfigError: A limit leaves no batch, validation would never come, or the scan's backend cannot run.
+    """
+    data.trainer = trainer  # shares the images among its processes
+    num_batches = {
+        split: _limited(trainer, split, len(loader()))
+        for split, loader in (
+            ("train", data.train_dataloader),
+            ("val", data.val_dataloader),
+            ("test", data.test_dataloader),
+        )
+    }
+    interval = trainer.val_check_interval
+    is_within_epoch = trainer.check_val_every_n_epoch is not None and num_batches["val"]
+    if isinstance(interval, int) and is_within_epoch and interval > num_batches["train"] > 0:
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: an epoch has {num_batches['train']} batches; lower it, "
+            "or count over epochs with trainer.check_val_every_n_epoch=null"
+        )
+    _check_backend(net, trainer)
+
+
+def _limited(trainer: Trainer, split: str, num_batches: int) -> int:
+    """Count the batches of a split that `trainer.limit_<split>_batches` leaves."""
+    limit = getattr(trainer, f"limit_{split}_batches")
+    if isinstance(limit, int):
+        return min(limit, num_batches)
+    if limit > 0 and int(num_batches * limit) == 0:
+        least = math.ceil(1000 / num_batches) / 1000
+        raise ConfigError(
+            f"trainer.limit_{split}_batches={limit}: is less than one of the {num_batches} batches; give a "
+            f"whole number of batches, or a share of at least {least}"
+        )
+    return int(num_batches * limit)
+
+
+def _check_backend(net: nn.Module, trainer: Trainer) -> None:
+    """Ask the backend that was named for the scan whether it can run there; "auto" always can."""
+    dtype = torch.float64 if trainer.precision == "64-true" else torch.float32
+    empty = partial(torch.empty, device=trainer.strategy.root_device, dtype=dtype)
+    for mixer in net.modules():
+        if not isinstance(mixer, MambaVisionMixer) or mixer.scan_backend not in BACKENDS:
+            continue
+        dim, d_state = mixer.A_log.shape
+        u, B = empty(1, 1, dim), empty(1, 1, d_state)
+        inputs = ScanInputs(u, u, empty(dim, d_state), B, B, None, None, None, True, False)
+        if reason := why_not(mixer.scan_backend, inputs):
+            raise ConfigError(f"ops.selective_scan.backend={mixer.scan_backend}: {reason}")

@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from mambavision_lab.config.check import check_config
+from mambavision_lab.config.folder_checks import check_folders
+
+
+@pytest.mark.parametrize("folder", ["run", "sweep"])
+def test_run_folder_below_a_file_is_refused(compose, tmp_path, refusal, folder):
+    (tmp_path / "file").touch()
+    cfg = compose("train", f"hydra.{folder}.dir={tmp_path}/file/logs")
+    assert refusal(lambda: check_config(cfg)) == (
+        f"hydra.{folder}.dir={tmp_path}/file/logs: {tmp_path}/file is not a folder; choose another "
+        "folder with paths.log_dir=FOLDER"
+    )
+
+
+def test_run_folder_that_may_not_be_written_is_refused(compose, tmp_path, refusal, monkeypatch):
+    compose("train", f"hydra.run.dir={tmp_path}/logs")
+    check_folders({})
+    assert not (tmp_path / "logs").exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may all
+    message = refusal(lambda: check_folders({}))
+    assert f"{tmp_path} may not be written; choose another folder" in message
+
+
+def test_relative_paths_are_refused_where_a_job_changes_the_folder(
+    compose, tmp_path, refusal, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    compose("train", "hydra.job.chdir=true")
+    wanted = (
+        "data.root=photos: hydra.job.chdir=true changes the folder that it starts from; give the whole "
+        "path, or leave hydra.job.chdir=false"
+    )
+    assert refusal(lambda: check_folders({"data": {"root": "photos"}})) == wanted
+    message = refusal(lambda: check_folders({"paths": {"log_dir": "logs"}}))
+    assert message.startswith("paths.log_dir=logs: hydra.job.chdir=true")
+    check_folders({"data": {"root": str(tmp_path / "photos")}, "name": "photos"})
+    check_folders({"model": {"pretrained": "nvidia/MambaVision-T-1K"}})  # an id of the hub
+    compose("train")
+    check_folders({"data": {"root": "photos"}})
+
+
+def test_folders_are_not_checked_outside_a_command():
+    check_folders({"data": {"root": "photos"}})

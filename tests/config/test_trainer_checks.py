@@ -1,0 +1,111 @@
+import copy
+import functools
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from mambavision_lab.config.trainer_checks import check_training, metric_names
+from mambavision_lab.lit.callbacks.grad_norm import GradientNorm
+from mambavision_lab.lit.callbacks.throughput import Throughput
+from mambavision_lab.lit.image_classifier import ImageClassifier
+
+CALLBACKS = "lightning.pytorch.callbacks"
+BASE = {
+    "optimizer": {"_target_": "torch.optim.adamw.AdamW"},
+    "scheduler": {"_target_": "mambavision_lab.lit.schedule.cosine_with_warmup"},
+    "classifier": {"_target_": "mambavision_lab.lit.image_classifier.ImageClassifier"},
+    "data": {"num_classes": 10},
+    "trainer": {"max_epochs": 8, "check_val_every_n_epoch": 1, "limit_val_batches": None},
+    "callbacks": {
+        "checkpoint": {"_target_": f"{CALLBACKS}.model_checkpoint.ModelCheckpoint"},
+        "stop": {"_target_": f"{CALLBACKS}.early_stopping.EarlyStopping", "monitor": "val/acc1"},
+        "grad_norm": {"_target_": "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"},
+        "off": None,
+    },
+}
+CHECKPOINT, STOP = "callbacks.checkpoint.monitor", "callbacks.stop.monitor"
+
+
+def config(changes):
+    """Return the base with the values at some dotted keys replaced."""
+    cfg = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *parents, key = path.split(".")
+        functools.reduce(lambda node, name: node[name], parents, cfg)[key] = value
+    return cfg
+
+
+REFUSED = [
+    ({CHECKPOINT: "val/acc"}, f"{CHECKPOINT}=val/acc: there is no such metric in training; choose"),
+    ({STOP: "test/acc1"}, "choose one of val/loss, val/acc1, val/acc5, train/loss"),
+    ({STOP: "train/images_per_s"}, "there is no such metric"),  # without the callback that logs it
+    (
+        {CHECKPOINT: "val/acc5", "data.num_classes": 5},
+        "choose one of val/loss, val/acc1, train/loss",
+    ),
+    ({"trainer.limit_val_batches": 0}, f"{STOP}=val/acc1: trainer.limit_val_batches=0 validates"),
+    ({"trainer.check_val_every_n_epoch": 9}, "validates nothing in 8 epochs; lower it"),
+    (
+        {"trainer.check_val_every_n_epoch": 2, "callbacks.stop.check_on_train_epoch_end": True},
+        "check_on_train_epoch_end=true: the first epochs are not validated",
+    ),
+    (
+        {"trainer.val_check_interval": 0.5, STOP: "train/loss"},
+        "add +callbacks.stop.check_on_train_epoch_end=true",
+    ),
+    (
+        {"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR"}},
+        "takes no num_steps and steps_per_epoch; wanted a function of (optimizer, num_steps,",
+    ),
+]
+ACCEPTED = [
+    {},
+    {STOP: "train/grad_norm"},
+    {STOP: "train/loss", "trainer.limit_val_batches": 0},
+    {"callbacks.stop.strict": False, "trainer.limit_val_batches": 0},
+    {"trainer.check_val_every_n_epoch": 2},
+    {"trainer.check_val_every_n_epoch": 2, "trainer.max_epochs": -1},
+    {"trainer.val_check_interval": 0.5},
+    {CHECKPOINT: "lr-AdamW/pg1"},
+    {CHECKPOINT: "step"},
+    {"scheduler": None},
+    # Code of the user's may log what it monitors.
+    {CHECKPOINT: "val/f1", "callbacks.f1": {"_target_": "parts.F1"}},
+    {CHECKPOINT: "val/f1", "classifier": {"_target_": "parts.Detector"}},
+    {CHECKPOINT: "val/acc", "optimizer": None},  # nothing is trained
+]
+
+
+@pytest.mark.parametrize(("changes", "wanted"), REFUSED, ids=str)
+def test_training_that_would_stop_later_is_refused_before(changes, wanted, refusal):
+    assert wanted in refusal(lambda: check_training(config(changes)))
+
+
+@pytest.mark.parametrize("changes", ACCEPTED, ids=str)
+def test_training_that_can_end_is_accepted(changes):
+    check_training(config(changes))
+
+
+@pytest.mark.parametrize("num_classes", [5, 6])
+def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
+    data = TensorDataset(torch.randn(4, 8), torch.tensor([0, 1, 2, 3]))
+    loader = DataLoader(data, batch_size=4)
+    net = torch.nn.Linear(8, num_classes)
+    classifier = ImageClassifier(
+        net,
+        num_classes=num_classes,
+        optimizer=functools.partial(torch.optim.SGD, lr=0.1),
+        channels_last=False,
+    )
+    trainer = make_trainer(max_epochs=1, callbacks=[GradientNorm(), Throughput()])
+    trainer.fit(classifier, loader, loader)
+    cfg = {
+        "classifier": {"_target_": "mambavision_lab.lit.image_classifier.ImageClassifier"},
+        "data": {"num_classes": num_classes},
+        "callbacks": {
+            "a": {"_target_": "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"},
+            "b": {"_target_": "mambavision_lab.lit.callbacks.throughput.Throughput"},
+        },
+    }
+    assert set(metric_names(cfg) or ()) == set(trainer.callback_metrics)
