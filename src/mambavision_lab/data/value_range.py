@@ -35,10 +35,7 @@ def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
     """
     stated, maxval = _tagged_range(image), _pgm_maxval(image)
     significant_bits = _png_significant_bits(image)
-    if _deep_colour(image):
-        values = _read_png(image)
-    else:
-        values = np.asarray(image, np.float64)
+    values = _read_png(image) if _deep_colour(image) else np.asarray(image, np.float64)
     if maxval:  # Pillow has scaled them to 16 bits
         return (values * (maxval / FULL[1])).round(), (0.0, float(maxval))
     if significant_bits and _is_right_aligned(values, significant_bits):
