@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.png import without_metadata
 from mambavision_lab.data.value_range import FULL, ValueRange, is_deep, read_values, to_bytes
 from mambavision_lab.errors import ConfigError, reason
 
@@ -66,13 +67,11 @@ def decode(
         return _from_tensor(source.detach().cpu(), in_chans, background)
     if in_chans not in (1, 3):
         raise ValueError(f"the network takes {in_chans} channels; give arrays or tensors with them")
+    settings = (in_chans, value_range, background)
     try:
         if isinstance(source, Image.Image):
-            return _from_pillow(source, in_chans, value_range, background)
-        with open_image(source) as image:
-            if is_draft:
-                draft(image)
-            return _from_pillow(image, in_chans, value_range, background)
+            return _from_pillow(source, *settings)
+        return _from_file(_read(source), is_draft, *settings)
     except FileNotFoundError as error:
         raise ConfigError(f"{_name(source)}: no such file; give an image") from error
     except Image.DecompressionBombError as error:
@@ -81,34 +80,34 @@ def decode(
             "raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except Exception as error:  # Pillow's readers raise all kinds on damaged files
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        why = "its format is unknown or its header is damaged" if is_unknown else reason(error)
         raise ConfigError(
-            f"{_name(source)}: cannot be read as an image ({reason(error)}); remove it"
+            f"{_name(source)}: cannot be read as an image ({why}); remove it"
         ) from error
 
 
-def open_image(source: Any) -> Image.Image:
+def open_image(source: Path | bytes) -> Image.Image:
     """Open an image file, without its pixels.
 
     A JPEG above Pillow's limit of pixels is read at an eighth of its width and height, which its decoder
     does while it reads; 341 pixels a side and more are left.
 
     Args:
-        source: A path, an open binary file, or the bytes of a file.
+        source: A path, or the bytes of a file.
 
     Raises:
         Exception: Of any kind, from Pillow; it cannot be read.
     """
-    if isinstance(source, str | PathLike):
-        source = Path(source)
-    elif isinstance(source, bytes | bytearray | memoryview):
-        source = io.BytesIO(source)
+
+    def file() -> Any:
+        return io.BytesIO(source) if isinstance(source, bytes) else source
+
     try:
-        return Image.open(source)
+        return Image.open(file())
     except Image.DecompressionBombError as error:
-        if hasattr(source, "seek"):
-            source.seek(0)
         try:
-            return draft(JpegImageFile(source))
+            return draft(JpegImageFile(file()))
         except SyntaxError:
             raise error from None  # no JPEG
 
@@ -124,6 +123,31 @@ def squash(pixels: Tensor, image_size: int) -> Tensor:
     if pixels.shape[-2:] == (image_size, image_size):
         return pixels
     return TF.resize(pixels, [image_size, image_size], antialias=True)
+
+
+def _from_file(source: Path | bytes, is_draft: bool, *settings: Any) -> Tensor:
+    try:
+        with open_image(source) as image:
+            return _from_pillow(draft(image) if is_draft else image, *settings)
+    except (FileNotFoundError, Image.DecompressionBombError):
+        raise
+    except Exception:  # of all kinds; perhaps from a PNG's metadata
+        encoded = source if isinstance(source, bytes) else source.read_bytes()
+        if (bare := without_metadata(encoded)) is None:
+            raise
+        with Image.open(bare) as image:
+            return _from_pillow(image, *settings)
+
+
+def _read(source: Any) -> Path | bytes:
+    """Read an open file, which stays open, from its start where it has one; paths are read later."""
+    if isinstance(source, str | PathLike):
+        return Path(source)
+    if hasattr(source, "read"):
+        if source.seekable():
+            source.seek(0)
+        source = source.read()
+    return bytes(source)
 
 
 def _from_pillow(

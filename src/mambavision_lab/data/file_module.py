@@ -128,8 +128,8 @@ class ImageFilesDataModule(ImageDataModule):
             if bad := self.find_bad_images():
                 self._list(bad)
                 raise ConfigError(
-                    f"data.root={self.root}: {len(bad)} image files cannot be read, all listed above; "
-                    f"{next(iter(bad.values()))}; or give data.on_bad_image=skip"
+                    f"data.root={self.root}: {len(bad)} image files cannot be read, all listed above, "
+                    f"such as {next(iter(bad))}; remove them, or give data.on_bad_image=skip"
                 )
 
     def find_bad_images(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -99,7 +100,7 @@ def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
 def _measure(path: str) -> tuple[ValueRange, bool] | None:
     """Return the extent of a deep image's values, and whether the file states their range."""
     try:
-        with open_image(path) as image:
+        with open_image(Path(path)) as image:
             if not is_deep(image):
                 return None
             values, stated = read_values(image)

@@ -4,14 +4,14 @@ Files hold 10 or 12 bits in 16, counts of a sensor, temperatures. Some state the
 PNG by sBIT, PGM by its largest value. Otherwise it is given, or measured over the training images.
 """
 
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision.io import decode_png
+
+from mambavision_lab.data.png import read_16_bits, significant_bits
 
 ValueRange = tuple[float, float]
 
@@ -34,12 +34,12 @@ def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
         Exception: Of any kind, from Pillow; the file is damaged.
     """
     stated, maxval = _tagged_range(image), _pgm_maxval(image)
-    significant_bits = _png_significant_bits(image)
+    num_bits = _png_significant_bits(image)
     values = _read_png(image) if _deep_colour(image) else np.asarray(image, np.float64)
     if maxval:  # Pillow has scaled them to 16 bits
         return (values * (maxval / FULL[1])).round(), (0.0, float(maxval))
-    if significant_bits and _is_right_aligned(values, significant_bits):
-        return values, (0.0, 2.0**significant_bits - 1)
+    if num_bits and _is_right_aligned(values, num_bits):
+        return values, (0.0, 2.0**num_bits - 1)
     return values, stated
 
 
@@ -70,11 +70,8 @@ def _deep_colour(image: Image.Image) -> str | None:
 
 
 def _read_png(image: Any) -> np.ndarray:
-    place = image.fp.tell()
-    image.fp.seek(0)
-    encoded = torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8)
-    image.fp.seek(place)
-    return decode_png(encoded).permute(1, 2, 0).numpy().astype(np.float64)
+    with _kept_place(image.fp):
+        return read_16_bits(image.fp).astype(np.float64)
 
 
 def _tagged_range(image: Image.Image) -> ValueRange | None:
@@ -104,21 +101,19 @@ def _pgm_maxval(image: Image.Image) -> int | None:
 
 
 def _png_significant_bits(image: Image.Image) -> int | None:
-    """Read sBIT, which Pillow passes over; it stands before the pixels."""
-    file = getattr(image, "fp", None)
+    file: Any = getattr(image, "fp", None)
     if file is None or image.format != "PNG":
         return None
-    place, bits = file.tell(), None
-    file.seek(8)
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"sBIT":
-            bits = file.read(1)[0]
-        if kind in (b"sBIT", b"IDAT"):
-            break
-        file.seek(length + 4, 1)
+    with _kept_place(file):
+        return significant_bits(file)
+
+
+@contextmanager
+def _kept_place(file: Any) -> Iterator[None]:
+    """Read a file that Pillow has open, and leave it where it was."""
+    place = file.tell()
+    yield
     file.seek(place)
-    return bits if bits is not None and 0 < bits < 16 else None
 
 
 def _is_right_aligned(values: np.ndarray, bits: int) -> bool:
