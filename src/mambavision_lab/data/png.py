@@ -1,13 +1,9 @@
-"""Read what Pillow does not of PNG: how many bits are significant, and pixels beside damaged metadata."""
+"""Read the chunks of a PNG: how many bits are significant, and the pixels without damaged metadata."""
 
 import io
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
-
-import numpy as np
-import torch
-from torchvision.io import decode_png
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _USED = (b"tRNS", b"sBIT", b"eXIf")  # of the chunks that need not be there
@@ -20,13 +16,6 @@ def significant_bits(file: BinaryIO) -> int | None:
         if kind == b"sBIT" and len(data) > 12 and 0 < data[8] < 16:
             return data[8]
     return None
-
-
-def read_16_bits(file: BinaryIO) -> np.ndarray:
-    """Return a PNG's pixels of 16 bits, (H, W, C); Pillow reads the upper 8 where there are channels."""
-    file.seek(0)
-    encoded = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    return decode_png(encoded).permute(1, 2, 0).numpy()
 
 
 def without_metadata(encoded: bytes) -> io.BytesIO | None:

@@ -4,6 +4,7 @@ Files hold 10 or 12 bits in 16, counts of a sensor, temperatures. Some state the
 PNG by sBIT, PGM by its largest value. Otherwise it is given, or measured over the training images.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mambavision_lab.data.png import read_16_bits, significant_bits
+from mambavision_lab.data.png import significant_bits
 
 ValueRange = tuple[float, float]
 
@@ -19,12 +20,18 @@ FULL = (0.0, 65535.0)  # 16 bits
 # Tags of TIFF.
 _BITS_PER_SAMPLE = 258
 _MIN_TAGS, _MAX_TAGS = (340, 280), (341, 281)  # SMinSampleValue before MinSampleValue
-_DEEP_COLOUR = {"RGB;16B": "RGB", "RGBA;16B": "RGBA", "LA;16B": "LA"}  # Pillow's, in PNG
+# Colours of 16 bits as they lie in a file, B big-endian, L little-endian, N native -> the other order.
+_NOT_NATIVE = "B" if sys.byteorder == "little" else "L"
+_OTHER_ORDER = {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA")
+    for order, other in (("B", "L"), ("L", "B"), ("N", _NOT_NATIVE))
+}
 
 
 def is_deep(image: Image.Image) -> bool:
     """Return whether the values of an image that is not loaded yet need a range: more than 8 bits."""
-    return image.mode.startswith(("I", "F")) or _deep_colour(image) is not None
+    return image.mode.startswith(("I", "F")) or _raw_mode(image) in _OTHER_ORDER
 
 
 def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
@@ -35,10 +42,11 @@ def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
     """
     stated, maxval = _tagged_range(image), _pgm_maxval(image)
     num_bits = _png_significant_bits(image)
-    values = _read_png(image) if _deep_colour(image) else np.asarray(image, np.float64)
+    is_colour = _raw_mode(image) in _OTHER_ORDER
+    values = _read_16_bits(image) if is_colour else np.asarray(image, np.float64)
     if maxval:  # Pillow has scaled them to 16 bits
         return (values * (maxval / FULL[1])).round(), (0.0, float(maxval))
-    if num_bits and _is_right_aligned(values, num_bits):
+    if num_bits and _is_right_aligned(_colours(values), num_bits):
         return values, (0.0, 2.0**num_bits - 1)
     return values, stated
 
@@ -46,7 +54,7 @@ def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
 def to_bytes(values: np.ndarray, value_range: ValueRange) -> np.ndarray:
     """Scale values to uint8 from 0 at the range's low end, as is what lies below or is NaN, to 255."""
     low, high = value_range
-    scaled = (np.clip(values, low, high) - low) * (255 / (high - low))
+    scaled = (np.clip(values, low, high) - low) * 255 / (high - low)
     return np.nan_to_num(scaled).round().astype(np.uint8)
 
 
@@ -57,21 +65,41 @@ def union(ranges: Iterable[ValueRange]) -> ValueRange | None:
 
 
 def extent(values: np.ndarray) -> ValueRange | None:
-    """Return the smallest and the largest finite value; None where there is none."""
-    finite = values[np.isfinite(values)]
+    """Return the smallest and the largest finite value, alpha aside; None where there is none."""
+    finite = _colours(values)[np.isfinite(_colours(values))]
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _deep_colour(image: Image.Image) -> str | None:
-    """Return the mode of a PNG with 16 bits a channel, of which Pillow reads the upper 8."""
+def _colours(values: np.ndarray) -> np.ndarray:
+    return values[..., :3] if values.ndim == 3 else values
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Return how the pixels of an image that is not loaded yet lie in its file, in Pillow's words."""
     tile = getattr(image, "tile", None)
-    is_png = getattr(image, "format", None) == "PNG"
-    return _DEEP_COLOUR.get(str(tile[0].args)) if is_png and tile else None
+    arguments = tile[0].args if tile else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def _read_png(image: Any) -> np.ndarray:
+def _read_16_bits(image: Any) -> np.ndarray:
+    """Return colours of 16 bits: Pillow reads their upper bytes, and in the other byte order the lower."""
+    other = _OTHER_ORDER[_raw_mode(image)]
     with _kept_place(image.fp):
-        return read_16_bits(image.fp).astype(np.float64)
+        lower: Any = Image.open(image.fp)
+        lower.tile = [
+            tile._replace(args=(other, *tile.args[1:]) if isinstance(tile.args, tuple) else other)
+            for tile in lower.tile
+        ]
+        lower_bytes = np.asarray(lower, np.float64)
+    return np.asarray(image, np.float64) * 256 + lower_bytes
+
+
+@contextmanager
+def _kept_place(file: Any) -> Iterator[None]:
+    """Read a file that Pillow has open, and leave it where it was."""
+    place = file.tell()
+    yield
+    file.seek(place)
 
 
 def _tagged_range(image: Image.Image) -> ValueRange | None:
@@ -106,14 +134,6 @@ def _png_significant_bits(image: Image.Image) -> int | None:
         return None
     with _kept_place(file):
         return significant_bits(file)
-
-
-@contextmanager
-def _kept_place(file: Any) -> Iterator[None]:
-    """Read a file that Pillow has open, and leave it where it was."""
-    place = file.tell()
-    yield
-    file.seek(place)
 
 
 def _is_right_aligned(values: np.ndarray, bits: int) -> bool:
