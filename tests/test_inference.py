@@ -1,5 +1,6 @@
 """Inference from a checkpoint equals the network itself, with the preprocessing of the test."""
 
+import io
 import json
 import shutil
 from types import SimpleNamespace
@@ -69,6 +70,37 @@ def test_inference_gives_the_networks_own_probabilities(make_checkpoint, images)
     one = inference.predict(Image.fromarray(images[3]), top_k=1)
     assert one[0][0] == rankings[3][0][0]
     assert inference.predict([]) == []
+
+
+def test_inference_reads_bytes_and_open_files(make_checkpoint, images, tmp_path):
+    inference = MambaVisionInference(make_checkpoint()[0], device="cpu")
+    Image.fromarray(images[0]).save(tmp_path / "a.png")
+    encoded = (tmp_path / "a.png").read_bytes()
+    expected = inference.predict(images[0])
+    with (tmp_path / "a.png").open("rb") as file:
+        for source in (encoded, io.BytesIO(encoded), file):
+            assert inference.predict(source) == expected
+        features = inference.features([file, io.BytesIO(encoded)])
+        assert features[0].equal(features[1])
+
+
+def test_inference_uses_the_range_and_the_background_of_the_training(make_checkpoint, tmp_path):
+    settings = {"value_range": [1000.0, 3000.0], "background": [9, 8, 7]}
+    trained = MambaVisionInference(make_checkpoint(**settings)[0], device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    deep = Image.fromarray(np.full((16, 16), 2000, np.uint16))
+    clear = Image.new("RGBA", (16, 16), (200, 200, 200, 0))
+    for inference in (trained, MambaVisionInference(tmp_path / "saved", device="cpu")):
+        assert inference.description["preprocessing"].items() >= settings.items()
+        assert inference.prepare(deep).unique().tolist() == [128]
+        assert inference.prepare(clear)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_inference_of_an_older_checkpoint_takes_all_16_bits_and_white(make_checkpoint):
+    inference = MambaVisionInference(make_checkpoint()[0], device="cpu")
+    deep = Image.fromarray(np.full((16, 16), 32896, np.uint16))
+    assert inference.prepare(deep).unique().tolist() == [128]
+    assert inference.prepare(Image.new("LA", (16, 16), (0, 0))).unique().tolist() == [255]
 
 
 def test_inference_features_are_what_the_head_reads(make_checkpoint, images):

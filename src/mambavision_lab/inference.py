@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.config.renames import current_target
-from mambavision_lab.data.decode import decode, squash
+from mambavision_lab.data.decode import WHITE, decode, squash
 from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import format_metric
@@ -104,6 +104,8 @@ class MambaVisionInference(
         if missing := [name for name in needed if settings.get(name) is None]:
             raise ConfigError(f"{path}: does not give the {missing[0]} of its data; train it again")
         self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
+        self._value_range = settings.get("value_range") and tuple(settings["value_range"])
+        self._background = tuple(settings.get("background", WHITE))
         self.class_names: list[str] | None = self.description.get("class_names")
         self._normalization = [
             list(v) * self.in_chans if len(v) == 1 else list(v)
@@ -189,7 +191,8 @@ class MambaVisionInference(
         """Classify one image, or a list of them.
 
         Args:
-            images: A path, bytes, Pillow image, array or tensor as in `decode`, or a list of these.
+            images: A path, open file, bytes, Pillow image, array or tensor as in `decode`, or a list of
+                these.
             top_k: How many classes to return, at most all of them.
             batch_size: Images that go through the network at once.
 
@@ -219,7 +222,8 @@ class MambaVisionInference(
 
     def prepare(self, image: Any) -> Tensor:
         """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""
-        return self._fit(decode(image, self.in_chans)).contiguous()
+        pixels = decode(image, self.in_chans, self._value_range, self._background)
+        return self._fit(pixels).contiguous()
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W)."""

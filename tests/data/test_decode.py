@@ -1,27 +1,19 @@
 """Images from every source give their pixels, or are refused."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from image_bytes import assert_pixels, encoded
+from PIL import Image, ImageCms
 
 from mambavision_lab.data.decode import decode, squash
 
 # Two pixels high, three wide, no two alike: a turned or mirrored image shows.
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def assert_pixels(actual: torch.Tensor, expected_hwc: np.ndarray) -> None:
-    assert actual.dtype == torch.uint8
-    assert actual.permute(1, 2, 0).tolist() == expected_hwc.tolist()
 
 
 def test_decode_gives_the_same_pixels_from_every_source(tmp_path):
@@ -31,6 +23,12 @@ def test_decode_gives_the_same_pixels_from_every_source(tmp_path):
     path = tmp_path / "a.png"
     for source in (path, str(path), path.read_bytes(), image, PIXELS, PIXELS / 255, chw, chw / 255):
         assert_pixels(decode(source, 3), PIXELS)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")  # and its end is where it stands
+    with path.open("rb") as file:
+        for source in (file, buffer, bytearray(buffer.getvalue()), buffer.getbuffer()):
+            for _ in range(2):
+                assert_pixels(decode(source, 3), PIXELS)
 
 
 def test_decode_applies_the_exif_orientation():
@@ -40,22 +38,33 @@ def test_decode_applies_the_exif_orientation():
     assert_pixels(decode(encoded(image, exif=exif), 3), np.rot90(PIXELS, -1))
 
 
-def test_decode_scales_16_bits():
-    grey = np.array([[0, 256, 65535]], dtype=np.uint16)
-    data = encoded(Image.fromarray(grey))
-    assert decode(data, 1).tolist() == [[[0, 1, 255]]]
-    assert decode(data, 3).tolist() == [[[0, 1, 255]]] * 3
-
-
 def test_decode_keeps_the_colours_of_palette_and_rgba():
     image = Image.fromarray(PIXELS)
     assert_pixels(
         decode(encoded(image.quantize(6)), 3), np.asarray(image.quantize(6).convert("RGB"))
     )
     assert len(np.unique(decode(encoded(image.quantize(6)), 3).reshape(3, -1).T, axis=0)) == 6
-    rgba = np.dstack([PIXELS, np.full((2, 3), 77, np.uint8)])
+    rgba = np.dstack([PIXELS, np.full((2, 3), 255, np.uint8)])
     assert_pixels(decode(encoded(Image.fromarray(rgba)), 3), PIXELS)
     assert_pixels(decode(rgba, 3), PIXELS)
+
+
+def test_decode_takes_the_first_frame():
+    frames = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
+    for kind, options in (("GIF", {}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert decode(data, 3)[:, 0, 0].tolist() == [255, 0, 0], kind
+
+
+def test_decode_ignores_colour_profiles():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    assert_pixels(decode(encoded(Image.fromarray(PIXELS), icc_profile=profile), 3), PIXELS)
+
+
+def test_decode_reads_a_bit_and_a_pixel():
+    bits = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")
+    assert decode(encoded(bits), 3).tolist() == [[[0, 255]]] * 3
+    assert decode(encoded(Image.new("RGB", (1, 1), (1, 2, 3))), 3).flatten().tolist() == [1, 2, 3]
 
 
 def test_decode_turns_cmyk_into_colours():
@@ -83,8 +92,42 @@ def test_decode_reports_truncated_and_foreign_files(tmp_path, refusal):
         path = tmp_path / name
         message = refusal(lambda path=path: decode(path, 3))
         assert message.startswith(f"{path}: cannot be read as an image")
+        with path.open("rb") as file:
+            assert refusal(lambda file=file: decode(file, 3)) == message
     floats = encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF")
     assert "floats of unknown range" in refusal(lambda: decode(floats, 3))
+    assert refusal(lambda: decode(b"", 3)).startswith("bytes: cannot be read as an image")
+
+
+@pytest.mark.parametrize("error", [struct.error, IndexError, KeyError, zlib.error, AssertionError])
+def test_decode_reports_whatever_a_reader_raises(tmp_path, monkeypatch, refusal, error):
+    def fail(image):
+        raise error("no such table")
+
+    path = tmp_path / "a.bmp"
+    Image.new("L", (2, 2)).save(path)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    assert str(path) in refusal(lambda: decode(path, 3))
+    assert str(path) in refusal(lambda: decode(Image.open(path), 3))
+
+
+def test_decode_reads_a_jpeg_above_the_limit_at_an_eighth(monkeypatch, refusal):
+    image = Image.new("L", (160, 80), 200)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 160 * 80 // 4)
+    pixels = decode(encoded(image, "JPEG"), 3)
+    assert pixels.shape == (3, 10, 20)
+    assert pixels.unique().tolist() == [200]
+    message = refusal(lambda: decode(encoded(image), 3))
+    assert "has too many pixels" in message
+    assert "PIL.Image.MAX_IMAGE_PIXELS" in message
+
+
+def test_decode_as_a_draft_finds_what_is_cut_off(refusal):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for options in ({}, {"progressive": True}):
+        data = encoded(Image.fromarray(noise), "JPEG", **options)
+        assert decode(data, 3, is_draft=True).shape == (3, 8, 8)
+        assert "truncated" in refusal(lambda: decode(data[:-20], 3, is_draft=True))  # noqa: B023
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,28 @@ PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("in_chans", "keeps_aspect"), [(3, True), (1, False)])
+def deep(coarse):
+    """Values of 16 bits, of which 1000 is black and 3000 white."""
+    return Image.fromarray(1000 + coarse[:, :, 0].astype(np.uint16) * 8).resize((90, 60))
+
+
+def with_alpha(coarse):
+    """Colours that fade from left to right."""
+    image = Image.fromarray(coarse).resize((90, 60))
+    image.putalpha(Image.linear_gradient("L").rotate(90).resize((90, 60)))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("in_chans", "keeps_aspect", "make_photo"), [(3, True, with_alpha), (1, False, deep)]
+)
 def test_examples_of_the_page_compute_what_inference_does(
-    in_chans, keeps_aspect, tmp_path, monkeypatch, capsys
+    in_chans, keeps_aspect, make_photo, tmp_path, monkeypatch, capsys
 ):
     options = {**TOY_OPTIONS, "in_chans": in_chans, "num_classes": 5, "image_size": 28}
     names = ["ant", "bee", "cat", "dog"]  # the head is wider than the data have classes
     preprocessing = {"image_size": 28, "in_chans": in_chans, "mean": [0.4], "std": [0.2]}
+    preprocessing |= {"value_range": [1000.0, 3000.0], "background": [250, 120, 0]}
     description = {
         "architecture": {"_target_": "mambavision_lab.models.plain.PlainMambaVision", **options},
         "preprocessing": {**preprocessing, "keeps_aspect": keeps_aspect},
@@ -37,7 +52,8 @@ def test_examples_of_the_page_compute_what_inference_does(
     run.mkdir(parents=True)
     write_weights(net, description, run)
     coarse = np.random.default_rng(0).integers(256, size=(4, 6, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((90, 60)).save(tmp_path / "photo.jpg", quality=95)
+    # The reader's photo.jpg; Pillow goes by what is in the file.
+    make_photo(coarse).save(tmp_path / "photo.jpg", "PNG")
     hub = MagicMock()
     hub.create_repo.return_value.repo_id = "you/clothes"
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", lambda token: hub)

@@ -5,7 +5,7 @@ training) and normalised: a quarter of the bytes is transferred, and augmentatio
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,6 +134,13 @@ class ImageDataModule(LightningDataModule):
                 f"it knows {len(class_names)}: {list(class_names)[:5]} ..."
             )
         self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
+
+    def use_preprocessing(self, trained: Mapping[str, Any]) -> None:
+        """Prepare images as those were that a network was trained on; nothing to do in memory.
+
+        Args:
+            trained: What the checkpoint stores about its data, see `metadata`.
+        """
 
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""

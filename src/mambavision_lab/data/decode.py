@@ -1,32 +1,58 @@
 """Decode an image from any source to uint8 pixels (C, H, W).
 
-Grey images of 16 bits are scaled to 8, which Pillow's own conversion would clip; the EXIF orientation
-is applied; transparency is dropped, the colours below it stay.
+Of the metadata only the orientation is used, and the range of the values where there are more than 8 bits
+(see `value_range.py`). Transparent pixels are composited on a background. Colour profiles are ignored. Of
+several frames the first is taken.
 """
 
 import io
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.png import without_metadata
+from mambavision_lab.data.value_range import FULL, ValueRange, is_deep, read_values, to_bytes
 from mambavision_lab.errors import ConfigError, reason
 
-# Pillow's readers raise all of these on damaged files.
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+Colour = tuple[int, int, int]
+
+WHITE: Colour = (255, 255, 255)
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def decode(source: Any, in_chans: int) -> Tensor:
+def decode(
+    source: Any,
+    in_chans: int,
+    value_range: ValueRange | None = None,
+    background: Colour = WHITE,
+    *,
+    is_draft: bool = False,
+) -> Tensor:
     """Return uint8 pixels (in_chans, H, W).
 
     Args:
-        source: A path, the bytes of a file, a Pillow image, an array (H, W) or (H, W, C), or a tensor
-            (H, W) or (C, H, W); arrays and tensors are uint8, or floats in [0, 1].
+        source: A path, an open binary file, the bytes of a file, a Pillow image, an array (H, W) or
+            (H, W, C), or a tensor (H, W) or (C, H, W); arrays and tensors are uint8, or floats in [0, 1].
         in_chans: 1 for grey, 3 for colour; other numbers only for arrays and tensors that have them.
+        value_range: Black and white of images of more than 8 bits; None is what the file states, else
+            all 16 bits.
+        background: What transparent pixels are composited on, red, green and blue.
+        is_draft: Decode a JPEG at an eighth of its width and height: faster, and finds what is damaged.
 
     Raises:
         ConfigError: A file cannot be read as an image.
@@ -35,21 +61,61 @@ def decode(source: Any, in_chans: int) -> Tensor:
     if isinstance(source, np.ndarray):
         # A copy, because torch warns of read-only memory.
         array = torch.from_numpy(source.copy())
-        return _from_tensor(array.permute(2, 0, 1) if array.ndim == 3 else array, in_chans)
+        array = array.permute(2, 0, 1) if array.ndim == 3 else array
+        return _from_tensor(array, in_chans, background)
     if isinstance(source, Tensor):
-        return _from_tensor(source.detach().cpu(), in_chans)
-    if isinstance(source, Image.Image):
-        return _from_pillow(source, in_chans)
-    name = "bytes" if isinstance(source, bytes) else str(source)
+        return _from_tensor(source.detach().cpu(), in_chans, background)
+    if in_chans not in (1, 3):
+        raise ValueError(f"the network takes {in_chans} channels; give arrays or tensors with them")
+    settings = (in_chans, value_range, background)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
-            return _from_pillow(image, in_chans)
+        if isinstance(source, Image.Image):
+            return _from_pillow(source, *settings)
+        return _from_file(_read(source), is_draft, *settings)
     except FileNotFoundError as error:
-        raise ConfigError(f"{name}: no such file; give an image") from error
-    except UNREADABLE as error:
+        raise ConfigError(f"{_name(source)}: no such file; give an image") from error
+    except Image.DecompressionBombError as error:
         raise ConfigError(
-            f"{name}: cannot be read as an image ({reason(error)}); remove it"
+            f"{_name(source)}: has too many pixels ({reason(error)}); make it smaller or a JPEG, or "
+            "raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
+    except Exception as error:  # Pillow's readers raise all kinds on damaged files
+        is_unknown = isinstance(error, UnidentifiedImageError)
+        why = "its format is unknown or its header is damaged" if is_unknown else reason(error)
+        raise ConfigError(
+            f"{_name(source)}: cannot be read as an image ({why}); remove it"
+        ) from error
+
+
+def open_image(source: Path | bytes) -> Image.Image:
+    """Open an image file, without its pixels.
+
+    A JPEG above Pillow's limit of pixels is read at an eighth of its width and height, which its decoder
+    does while it reads; 341 pixels a side and more are left.
+
+    Args:
+        source: A path, or the bytes of a file.
+
+    Raises:
+        Exception: Of any kind, from Pillow; it cannot be read.
+    """
+
+    def file() -> Any:
+        return io.BytesIO(source) if isinstance(source, bytes) else source
+
+    try:
+        return Image.open(file())
+    except Image.DecompressionBombError as error:
+        try:
+            return draft(JpegImageFile(file()))
+        except SyntaxError:
+            raise error from None  # no JPEG
+
+
+def draft(image: Image.Image) -> Image.Image:
+    """Let a JPEG be decoded at an eighth of its width and height; others stay as they are."""
+    image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+    return image
 
 
 def squash(pixels: Tensor, image_size: int) -> Tensor:
@@ -59,21 +125,82 @@ def squash(pixels: Tensor, image_size: int) -> Tensor:
     return TF.resize(pixels, [image_size, image_size], antialias=True)
 
 
-def _from_pillow(image: Image.Image, in_chans: int) -> Tensor:
-    if in_chans not in (1, 3):
-        raise ValueError(f"the network takes {in_chans} channels; give arrays or tensors with them")
-    if image.mode == "F":
-        raise ValueError("its pixels are floats of unknown range; wanted 8 or 16 bits")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    pixels = np.array(image.convert("L" if in_chans == 1 else "RGB"))
+def _from_file(source: Path | bytes, is_draft: bool, *settings: Any) -> Tensor:
+    try:
+        with open_image(source) as image:
+            return _from_pillow(draft(image) if is_draft else image, *settings)
+    except (FileNotFoundError, Image.DecompressionBombError):
+        raise
+    except Exception:  # of all kinds; perhaps from a PNG's metadata
+        encoded = source if isinstance(source, bytes) else source.read_bytes()
+        if (bare := without_metadata(encoded)) is None:
+            raise
+        with Image.open(bare) as image:
+            return _from_pillow(image, *settings)
+
+
+def _read(source: Any) -> Path | bytes:
+    """Read an open file, which stays open, from its start where it has one; paths are read later."""
+    if isinstance(source, str | PathLike):
+        return Path(source)
+    if hasattr(source, "read"):
+        if source.seekable():
+            source.seek(0)
+        source = source.read()
+    return bytes(source)
+
+
+def _from_pillow(
+    image: Image.Image, in_chans: int, value_range: ValueRange | None, background: Colour
+) -> Tensor:
+    flat = _to_8_bits(image, value_range) if is_deep(image) else image
+    flat.load()
+    method = _TRANSPOSE.get(_orientation(image))
+    if flat.has_transparency_data:
+        flat = (flat.convert("LA") if flat.mode == "La" else flat).convert("RGBA")
+        canvas = Image.new("RGB", flat.size, background)
+        canvas.paste(flat, mask=flat)
+        flat = canvas
+    flat = flat.convert("L" if in_chans == 1 else "RGB")
+    pixels = np.array(flat if method is None else flat.transpose(method))
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _from_tensor(image: Tensor, in_chans: int) -> Tensor:
+def _orientation(image: Image.Image) -> Any:
+    """Read a loaded image's orientation; 1, as it is, where the metadata are damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # of all kinds; the pixels are readable
+        return 1
+
+
+def _to_8_bits(image: Image.Image, value_range: ValueRange | None) -> Image.Image:
+    values, stated = read_values(image)
+    black_white = value_range or stated or (None if image.mode == "F" else FULL)
+    if black_white is None:
+        raise ValueError("its pixels are floats of unknown range; give data.value_range=[LOW,HIGH]")
+    if values.ndim == 3 and values.shape[2] == 4:  # the range is not that of alpha
+        return Image.fromarray(
+            np.dstack([to_bytes(values[..., :3], black_white), to_bytes(values[..., 3:], FULL)])
+        )
+    flat = Image.fromarray(to_bytes(values, black_white))
+    clear = image.info.get("transparency")
+    if values.ndim == 2 and isinstance(clear, int):
+        flat.putalpha(Image.fromarray(((values != clear) * 255).astype(np.uint8)))
+    return flat
+
+
+def _name(source: Any) -> str:
+    """Name a source in a message."""
+    if isinstance(source, str | PathLike):
+        return str(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return str(name) if name else type(source).__name__
+
+
+def _from_tensor(image: Tensor, in_chans: int, background: Colour) -> Tensor:
     given = f"image of shape {tuple(image.shape)} and type {image.dtype}"
     image = image[None] if image.ndim == 2 else image
     if image.ndim != 3 or not image.numel():
@@ -87,7 +214,8 @@ def _from_tensor(image: Tensor, in_chans: int) -> Tensor:
     if image.shape[0] == in_chans:
         return image
     if image.shape[0] == 4 and in_chans in (1, 3):
-        image = image[:3]
+        rgba = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+        return _from_pillow(rgba, in_chans, None, background)
     if image.shape[0] == 1 and in_chans == 3:
         return TF.grayscale_to_rgb(image)
     if image.shape[0] == 3 and in_chans in (1, 3):

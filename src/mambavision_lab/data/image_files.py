@@ -1,14 +1,23 @@
-"""Image files as a data set, and the transforms that bring files of any size to the network's."""
+"""Image files as a data set, a check of them, and the transforms that bring any size to the network's."""
 
 from collections.abc import Sequence
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import decode
+from mambavision_lab.data.decode import WHITE, Colour, decode, open_image
+from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
+from mambavision_lab.errors import ConfigError
 
 Items = list[tuple[str, int]]  # paths and labels
+
+_MAX_ASPECT = 4
+_MAX_MEASURED = 1000  # files
+_OUTLIERS = 0.001  # share of an image's pixels
 
 
 class ImageFiles(Dataset):
@@ -18,24 +27,93 @@ class ImageFiles(Dataset):
         items: Paths and labels.
         in_chans: 1 for grey, 3 for colour.
         transform: From a uint8 image (C, H, W) to one of the network's size.
+        value_range: As in `decode`.
+        background: As in `decode`.
     """
 
-    def __init__(self, items: Items, in_chans: int, transform: v2.Transform) -> None:
+    def __init__(
+        self,
+        items: Items,
+        in_chans: int,
+        transform: v2.Transform,
+        value_range: ValueRange | None = None,
+        background: Colour = WHITE,
+    ) -> None:
         self.items, self.in_chans, self.transform = items, in_chans, transform
+        self.value_range, self.background = value_range, background
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
-        return self.transform(decode(path, self.in_chans)), label
+        return self.transform(self._decode(path)), label
+
+    def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
+        """Decode every file once, JPEGs at an eighth of their size.
+
+        Returns:
+            Why each file that cannot be read cannot, by path; and the darkest and the brightest of the
+            uint8 pixels of the others, without outliers.
+        """
+        with ThreadPool(num_threads) as pool:
+            found = pool.map(self._check, [path for path, _ in self.items], chunksize=16)
+        errors = {
+            path: result
+            for (path, _), result in zip(self.items, found, strict=True)
+            if isinstance(result, str)
+        }
+        return errors, union(result for result in found if not isinstance(result, str))
+
+    def _check(self, path: str) -> str | ValueRange:
+        try:
+            pixels = self._decode(path, is_draft=True)
+        except ConfigError as error:
+            return str(error)
+        shares = pixels.flatten().bincount(minlength=256).cumsum(0) / pixels.numel()
+        return (
+            float((shares <= _OUTLIERS).sum()),
+            float((shares < 1 - _OUTLIERS).sum()),
+        )
+
+    def _decode(self, path: str, is_draft: bool = False) -> Tensor:
+        return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
+
+
+def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
+    """Find the smallest and largest value of the images of more than 8 bits, in at most 1000 files.
+
+    Returns:
+        None where there are no such images, or each states its range. Files that cannot be read are left
+        out.
+    """
+    step = -(-len(items) // _MAX_MEASURED) or 1
+    with ThreadPool(num_threads) as pool:
+        found = pool.map(_measure, [path for path, _ in items[::step]], chunksize=16)
+    deep = [result for result in found if result is not None]
+    if all(is_stated for _, is_stated in deep):
+        return None
+    low_high = union(values for values, _ in deep)
+    return low_high if low_high and low_high[0] < low_high[1] else None
+
+
+def _measure(path: str) -> tuple[ValueRange, bool] | None:
+    """Return the extent of a deep image's values, and whether the file states their range."""
+    try:
+        with open_image(Path(path)) as image:
+            if not is_deep(image):
+                return None
+            values, stated = read_values(image)
+    except Exception:  # of all kinds, on damaged files; who reads the file reports it
+        return None
+    found = extent(values)
+    return (found, stated is not None) if found else None
 
 
 def evaluation_transform(image_size: int) -> v2.Transform:
     """Resize the shorter side to 8/7 of image_size (256 at 224) and take the centre."""
-    return v2.Compose(
-        [v2.Resize(round(image_size * 8 / 7), antialias=True), v2.CenterCrop(image_size)]
-    )
+    resize = v2.Resize(round(image_size * 8 / 7), antialias=True)
+    return v2.Compose([v2.Lambda(_cut_ends), resize, v2.CenterCrop(image_size)])
 
 
 def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v2.Transform:
@@ -48,3 +126,11 @@ def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v
     if crop_scale is None:
         return evaluation_transform(image_size)
     return v2.RandomResizedCrop(image_size, scale=tuple(crop_scale), antialias=True)
+
+
+def _cut_ends(pixels: Tensor) -> Tensor:
+    """Cut the ends of a strip, far outside the centre, which would be enlarged with the rest."""
+    longest = _MAX_ASPECT * min(pixels.shape[-2:])
+    if max(pixels.shape[-2:]) <= longest:
+        return pixels
+    return TF.center_crop(pixels, [min(side, longest) for side in pixels.shape[-2:]])

@@ -8,22 +8,19 @@ training class, sampled by seed.
 from pathlib import Path
 from typing import ClassVar
 
-from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.class_folders import list_classes, list_images, training_folder
-from mambavision_lab.data.image_files import (
-    ImageFiles,
-    Items,
-    evaluation_transform,
-    training_transform,
-)
+from mambavision_lab.data.file_module import ImageFilesDataModule
+from mambavision_lab.data.image_files import Items
 from mambavision_lab.data.splits import Splits, split_by_class
 from mambavision_lab.errors import ConfigError
 
 
-class ImageFolderDataModule(ImageDataModule):
-    """Images in one folder per class, named by the training folders; settings as in `ImageDataModule`."""
+class ImageFolderDataModule(ImageFilesDataModule):
+    """Images in one folder per class, named by the training folders.
 
-    keeps_aspect: ClassVar[bool] = True
+    Settings as in `ImageFilesDataModule`.
+    """
+
     # Split -> folder under root that holds it, where it exists.
     folders: ClassVar[dict[str, str]] = {"val": "val", "test": "test"}
 
@@ -40,14 +37,7 @@ class ImageFolderDataModule(ImageDataModule):
         for split in ("test", "val"):
             if split not in items:
                 items["train"], items[split] = self._hold_out(items["train"])
-        crop = training_transform(self.image_size, getattr(self.augment, "crop_scale", None))
-        centre = evaluation_transform(self.image_size)
-        return Splits(
-            train=ImageFiles(items["train"], self.in_chans, crop),
-            val=ImageFiles(items["val"], self.in_chans, centre),
-            test=ImageFiles(items["test"], self.in_chans, centre),
-            class_names=class_names,
-        )
+        return self.make_splits(items, class_names)
 
     def _hold_out(self, items: Items) -> tuple[Items, Items]:
         train, held_out = split_by_class(

@@ -88,6 +88,8 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             **{key: data.get(key) for key in ("image_size", "in_chans", "mean", "std")},
             # Older checkpoints do not name the choice; they will be used on files.
             "keeps_aspect": data.get("keeps_aspect", True),
+            "value_range": data.get("value_range"),
+            "background": data.get("background", [255, 255, 255]),
         },
         "class_names": data.get("class_names"),
     }

@@ -29,8 +29,10 @@ def evaluate(cfg: DictConfig) -> float:
         )
     check_devices(cfg)
     checkpoint = load_checkpoint(cfg.ckpt_path)
-    class_names = checkpoint["hyper_parameters"]["data"]["class_names"]
+    trained = checkpoint["hyper_parameters"]["data"]
+    class_names = trained["class_names"]
     data = build_data(cfg)
+    data.use_preprocessing(trained)
     data.use_classes(class_names)
     classifier = build_classifier(cfg, build_net(cfg), len(class_names))
     load_weights(classifier, checkpoint, cfg.ckpt_path)

@@ -133,7 +133,9 @@ def _real_images(cfg: DictConfig, inference: MambaVisionInference) -> Tensor | N
         pixels = [inference.prepare(name) for name in find_images(cfg.images)[:count]]
     else:
         try:
-            test = build_data(cfg).splits.test
+            data = build_data(cfg)
+            data.use_preprocessing(inference.description["preprocessing"])
+            test = data.splits.test
         except ConfigError as error:
             console.print(
                 f"no test images of the run's data ({error}); give images=FOLDER to compare on real ones",
