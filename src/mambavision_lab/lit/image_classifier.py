@@ -15,10 +15,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from mambavision_lab.lit.loggers import log_epoch
+
 Batch = tuple[Tensor, Tensor]
 
 # Choice of scale_lr -> exponent of the number of batches per step.
 _LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
+_METRICS = "train_metrics"  # entry of checkpoints
 
 
 class ImageClassifier(LightningModule):
@@ -126,16 +129,44 @@ class ImageClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics.
 
+        They go to the loggers here, because Lightning logs them only after a checkpoint of the epoch is
+        saved: a run that is killed in between would lose them.
+
         Raises:
             FloatingPointError: The mean loss is not finite.
         """
-        loss = self._metrics_of("fit")["loss"].compute()
+        metrics = self._metrics_of("fit")
+        if not metrics["loss"].weight:  # resumed after the epoch's last step, without its metrics
+            return
+        loss = metrics["loss"].compute()
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"train/loss is {loss.item()} in epoch {self.current_epoch}; "
                 "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
             )
-        self._log("fit", prefix="train")
+        self._log("fit", prefix="train", logger=False)
+        values = {f"train/{name}": metric.compute() for name, metric in metrics.items()}
+        log_epoch(self.trainer, values)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the training metrics of an unfinished epoch, summed over processes."""
+        epochs = self.trainer.fit_loop.epoch_progress.current
+        if self.trainer.training and epochs.processed < epochs.ready:
+            checkpoint[_METRICS] = {
+                name: {
+                    key: self.all_gather(x).sum(0) if self.trainer.world_size > 1 else x.clone()
+                    for key, x in metric.metric_state.items()
+                }
+                for name, metric in self._metrics_of("fit").items()
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them, in the first process."""
+        states = checkpoint.get(_METRICS)
+        if states and self.trainer.training and self.trainer.is_global_zero:
+            for name, metric in self._metrics_of("fit").items():
+                for key, x in states[name].items():
+                    setattr(metric, key, x.to(metric.device))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -186,9 +217,9 @@ class ImageClassifier(LightningModule):
             else:
                 metric.update(logits.detach(), labels)
 
-    def _log(self, phase: str, prefix: str) -> None:
+    def _log(self, phase: str, prefix: str, **options: Any) -> None:
         for name, metric in self._metrics_of(phase).items():
-            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
+            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val", **options)
 
     def _metrics_of(self, phase: str) -> dict[str, Metric]:
         return dict(self.metrics[phase].items())  # type: ignore[operator]

@@ -6,10 +6,12 @@ wandb takes long to import, so only its own logger imports it.
 import csv
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from mambavision_lab.errors import ConfigError, reason
@@ -62,6 +64,14 @@ def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int) -> None:
                     rows = [row for row in csv.DictReader(file) if int(row["step"]) < num_steps]
                 logger.experiment.metrics = [dict(row) for row in rows]
                 logger.save()
+
+
+def log_epoch(trainer: Trainer, metrics: Mapping[str, Any]) -> None:
+    """Log metrics of a training epoch that has just ended, at its last step, and flush them to the disk."""
+    values = {name: float(value) for name, value in metrics.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics({"epoch": trainer.current_epoch, **values}, trainer.global_step - 1)
+        logger.save()
 
 
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:

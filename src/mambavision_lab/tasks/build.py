@@ -17,6 +17,7 @@ from torch import nn
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.runs.settings import settings_of
 
 # Missing module -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
@@ -94,11 +95,12 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
-    """Collect what a checkpoint stores beside weights, to be used alone: run name, model, data."""
+    """Collect what a checkpoint stores beside weights: run name, model and data, settings to resume with."""
     model = cast(dict[str, Any], OmegaConf.to_container(cfg.model, resolve=True))
     if "pretrained" in model:
         model["pretrained"] = None  # replaced by the checkpoint's own weights
-    return {"name": cfg.name, "model": model, "data": data.metadata()}
+    stored = {"name": cfg.name, "model": model, "data": data.metadata()}
+    return stored | {"settings": settings_of(cfg)}
 
 
 def device_name(trainer: Trainer) -> str:
