@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from mambavision_lab.lit.callbacks.resume import has_open_epoch
 from mambavision_lab.lit.loggers import log_epoch
 
 Batch = tuple[Tensor, Tensor]
@@ -150,13 +151,9 @@ class ImageClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the training metrics of an unfinished epoch, summed over processes."""
-        epochs = self.trainer.fit_loop.epoch_progress.current
-        if self.trainer.training and epochs.processed < epochs.ready:
+        if has_open_epoch(checkpoint):
             checkpoint[_METRICS] = {
-                name: {
-                    key: self.all_gather(x).sum(0) if self.trainer.world_size > 1 else x.clone()
-                    for key, x in metric.metric_state.items()
-                }
+                name: {key: self._sum(state) for key, state in metric.metric_state.items()}
                 for name, metric in self._metrics_of("fit").items()
             }
 
@@ -220,6 +217,10 @@ class ImageClassifier(LightningModule):
     def _log(self, phase: str, prefix: str, **options: Any) -> None:
         for name, metric in self._metrics_of(phase).items():
             self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val", **options)
+
+    def _sum(self, state: Any) -> Tensor:
+        """Sum a metric's state over processes."""
+        return self.all_gather(state).sum(0) if self.trainer.world_size > 1 else state.clone()  # type: ignore[union-attr]
 
     def _metrics_of(self, phase: str) -> dict[str, Metric]:
         return dict(self.metrics[phase].items())  # type: ignore[operator]

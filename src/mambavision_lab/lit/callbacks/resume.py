@@ -30,33 +30,44 @@ def read_progress(checkpoint: dict[str, Any]) -> Progress:
     training.)
     """
     loops = checkpoint["loops"]["fit_loop"]
-    epochs = loops["epoch_progress"]["current"]
-    is_over = epochs["processed"] == epochs["ready"]
-    batches = 0 if is_over else loops["epoch_loop.batch_progress"]["current"]["ready"]
-    return Progress(epochs["processed"], batches)
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    if epochs["processed"] == epochs["ready"]:
+        return Progress(epochs["processed"], 0)
+    if batches["is_last_batch"]:
+        return Progress(epochs["ready"], 0)
+    return Progress(epochs["processed"], batches["current"]["processed"])
+
+
+def has_open_epoch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether a run that resumes from a checkpoint will end the epoch that it was saved in.
+
+    Lightning counts an epoch as ended where the checkpoint was saved with its last batch, before validation.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    was_cut = (
+        batches["is_last_batch"] and batches["current"]["completed"] < batches["current"]["ready"]
+    )
+    return epochs["processed"] < epochs["ready"] and not was_cut
 
 
 class Resume(Callback):
     """Let a resumed run continue as the unbroken one would.
 
-    Lightning does not start an epoch for the callbacks that it resumes within, repeats the end of an
-    epoch that was over where `max_steps` is set, and leaves out the validation that was due after a
-    checkpoint of an epoch's last batch.
+    Lightning does not start an epoch for the callbacks that it resumes within, and repeats the end of an
+    epoch that was over where `max_steps` is set.
     """
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Correct the progress in the checkpoint, which Lightning is about to take over."""
-        if not trainer.training:
-            return
-        loops = checkpoint["loops"]["fit_loop"]
-        epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+        """Count an epoch whose end was reached as complete, before Lightning takes over the progress."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
         for count in ("total", "current"):
             epochs[count]["completed"] = epochs[count]["processed"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch for the callbacks, or the next one where the last was over."""
+        """Start the epoch for the callbacks, or have Lightning start the next where the last was over."""
         fit_loop = trainer.fit_loop
         if fit_loop.restarted_mid_epoch:
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
