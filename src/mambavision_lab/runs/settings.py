@@ -42,6 +42,11 @@ def settings_of(cfg: DictConfig) -> Settings:
     assert isinstance(resolved, dict)
     nodes = {name: resolved.get(name) for name in _NODES}
     nodes["trainer"] = {k: v for k, v in resolved["trainer"].items() if k in _TRAINER}
+    callbacks = {name: node or {} for name, node in (resolved.get("callbacks") or {}).items()}
+    # Early stopping takes its patience from the checkpoint.
+    nodes["callbacks"] = {
+        k: {"patience": n["patience"]} for k, n in callbacks.items() if "patience" in n
+    }
     settings = flatten(nodes)
     # The augmentation is a part of the data's node, but a group of its own to the user.
     renamed = {key.replace("data.augment", "augment", 1): value for key, value in settings.items()}
@@ -56,6 +61,8 @@ def check_same_settings(cfg: DictConfig, before: Settings) -> None:
     """
     now = settings_of(cfg)
     changed = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+    # A callback may come or go; its state does only with it.
+    changed = [k for k in changed if not k.startswith("callbacks.") or (k in now and k in before)]
     if not changed:
         return
     changed.sort(key=lambda key: not key.endswith("._target_"))  # another class explains the rest

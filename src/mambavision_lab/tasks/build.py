@@ -138,6 +138,9 @@ def _quieten() -> None:
         ".*Experiment logs directory.*exists and is not empty.*",
         # A run that starts from a checkpoint of another run has its own folder.
         ".*The dirpath has changed from.*",
+        # An epoch resumes at its next image, and its metrics come from the checkpoint.
+        ".*checkpoint that ended before the epoch ended.*",
+        ".*``compute`` method of metric.*was called before the ``update``.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
         # The stride of a kernel of width 1 does not matter.

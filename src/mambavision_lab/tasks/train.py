@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import warnings
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
@@ -148,7 +149,8 @@ def _final_metrics(
     """Validate and test the best checkpoint, or the last weights where none was written."""
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
-    # Averages of the weights are in the checkpoint; the callback would put others in their place.
+    # Averages of the weights are in the checkpoint; their callback would put others in their place.
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need.*")
     trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
@@ -184,5 +186,11 @@ def _print_start(
     if cfg.ckpt_path is not None:
         start = "starts from its weights" if progress is None else f"resumes after {progress}"
         settings["checkpoint"] = f"{short_path(Path(cfg.ckpt_path))}, {start}"
+    if cfg.trainer.get("max_time") is not None and cfg.scheduler is not None:
+        log.warning(
+            "trainer.max_time=%s may end training early: the schedule is sized for %s",
+            cfg.trainer.max_time,
+            length,
+        )
     print_panel(f"train {cfg.name}", settings)
     log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))

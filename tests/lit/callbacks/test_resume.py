@@ -6,7 +6,8 @@ import functools
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import Dataset
 
@@ -19,10 +20,8 @@ from mambavision_lab.lit.loggers import restore_csv_metrics
 from mambavision_lab.lit.schedule import cosine_with_warmup
 from mambavision_lab.models.saved import load_checkpoint
 
-BATCHES = 4  # of 2 images, in each epoch
 
-
-class Stop(Exception):
+class Killed(Exception):  # noqa: N818
     """The run is killed."""
 
 
@@ -52,7 +51,7 @@ class ToyData(ImageDataModule):
         return Splits(*(Images(*part) for part in parts), class_names=["a", "b", "c"])
 
 
-class SaveAndStop(Checkpoint):
+class SaveAndKill(Checkpoint):
     """Save a checkpoint at one moment, and kill the run there."""
 
     def __init__(self, path, moment, step):
@@ -61,7 +60,7 @@ class SaveAndStop(Checkpoint):
     def _at(self, moment, trainer):
         if moment == self.moment and trainer.global_step == self.step:
             trainer.save_checkpoint(self.path)
-            raise Stop
+            raise Killed
 
     def on_train_batch_end(self, trainer, *_):
         self._at("batch", trainer)
@@ -100,7 +99,7 @@ def fit(make_net, make_classifier, make_trainer, tmp_path):
         trainer = make_trainer(logger=logger, callbacks=given, enable_checkpointing=True, **options)
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-        except Stop:
+        except Killed:
             return None
         with (tmp_path / name / "metrics.csv").open(newline="") as file:
             rows = [dict(row) for row in csv.DictReader(file)]
@@ -111,42 +110,101 @@ def fit(make_net, make_classifier, make_trainer, tmp_path):
     return run
 
 
+def assert_equal_when_resumed(fit, path, moment, step, **options):
+    """Kill a run of the toy network right after a checkpoint was saved, resume it, and compare."""
+    rows, weights = fit("unbroken", **options)
+    assert fit("broken", callbacks=[SaveAndKill(path, moment, step)], **options) is None
+    resumed_rows, resumed_weights = fit("broken", ckpt_path=path, **options)
+    assert resumed_rows == rows
+    for name, value in weights.items():
+        assert torch.equal(resumed_weights[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "options"),
+    [
+        ("epoch", 4, {"max_epochs": 2}),
+        ("epoch", 4, {"max_epochs": -1, "max_steps": 7}),
+        ("batch", 5, {"max_epochs": 2}),
+        ("validation", 2, {"max_epochs": 1, "val_check_interval": 0.5}),
+        ("validation", 4, {"max_epochs": 2}),
+    ],
+)
+def test_resumed_run_equals_the_unbroken_one(moment, step, options, fit, tmp_path):
+    assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, step, **options)
+
+
+# Options, and the steps at which the first two epochs end.
 LENGTHS = {
-    "epochs": {"max_epochs": 3},
-    "steps": {"max_epochs": -1, "max_steps": 10},
-    "both": {"max_epochs": 3, "max_steps": 11},
-    "interval": {"max_epochs": 3, "val_check_interval": 0.5},
-    "seldom": {"max_epochs": 3, "check_val_every_n_epoch": 2},
-    "limited": {"max_epochs": 3, "limit_train_batches": 3},
-    "accumulated": {"max_epochs": 3, "accumulate_grad_batches": 2},
+    "epochs": ({"max_epochs": 3}, (4, 8)),
+    "steps": ({"max_epochs": -1, "max_steps": 10}, (4, 8)),
+    "both": ({"max_epochs": 3, "max_steps": 11}, (4, 8)),
+    "limited": ({"max_epochs": 3, "limit_train_batches": 3}, (3, 6)),
+    "accumulated": ({"max_epochs": 3, "accumulate_grad_batches": 2}, (2, 4)),
+    "workers": ({"max_epochs": 3, "num_workers": 2}, (4, 8)),
 }
-MOMENTS = [
-    ("batch", 1),
-    ("batch", 6),
-    ("batch", 4),
-    ("batch", 8),
-    ("validation", 4),
-    ("validation", 6),
-    ("validation", 8),
-    ("epoch", 4),
-    ("epoch", 8),
-    ("batch", 3),
-    ("batch", 2),
-    ("epoch", 3),
-    ("epoch", 2),
-]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["batch", "validation", "epoch"])
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize(("moment", "step"), MOMENTS)
-@pytest.mark.parametrize("num_workers", [0])
-def test_resumed_run_equals_the_unbroken_one(length, moment, step, num_workers, fit, tmp_path):
-    options = {"num_workers": num_workers, **LENGTHS[length]}
-    unbroken = fit("unbroken", **options)
-    path = tmp_path / "stopped.ckpt"
-    if fit("broken", callbacks=[SaveAndStop(path, moment, step)], **options) is not None:
-        pytest.skip("no such moment")
-    rows, weights = fit("broken", ckpt_path=path, **options)
-    for name, value in unbroken[1].items():
-        assert torch.equal(weights[name], value), name
-    assert rows == unbroken[0]
+def test_resumed_run_equals_the_unbroken_one_however_long(length, moment, fit, tmp_path):
+    options, steps = LENGTHS[length]
+    for step in steps:
+        at = step - 1 if moment == "batch" else step
+        assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, at, **options)
+
+
+def test_average_of_weights_resumes(fit, tmp_path):
+    def average():
+        return EMAWeightAveraging(decay=0.5)
+
+    path = tmp_path / "last.ckpt"
+    rows, weights = fit("unbroken", callbacks=[average(), Checkpoint()], max_epochs=2)
+    fit("broken", callbacks=[average(), SaveAndKill(path, "epoch", 4)], max_epochs=2)
+    resumed = fit("broken", callbacks=[average(), Checkpoint()], ckpt_path=path, max_epochs=2)
+    assert resumed[0] == rows
+    assert all(torch.equal(resumed[1][name], value) for name, value in weights.items())
+
+
+def saved(epochs, batches, is_last_batch=False):
+    """Make the part of a checkpoint that tells how far its run had come."""
+    counts = ("ready", "started", "processed", "completed")
+    loops = {
+        "epoch_progress": {"current": dict(zip(counts, epochs, strict=True))},
+        "epoch_loop.batch_progress": {
+            "current": dict(zip(counts, batches, strict=True)),
+            "is_last_batch": is_last_batch,
+        },
+    }
+    return {"epoch": 7, "loops": {"fit_loop": loops}}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected", "words"),
+    [
+        (saved((0, 0, 0, 0), (0, 0, 0, 0)), (0, 0), "0 epochs"),
+        (saved((2, 2, 1, 1), (6, 6, 6, 5)), (1, 6), "1 epoch and 6 batches"),
+        (saved((2, 2, 1, 1), (20, 20, 20, 20), is_last_batch=True), (2, 0), "2 epochs"),
+        (saved((2, 2, 2, 1), (20, 20, 20, 20), is_last_batch=True), (2, 0), "2 epochs"),
+        (saved((2, 2, 2, 2), (20, 20, 20, 20), is_last_batch=True), (2, 0), "2 epochs"),
+    ],
+    ids=["start", "within", "validation", "epoch", "end"],
+)
+def test_progress_counts_whole_epochs(checkpoint, expected, words):
+    progress = read_progress(checkpoint)
+    assert (progress.epochs, progress.batches) == expected
+    assert str(progress) == words
+
+
+def test_epoch_that_is_resumed_starts_for_the_callbacks(fit, tmp_path):
+    started = []
+
+    class Starts(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            started.append((trainer.current_epoch, trainer.global_step))
+
+    path = tmp_path / "last.ckpt"
+    fit("broken", callbacks=[SaveAndKill(path, "batch", 5)], max_epochs=3)
+    fit("broken", callbacks=[Starts(), Checkpoint()], ckpt_path=path, max_epochs=3)
+    assert started == [(1, 5), (2, 8)]
