@@ -42,11 +42,13 @@ def settings_of(cfg: DictConfig) -> Settings:
     assert isinstance(resolved, dict)
     nodes = {name: resolved.get(name) for name in _NODES}
     nodes["trainer"] = {k: v for k, v in resolved["trainer"].items() if k in _TRAINER}
-    callbacks = {name: node or {} for name, node in (resolved.get("callbacks") or {}).items()}
+    callbacks = {k: node for k, node in (resolved.get("callbacks") or {}).items() if node}
     # Early stopping takes its patience from the checkpoint.
-    nodes["callbacks"] = {
-        k: {"patience": n["patience"]} for k, n in callbacks.items() if "patience" in n
+    patience = {
+        k: {"patience": node["patience"]} for k, node in callbacks.items() if "patience" in node
     }
+    if patience:
+        nodes["callbacks"] = patience
     settings = flatten(nodes)
     # The augmentation is a part of the data's node, but a group of its own to the user.
     renamed = {key.replace("data.augment", "augment", 1): value for key, value in settings.items()}
