@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
+from mambavision_lab.lit.callbacks.progress import EpochLines
 from mambavision_lab.lit.callbacks.resume import Resume, read_progress
 from mambavision_lab.lit.callbacks.throughput import Throughput
 from mambavision_lab.lit.loggers import restore_csv_metrics
@@ -79,7 +80,7 @@ class SaveAndKill(Checkpoint):
 def fit(make_net, make_classifier, make_trainer, tmp_path):
     """Fit the toy network; returns the epochs' rows of metrics.csv, without speeds, and the weights."""
 
-    def run(name, num_workers=0, ckpt_path=None, callbacks=(), **options):
+    def run(name, callbacks=(), *, num_workers=0, ckpt_path=None, **options):
         torch.manual_seed(0)
         data = ToyData(image_size=16, in_chans=2, num_classes=3, mean=[0.5], std=[0.5], batch_size=2,
                        num_workers=num_workers)  # fmt: skip
@@ -197,7 +198,7 @@ def test_progress_counts_whole_epochs(checkpoint, expected, words):
     assert str(progress) == words
 
 
-def test_epoch_that_is_resumed_starts_for_the_callbacks(fit, tmp_path):
+def test_epoch_that_is_resumed_starts_for_the_callbacks(fit, tmp_path, capsys):
     started = []
 
     class Starts(Callback):
@@ -206,5 +207,10 @@ def test_epoch_that_is_resumed_starts_for_the_callbacks(fit, tmp_path):
 
     path = tmp_path / "last.ckpt"
     fit("broken", callbacks=[SaveAndKill(path, "batch", 5)], max_epochs=3)
-    fit("broken", callbacks=[Starts(), Checkpoint()], ckpt_path=path, max_epochs=3)
+    callbacks = [Starts(), EpochLines(), Checkpoint()]
+    fit("broken", callbacks, ckpt_path=path, max_epochs=3, enable_progress_bar=True)
     assert started == [(1, 5), (2, 8)]
+    first, second = (x for x in capsys.readouterr().out.splitlines() if x.startswith("epoch "))
+    assert first.startswith("epoch 2/3 ")
+    assert first.endswith(" s since it was resumed")
+    assert second.endswith(" s")
