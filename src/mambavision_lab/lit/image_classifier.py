@@ -16,7 +16,6 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
-from mambavision_lab.lit.loggers import log_epoch
 
 Batch = tuple[Tensor, Tensor]
 
@@ -130,24 +129,19 @@ class ImageClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics.
 
-        They go to the loggers here, because Lightning logs them only after a checkpoint of the epoch is
-        saved: a run that is killed in between would lose them.
-
         Raises:
             FloatingPointError: The mean loss is not finite.
         """
-        metrics = self._metrics_of("fit")
-        if not metrics["loss"].weight:  # resumed after the epoch's last step, without its metrics
+        metric = self._metrics_of("fit")["loss"]
+        if not metric.weight:  # resumed after the epoch's last step, without its metrics
             return
-        loss = metrics["loss"].compute()
+        loss = metric.compute()
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"train/loss is {loss.item()} in epoch {self.current_epoch}; "
                 "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
             )
-        self._log("fit", prefix="train", logger=False)
-        values = {f"train/{name}": metric.compute() for name, metric in metrics.items()}
-        log_epoch(self.trainer, values)
+        self._log("fit", prefix="train")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the training metrics of an unfinished epoch, summed over processes."""
@@ -214,9 +208,9 @@ class ImageClassifier(LightningModule):
             else:
                 metric.update(logits.detach(), labels)
 
-    def _log(self, phase: str, prefix: str, **options: Any) -> None:
+    def _log(self, phase: str, prefix: str) -> None:
         for name, metric in self._metrics_of(phase).items():
-            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val", **options)
+            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
 
     def _sum(self, state: Any) -> Tensor:
         """Sum a metric's state over processes."""

@@ -6,12 +6,10 @@ wandb takes long to import, so only its own logger imports it.
 import csv
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from mambavision_lab.errors import ConfigError, reason
@@ -54,24 +52,22 @@ def wandb_logger(
     )
 
 
-def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int) -> None:
-    """Read the metrics of a resumed run's first num_steps steps into its csv logger, which starts empty."""
+def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int, has_open_epoch: bool) -> None:
+    """Read the metrics of a resumed run's first num_steps steps into its csv logger, which starts empty.
+
+    Those of training in its last epoch are left out where that has not ended: they will be logged again.
+    """
     for logger in loggers:
         if isinstance(logger, CSVLogger):
             path = Path(logger.log_dir) / "metrics.csv"
             if path.is_file():
                 with path.open(newline="") as file:
                     rows = [row for row in csv.DictReader(file) if int(row["step"]) < num_steps]
+                if has_open_epoch:
+                    last = str(num_steps - 1)
+                    rows = [r for r in rows if not (r["step"] == last and r.get("train/loss"))]
                 logger.experiment.metrics = [dict(row) for row in rows]
                 logger.save()
-
-
-def log_epoch(trainer: Trainer, metrics: Mapping[str, Any]) -> None:
-    """Log metrics of a training epoch that has just ended, at its last step, and flush them to the disk."""
-    values = {name: float(value) for name, value in metrics.items()}
-    for logger in trainer.loggers:
-        logger.log_metrics({"epoch": trainer.current_epoch, **values}, trainer.global_step - 1)
-        logger.save()
 
 
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:

@@ -15,7 +15,12 @@ from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
-from mambavision_lab.lit.callbacks.resume import Progress, Resume, read_progress
+from mambavision_lab.lit.callbacks.resume import (
+    Progress,
+    Resume,
+    has_open_epoch,
+    read_progress,
+)
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
 from mambavision_lab.models.saved import load_checkpoint, load_weights
@@ -96,7 +101,8 @@ def _train(cfg: DictConfig) -> float | None:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
         if is_resuming(cfg):
-            restore_csv_metrics(trainer.loggers, checkpoint["global_step"])
+            num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
+            restore_csv_metrics(trainer.loggers, num_steps, is_open)
         _print_start(cfg, trainer, classifier, data, progress)
     with report_at_end(trainer, folder):
         resumed = None if progress is None else cfg.ckpt_path

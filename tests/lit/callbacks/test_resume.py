@@ -15,7 +15,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.progress import EpochLines
-from mambavision_lab.lit.callbacks.resume import Resume, read_progress
+from mambavision_lab.lit.callbacks.resume import Resume, has_open_epoch, read_progress
 from mambavision_lab.lit.callbacks.throughput import Throughput
 from mambavision_lab.lit.loggers import restore_csv_metrics
 from mambavision_lab.lit.schedule import cosine_with_warmup
@@ -53,27 +53,35 @@ class ToyData(ImageDataModule):
 
 
 class SaveAndKill(Checkpoint):
-    """Save a checkpoint at one moment, and kill the run there."""
+    """Save a checkpoint at one moment, and kill the run when its metrics are in the logger's file."""
 
     def __init__(self, path, moment, step):
         self.path, self.moment, self.step = path, moment, step
+        self.is_saved = False
 
-    def _at(self, moment, trainer):
-        if moment == self.moment and trainer.global_step == self.step:
+    def _save(self, moment, trainer):
+        if (moment, trainer.global_step) == (self.moment, self.step):
             trainer.save_checkpoint(self.path)
+            self.is_saved = True
+
+    def _kill(self):
+        if self.is_saved:
             raise Killed
 
     def on_train_batch_end(self, trainer, *_):
-        self._at("batch", trainer)
+        self._save("batch", trainer)
 
     def on_validation_end(self, trainer, *_):
-        self._at("validation", trainer)
+        self._save("validation", trainer)
 
     def on_train_epoch_end(self, trainer, *_):
-        self._at("epoch", trainer)
+        self._save("epoch", trainer)
 
-    def on_train_end(self, trainer, *_):
-        self._at("end", trainer)
+    def on_train_batch_start(self, *_):
+        self._kill()
+
+    def on_train_epoch_start(self, *_):
+        self._kill()
 
 
 @pytest.fixture
@@ -96,7 +104,7 @@ def fit(make_net, make_classifier, make_trainer, tmp_path):
             checkpoint = load_checkpoint(ckpt_path)
             progress = read_progress(checkpoint)
             data.resume_at(progress.epochs, progress.batches)
-            restore_csv_metrics([logger], checkpoint["global_step"])
+            restore_csv_metrics([logger], checkpoint["global_step"], has_open_epoch(checkpoint))
         trainer = make_trainer(logger=logger, callbacks=given, enable_checkpointing=True, **options)
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=ckpt_path, weights_only=True)

@@ -1,4 +1,4 @@
-"""Mend what Lightning leaves undone when a run resumes from a checkpoint."""
+"""Do what Lightning leaves undone when a run resumes from a checkpoint."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -6,8 +6,6 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mambavision_lab.lit.loggers import log_epoch
-
 
 class Throughput(Callback):
     """Log `train/images_per_s` and `test/images_per_s`, over all processes.
@@ -39,11 +37,9 @@ class Throughput(Callback):
         self._since = _now(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's rate: to the loggers at once, before a checkpoint of the epoch is saved."""
+        """Log the epoch's rate."""
         if self._images:  # none where a run resumed after the epoch's last step
-            rate = self._rate(trainer)
-            pl_module.log("train/images_per_s", rate, sync_dist=True, logger=False)
-            log_epoch(trainer, {"train/images_per_s": rate})
+            self._log("train", trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
@@ -63,7 +59,7 @@ class Throughput(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the test's rate."""
-        pl_module.log("test/images_per_s", self._rate(trainer), sync_dist=True)
+        self._log("test", trainer, pl_module)
 
     def _restart(self, trainer: Trainer) -> None:
         self._images, self._seconds, self._since = 0, 0.0, _now(trainer)
@@ -71,9 +67,10 @@ class Throughput(Callback):
     def _pause(self, trainer: Trainer) -> None:
         self._seconds += _now(trainer) - self._since
 
-    def _rate(self, trainer: Trainer) -> float:
+    def _log(self, split: str, trainer: Trainer, pl_module: LightningModule) -> None:
         self._pause(trainer)
-        return self._images * trainer.world_size / max(self._seconds, 1e-9)
+        rate = self._images * trainer.world_size / max(self._seconds, 1e-9)
+        pl_module.log(f"{split}/images_per_s", rate, sync_dist=True)
 
 
 def _now(trainer: Trainer) -> float:
