@@ -136,3 +136,11 @@ def test_check_refuses_fewer_outputs_than_classes(refusal):
     assert "model.num_classes=5" in message
     assert "10 classes" in message
     check_config(OmegaConf.create({"model": data, "data": model}))
+
+
+def test_what_is_resumed_of_a_checkpoint_is_checked(tmp_path, refusal):
+    assert refusal(lambda: check({}, resume="all")) == "resume=all: wanted exact or weights"
+    assert "ckpt_path=FILE" in refusal(lambda: check({}, resume="weights"))
+    path = tmp_path / "best.ckpt"
+    path.touch()
+    check({}, resume="weights", ckpt_path=str(path))

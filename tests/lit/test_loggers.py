@@ -71,7 +71,7 @@ def test_csv_logger_resumes_with_the_metrics_before_the_checkpoint(tmp_path):
     for step in range(4):
         interrupted.log_metrics({"train/loss": 4.0 - step}, step)
     interrupted.save()
-    loggers.restore_csv_metrics([resumed], num_steps=2)
+    loggers.restore_csv_metrics([resumed], num_steps=2, has_open_epoch=False)
     resumed.log_metrics({"train/loss": 0.5, "val/loss": 0.25}, 2)
     resumed.save()
     rows = [row.split(",") for row in (tmp_path / "metrics.csv").read_text().splitlines()]

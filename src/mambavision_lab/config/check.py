@@ -57,6 +57,10 @@ def check_config(cfg: DictConfig) -> None:
             "leave model.num_classes as it is"
         )
     checkpoint = resolved.get("ckpt_path")
+    if (resume := resolved.get("resume", "exact")) not in ("exact", "weights"):
+        raise ConfigError(f"resume={resume}: wanted exact or weights")
+    if resume == "weights" and checkpoint is None:
+        raise ConfigError("resume=weights: of which checkpoint? Give ckpt_path=FILE as well")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigError(
             f"ckpt_path={checkpoint}: no such file; give a checkpoint such as "

@@ -42,6 +42,7 @@ class TrainConfig:
     name: str = "???"
     seed: int | None = None
     ckpt_path: str | None = None
+    resume: str = "exact"
     optimized_metric: str = "val/acc1"
     model: Any = "???"
     data: Any = "???"

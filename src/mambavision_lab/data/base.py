@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import squash
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.sampling import ResumableSampler
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.errors import ConfigError
 
@@ -95,6 +96,7 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self._splits: Splits | None = None
         self._label_map: Tensor | None = None
+        self._first_epoch, self._num_skipped = 0, 0
 
     def load(self) -> Splits:
         """Read or generate the three splits."""
@@ -141,6 +143,10 @@ class ImageDataModule(LightningDataModule):
         Args:
             trained: What the checkpoint stores about its data, see `metadata`.
         """
+
+    def resume_at(self, epoch: int, num_batches: int) -> None:
+        """Let the first training epoch be this one, without its first batches."""
+        self._first_epoch, self._num_skipped = epoch, num_batches * self.batch_size
 
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""
@@ -231,7 +237,7 @@ class ImageDataModule(LightningDataModule):
         # The same samplers for one process and for many: the order follows from seed and epoch alone, and
         # no image is repeated. In training all processes take equally many steps, so the remainder is left
         # out, other images in each epoch; in evaluation some processes have one image more.
-        make_sampler = DistributedSampler if shuffle else UnrepeatedDistributedSampler
+        make_sampler = ResumableSampler if shuffle else UnrepeatedDistributedSampler
         num_processes = self.trainer.world_size if self.trainer else 1
         num_images = len(data)  # type: ignore[arg-type]
         if num_images < num_processes:
@@ -247,6 +253,8 @@ class ImageDataModule(LightningDataModule):
             drop_last=shuffle,
             seed=torch.initial_seed() % 2**32,
         )
+        if isinstance(sampler, ResumableSampler):
+            sampler.start_at(self._first_epoch, self._num_skipped)
         return DataLoader(
             data,
             batch_size=self.batch_size,

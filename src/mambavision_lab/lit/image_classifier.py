@@ -16,11 +16,13 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
+from mambavision_lab.lit.callbacks.resume import has_open_epoch
 
 Batch = tuple[Tensor, Tensor]
 
 # Choice of scale_lr -> exponent of the number of batches per step.
 _LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
+_METRICS = "train_metrics"  # entry of checkpoints
 
 
 class ImageClassifier(LightningModule):
@@ -131,7 +133,25 @@ class ImageClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics."""
+        if not self._metrics_of("fit")["loss"].weight:
+            return  # resumed after the epoch's last step, without its metrics
         self._log("fit", prefix="train")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the training metrics of an unfinished epoch, summed over processes."""
+        if has_open_epoch(checkpoint):
+            checkpoint[_METRICS] = {
+                name: {key: self._sum(state) for key, state in metric.metric_state.items()}
+                for name, metric in self._metrics_of("fit").items()
+            }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them, in the first process."""
+        states = checkpoint.get(_METRICS)
+        if states and self.trainer.training and self.trainer.is_global_zero:
+            for name, metric in self._metrics_of("fit").items():
+                for key, x in states[name].items():
+                    setattr(metric, key, x.to(metric.device))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
@@ -185,6 +205,10 @@ class ImageClassifier(LightningModule):
     def _log(self, phase: str, prefix: str) -> None:
         for name, metric in self._metrics_of(phase).items():
             self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
+
+    def _sum(self, state: Any) -> Tensor:
+        """Sum a metric's state over processes."""
+        return self.all_gather(state).sum(0) if self.trainer.world_size > 1 else state.clone()  # type: ignore[union-attr]
 
     def _metrics_of(self, phase: str) -> dict[str, Metric]:
         return dict(self.metrics[phase].items())  # type: ignore[operator]

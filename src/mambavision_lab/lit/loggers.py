@@ -52,14 +52,20 @@ def wandb_logger(
     )
 
 
-def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int) -> None:
-    """Read the metrics of a resumed run's first num_steps steps into its csv logger, which starts empty."""
+def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int, has_open_epoch: bool) -> None:
+    """Read the metrics of a resumed run's first num_steps steps into its csv logger, which starts empty.
+
+    Those of training in its last epoch are left out where that has not ended: they will be logged again.
+    """
     for logger in loggers:
         if isinstance(logger, CSVLogger):
             path = Path(logger.log_dir) / "metrics.csv"
             if path.is_file():
                 with path.open(newline="") as file:
                     rows = [row for row in csv.DictReader(file) if int(row["step"]) < num_steps]
+                if has_open_epoch:
+                    last = str(num_steps - 1)
+                    rows = [r for r in rows if not (r["step"] == last and r.get("train/loss"))]
                 logger.experiment.metrics = [dict(row) for row in rows]
                 logger.save()
 

@@ -57,6 +57,11 @@ def is_resuming(cfg: DictConfig) -> bool:
     return checkpoint is not None and Path(checkpoint).resolve().is_relative_to(folder)
 
 
+def starts_from_weights(cfg: DictConfig) -> bool:
+    """Return whether a run takes the weights of its checkpoint alone; one of its own it resumes exactly."""
+    return cfg.resume == "weights" and not is_resuming(cfg)
+
+
 def find_newest_checkpoint(run_folder: Path) -> Path | None:
     """Find the checkpoint to resume a run from: the last one, or a newer one from before a requeue."""
     paths = [run_folder / name for name in (LAST_CHECKPOINT, REQUEUE_CHECKPOINT)]

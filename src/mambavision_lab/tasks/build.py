@@ -19,6 +19,7 @@ from mambavision_lab.config.durations import find_durations
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.runs.settings import settings_of
 
 # Missing module -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
@@ -101,11 +102,12 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
-    """Collect what a checkpoint stores beside weights, to be used alone: run name, model, data."""
+    """Collect what a checkpoint stores beside weights: run name, model and data, settings to resume with."""
     model = cast(dict[str, Any], OmegaConf.to_container(cfg.model, resolve=True))
     if "pretrained" in model:
         model["pretrained"] = None  # replaced by the checkpoint's own weights
-    return {"name": cfg.name, "model": model, "data": data.metadata()}
+    stored = {"name": cfg.name, "model": model, "data": data.metadata()}
+    return stored | {"settings": settings_of(cfg)}
 
 
 def device_name(trainer: Trainer) -> str:
@@ -157,6 +159,9 @@ def _quieten() -> None:
         ".*Experiment logs directory.*exists and is not empty.*",
         # A run that starts from a checkpoint of another run has its own folder.
         ".*The dirpath has changed from.*",
+        # An epoch resumes at its next image, and its metrics come from the checkpoint.
+        ".*checkpoint that ended before the epoch ended.*",
+        ".*``compute`` method of metric.*was called before the ``update``.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
         # The stride of a kernel of width 1 does not matter.

@@ -2,10 +2,11 @@
 
 import logging
 import secrets
+import warnings
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
@@ -14,10 +15,23 @@ from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
+from mambavision_lab.lit.callbacks.resume import (
+    Progress,
+    Resume,
+    has_open_epoch,
+    read_progress,
+)
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
 from mambavision_lab.models.saved import load_checkpoint, load_weights
-from mambavision_lab.runs.folder import is_resuming, open_run_folder, short_path, write_json
+from mambavision_lab.runs.folder import (
+    is_resuming,
+    open_run_folder,
+    short_path,
+    starts_from_weights,
+    write_json,
+)
+from mambavision_lab.runs.settings import check_same_settings
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,
@@ -50,6 +64,8 @@ def train(cfg: DictConfig) -> float | None:
     Raises:
         ConfigError: A setting or the data cannot be used.
     """
+    if cfg.ckpt_path is not None and not starts_from_weights(cfg):
+        _check_resume(cfg)
     if cfg.seed is None:
         cfg.seed = secrets.randbelow(2**31)  # chosen here, so that it is recorded and shared
     return run_together(_train, cfg, prepare=lambda: build_data(cfg).prepare_data())
@@ -74,28 +90,28 @@ def _train(cfg: DictConfig) -> float | None:
             f"optimized_metric={cfg.optimized_metric}: there is no such metric; "
             f"choose one of {', '.join(metric_names)}"
         )
+    progress = None
     if cfg.ckpt_path is not None:
         checkpoint = load_checkpoint(cfg.ckpt_path)
         load_weights(classifier, checkpoint, cfg.ckpt_path)
-        epochs_done = checkpoint["epoch"] + 1
-        if not is_resuming(cfg) and 0 <= (cfg.trainer.max_epochs or -1) <= epochs_done:
-            raise ConfigError(
-                f"ckpt_path={cfg.ckpt_path}: has {epochs_done} epochs, and "
-                f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
-            )
+        if not starts_from_weights(cfg):
+            progress = read_progress(checkpoint)
+            data.resume_at(progress.epochs, progress.batches)
     folder = Path(cfg.paths.output_dir)
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-    trainer = build_trainer(cfg, EpochSeed(cfg.seed), *pruning)
+    trainer = build_trainer(cfg, Resume(), EpochSeed(cfg.seed), *pruning)
     check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
         log_snapshot(trainer.loggers, folder)
         if is_resuming(cfg):
-            restore_csv_metrics(trainer.loggers, checkpoint["global_step"])
-        _print_start(cfg, trainer, classifier, data, folder)
+            num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
+            restore_csv_metrics(trainer.loggers, num_steps, is_open)
+        _print_start(cfg, trainer, classifier, data, progress)
     with report_at_end(trainer, folder):
-        trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        resumed = None if progress is None else cfg.ckpt_path
+        trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
         print_early_end(trainer)
         metrics = _final_metrics(trainer, classifier, data)
         if trainer.is_global_zero:
@@ -105,12 +121,49 @@ def _train(cfg: DictConfig) -> float | None:
     return metrics.get(cfg.optimized_metric)
 
 
+def _check_resume(cfg: DictConfig) -> None:
+    """Refuse to resume what cannot be resumed as it is; a seed that is not given is the checkpoint's.
+
+    Raises:
+        ConfigError: The checkpoint holds weights alone, its run has other settings, or has ended.
+    """
+    checkpoint = load_checkpoint(cfg.ckpt_path, use_mmap=True)
+    if "optimizer_states" not in checkpoint:
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: holds weights alone, from which no run can be resumed; "
+            "give resume=weights to start from them"
+        )
+    settings = checkpoint["hyper_parameters"].get("settings")
+    if settings is None:
+        log.warning("ckpt_path=%s: an earlier version wrote it, without settings", cfg.ckpt_path)
+    else:
+        if cfg.seed is None:
+            cfg.seed = settings["seed"]
+        check_same_settings(cfg, settings)
+    if is_resuming(cfg):
+        return  # the end of training may be followed by an interrupted test
+    progress, num_steps = read_progress(checkpoint), checkpoint["global_step"]
+    if 0 <= cfg.trainer.get("max_steps", -1) <= num_steps:
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: has {num_steps} steps, and "
+            f"trainer.max_steps={cfg.trainer.max_steps}; raise trainer.max_steps"
+        )
+    if 0 <= (cfg.trainer.max_epochs or -1) <= progress.epochs:
+        raise ConfigError(
+            f"ckpt_path={cfg.ckpt_path}: has {progress.epochs} epochs, and "
+            f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
+        )
+
+
 def _final_metrics(
     trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
 ) -> dict[str, float]:
     """Validate and test the best checkpoint, or the last weights where none was written."""
     callback = trainer.checkpoint_callback
     best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
+    # Averages of the weights are in the checkpoint; their callback would put others in their place.
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need.*")
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
         for results in evaluate(  # none where the split is switched off, as by limit_test_batches=0
@@ -125,20 +178,31 @@ def _print_start(
     trainer: Trainer,
     classifier: ImageClassifier,
     data: ImageDataModule,
-    folder: Path,
+    progress: Progress | None,
 ) -> None:
     splits = data.splits
     sizes = " / ".join(f"{len(split):,}" for split in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
     num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
+    has_end = trainer.max_epochs not in (None, -1)
+    length = f"{trainer.max_epochs} epochs" if has_end else f"{trainer.max_steps} steps"
     settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
         f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
-        "training": f"{trainer.max_epochs} epochs, batch {data.batch_size}, "
+        "training": f"{length}, batch {data.batch_size}, "
         f"{cfg.optimizer._target_.rpartition('.')[2]} "
         f"lr {cfg.optimizer.get('lr')}, precision {trainer.precision}, seed {cfg.seed}",
         "device": device_name(trainer),
-        "folder": short_path(folder),
+        "folder": short_path(Path(cfg.paths.output_dir)),
     }
+    if cfg.ckpt_path is not None:
+        start = "starts from its weights" if progress is None else f"resumes after {progress}"
+        settings["checkpoint"] = f"{short_path(Path(cfg.ckpt_path))}, {start}"
+    if cfg.trainer.get("max_time") is not None and cfg.scheduler is not None:
+        log.warning(
+            "trainer.max_time=%s may end training early: the schedule is sized for %s",
+            cfg.trainer.max_time,
+            length,
+        )
     print_panel(f"train {cfg.name}", settings)
     log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class EpochSeed(Callback):
     """Seed torch at the start of each training epoch.
 
-    A run that resumes from a checkpoint then samples the augmentation and dropout of the uninterrupted
+    A run that resumes from the end of an epoch then samples the augmentation and dropout of the uninterrupted
     run, and each rank samples its own. (Random crops of image files, made in the loader's workers, have
     seeds of their own and are not repeated.)
 

@@ -25,6 +25,7 @@ class EpochLines(ProgressBar):
         super().__init__()
         self._started = 0.0
         self._ended: tuple[int, float] | None = None
+        self._note = ""
         self._was_validated = False
         self._is_enabled = True
 
@@ -40,6 +41,7 @@ class EpochLines(ProgressBar):
         """Print the previous epoch, whose training metrics are complete only now, and start the clock."""
         self._print_epoch(trainer)
         self._was_validated = False
+        self._note = " since it was resumed" if trainer.fit_loop.restarted_mid_epoch else ""
         self._started = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,4 +67,4 @@ class EpochLines(ProgressBar):
             f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
         )
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        print(f"epoch {epoch + 1}/{total}  {metrics}  {seconds:.1f} s", flush=True)
+        print(f"epoch {epoch + 1}/{total}  {metrics}  {seconds:.1f} s{self._note}", flush=True)

@@ -38,7 +38,8 @@ class Throughput(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's rate."""
-        self._log("train", trainer, pl_module)
+        if self._images:  # none where a run resumed after the epoch's last step
+            self._log("train", trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""

@@ -1,0 +1,76 @@
+"""Do what Lightning leaves undone when a run resumes from a checkpoint."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the run of a checkpoint had come.
+
+    Attributes:
+        epochs: Epochs that were over.
+        batches: Batches of the following epoch.
+    """
+
+    epochs: int
+    batches: int
+
+    def __str__(self) -> str:
+        done = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        return f"{done} and {self.batches} batches" if self.batches else done
+
+
+def read_progress(checkpoint: dict[str, Any]) -> Progress:
+    """Read from a checkpoint how far its run had come.
+
+    (Its entry `epoch` counts an unfinished epoch like a finished one, and one too many at the end of
+    training.)
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    if epochs["processed"] == epochs["ready"]:
+        return Progress(epochs["processed"], 0)
+    if batches["is_last_batch"]:
+        return Progress(epochs["ready"], 0)
+    return Progress(epochs["processed"], batches["current"]["processed"])
+
+
+def has_open_epoch(checkpoint: dict[str, Any]) -> bool:
+    """Return whether a run that resumes from a checkpoint will end the epoch that it was saved in.
+
+    Lightning counts an epoch as ended where the checkpoint was saved with its last batch, before validation.
+    """
+    loops = checkpoint["loops"]["fit_loop"]
+    epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+    was_cut = (
+        batches["is_last_batch"] and batches["current"]["completed"] < batches["current"]["ready"]
+    )
+    return epochs["processed"] < epochs["ready"] and not was_cut
+
+
+class Resume(Callback):
+    """Let a resumed run continue as the unbroken one would.
+
+    Lightning does not start an epoch for the callbacks that it resumes within, and repeats the end of an
+    epoch that was over where `max_steps` is set.
+    """
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count an epoch whose end was reached as complete, before Lightning takes over the progress."""
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
+        for count in ("total", "current"):
+            epochs[count]["completed"] = epochs[count]["processed"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch for the callbacks, or have Lightning start the next where the last was over."""
+        fit_loop = trainer.fit_loop
+        if fit_loop.restarted_mid_epoch:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_train_epoch_start(trainer, pl_module)
+        elif fit_loop.restarting:
+            fit_loop.epoch_loop.restarting = False

@@ -1,0 +1,64 @@
+import pytest
+from omegaconf import OmegaConf
+
+from mambavision_lab.runs.settings import check_same_settings, settings_of
+
+
+@pytest.fixture
+def cfg(compose):
+    """A composed config of a run that resumes, and may be changed."""
+    cfg = compose("train", "callbacks=early_stopping", "ckpt_path=last.ckpt")
+    OmegaConf.set_struct(cfg, False)
+    return cfg
+
+
+def test_resume_with_another_setting_is_refused(cfg, refusal):
+    before = settings_of(cfg)
+    for key, value, given, kept in (
+        ("optimizer.lr", 0.1, "optimizer.lr=0.1", "optimizer.lr=0.001"),
+        ("optimizer._target_", "torch.optim.SGD", "optimizer=SGD", "optimizer=AdamW"),
+        ("optimizer.amsgrad", True, "optimizer.amsgrad=True", "optimizer.amsgrad=null"),
+        ("scheduler", None, "scheduler=null (and 3 more)", "scheduler=cosine_with_warmup"),
+        ("scheduler.min_lr_ratio", 0, "scheduler.min_lr_ratio=0", "scheduler.min_lr_ratio=0.01"),
+        ("model.depth", 6, "model.depth=6", "model.depth=4"),
+        ("data.batch_size", 8, "data.batch_size=8", "data.batch_size=32"),
+        ("augment", None, "augment=null (and 7 more)", "augment=Augment"),
+        ("augment.shift", 0.5, "augment.shift=0.5", "augment.shift=0.1"),
+        ("seed", 7, "seed=7", "seed=42"),
+        ("trainer.precision", "16-mixed", "trainer.precision=16-mixed", "trainer.precision=32-true"),
+        ("trainer.accumulate_grad_batches", 2, "trainer.accumulate_grad_batches=2",
+         "trainer.accumulate_grad_batches=1"),
+        ("callbacks.early_stopping.patience", 3, "callbacks.early_stopping.patience=3",
+         "callbacks.early_stopping.patience=10"),
+    ):  # fmt: skip
+        changed = cfg.copy()
+        OmegaConf.update(changed, key, value, merge=False)
+        message = refusal(lambda cfg=changed: check_same_settings(cfg, before))
+        start = f"{given}: ckpt_path=last.ckpt is of a run with {kept}, and restores that; give "
+        assert message.startswith(start)
+        assert message.endswith("or resume=weights to start from its weights with the new settings")
+
+
+def test_what_a_checkpoint_does_not_restore_may_differ(cfg):
+    before = settings_of(cfg)
+    for key, value in (
+        ("trainer.max_epochs", 20),
+        ("trainer.devices", 2),
+        ("trainer.gradient_clip_algorithm", None),
+        ("logger", None),
+        ("callbacks", None),
+        ("name", "other"),
+        ("data.num_workers", 3),
+        ("classifier.use_compile", True),
+        ("model.scan_backend", "torch"),
+    ):
+        OmegaConf.update(cfg, key, value, merge=False)
+    check_same_settings(cfg, before)
+
+
+def test_refused_resume_names_what_to_type(cfg, refusal, tmp_path):
+    (tmp_path / "snapshot").mkdir()
+    before = settings_of(cfg)
+    cfg.ckpt_path, cfg.seed = str(tmp_path / "checkpoints" / "last.ckpt"), 7
+    message = refusal(lambda: check_same_settings(cfg, before))
+    assert f"give seed=42 or from_run={tmp_path}, or resume=weights " in message
