@@ -10,12 +10,14 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, missing_extra, reason
+from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 
 # Missing module -> our extra that brings it.
@@ -90,7 +92,10 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    trainer: Trainer = build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's own choice
+        trainer.strategy.checkpoint_io = SafeCheckpointIO()
+    return trainer
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:

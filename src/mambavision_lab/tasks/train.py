@@ -5,13 +5,13 @@ import secrets
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
+from mambavision_lab.lit.callbacks.checkpoints import find_best
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.image_classifier import ImageClassifier
@@ -91,24 +91,24 @@ def _train(cfg: DictConfig) -> float | None:
         _print_start(cfg, trainer, classifier, data, folder)
     with report_at_end(trainer, folder):
         trainer.fit(classifier, datamodule=data, ckpt_path=cfg.ckpt_path, weights_only=True)
-        metrics = _final_metrics(trainer, classifier, data)
+        best, weights = find_best(trainer)
+        log.info("metrics of the %s", weights)
+        metrics = _final_metrics(trainer, classifier, data, best)
         if trainer.is_global_zero:
             write_json(metrics, folder / "metrics.json")
     if trainer.is_global_zero:
-        print_results(cfg.name, metrics, folder)
+        print_results(f"{cfg.name}, {weights}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
 
 
 def _final_metrics(
-    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
+    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule, best: str | None
 ) -> dict[str, float]:
     """Validate and test the best checkpoint, or the last weights where none was written."""
-    callback = trainer.checkpoint_callback
-    best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
         for results in evaluate(  # none where the split is switched off, as by limit_test_batches=0
-            classifier, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True
+            classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True
         ):
             metrics |= results
     return metrics

@@ -1,0 +1,281 @@
+"""Keep a run's checkpoints: the best by a metric of the validation, and the newest state."""
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, UNFINISHED, link, rename
+from mambavision_lab.metrics import format_metric
+from mambavision_lab.models.saved import load_checkpoint
+
+log = logging.getLogger(__name__)
+
+NEXT = "next.ckpt"  # the newest state, until it may take the place of the last one
+
+
+class Validation(NamedTuple):
+    """When weights were validated, and their score."""
+
+    score: float
+    epoch: int  # from 0, as in metrics.csv
+    step: int  # optimizer steps before it
+
+
+class BestCheckpoint(Checkpoint):
+    """Keep the checkpoints with the best validations; a file's score is always that of its own weights.
+
+    Nothing is written but at the end of a validation during training. Of equal scores the later is better.
+
+    Args:
+        dirpath: Folder of the files.
+        monitor: Metric of the validation, such as `val/acc1`.
+        mode: "max" or "min".
+        filename: Name without suffix; may hold `{epoch}`, `{step}` and metrics, such as `{val/acc1:.3f}`.
+        save_top_k: How many checkpoints to keep, -1 for all. With more than one, a name that tells them not
+            apart is extended by epoch and step, and `best.ckpt` is the best of them.
+        save_weights_only: Leave out what only a resumed run needs, such as the optimizer's state.
+
+    Raises:
+        ConfigError: monitor is no metric of the validation, or mode is unknown.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        monitor: str,
+        mode: str,
+        *,
+        filename: str = "best",
+        save_top_k: int = 1,
+        save_weights_only: bool = False,
+    ) -> None:
+        if mode not in ("max", "min"):
+            raise ConfigError(f"callbacks.checkpoint.mode={mode}: wanted max or min")
+        self.dirpath = Path(dirpath)
+        self.monitor = monitor
+        self.mode = mode
+        self.filename = filename
+        self.save_top_k = save_top_k
+        self.save_weights_only = save_weights_only
+        self.kept: dict[str, Validation] = {}  # by name of the file
+
+    @property
+    def best_model_path(self) -> str:
+        """Path of the best checkpoint; "" where there is none."""
+        return str(self.dirpath / max(self.kept, key=self._rank_of)) if self.kept else ""
+
+    @property
+    def best_validation(self) -> Validation | None:
+        """The validation of the best checkpoint; None where there is none."""
+        return max(self.kept.values(), key=self._rank, default=None)
+
+    @property
+    def state_key(self) -> str:
+        """One entry in a checkpoint for each monitored metric."""
+        return f"{type(self).__name__}({self.monitor})"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept, by name of the file."""
+        return {"monitor": self.monitor, "kept": {name: [*v] for name, v in self.kept.items()}}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Find what an interrupted run has kept; a run that starts in a new folder has kept nothing."""
+        start = Path(trainer.ckpt_path or "").resolve().parent
+        if trainer.state.fn == TrainerFn.FITTING and start == self.dirpath.resolve():
+            found = self._find_kept(checkpoint) if trainer.is_global_zero else {}
+            self.kept = trainer.strategy.broadcast(found)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if their score is among the best.
+
+        Raises:
+            ConfigError: There is no such metric.
+        """
+        is_training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not is_training or trainer.fast_dev_run or self.save_top_k == 0:  # type: ignore[attr-defined]
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if self.monitor not in metrics:
+            names = ", ".join(name for name in metrics if name.startswith("val/"))
+            raise ConfigError(f"monitor={self.monitor}: no such metric; choose one of {names}")
+        score = trainer.strategy.broadcast(metrics[self.monitor])
+        step = trainer.global_step
+        if math.isnan(score):
+            log.warning("%s is NaN at step %d; these weights are not kept", self.monitor, step)
+            return
+        validation = Validation(score, trainer.current_epoch, step)
+        worst = min(map(self._rank, self.kept.values()), default=(-math.inf, 0))
+        if 0 < self.save_top_k <= len(self.kept) and self._rank(validation) < worst:
+            return
+        self._keep(trainer, self._name(validation, metrics), validation)
+
+    def _keep(self, trainer: Trainer, name: str, validation: Validation) -> None:
+        others = sorted((other for other in self.kept if other != name), key=self._rank_of)
+        num_dropped = max(0, len(others) + 1 - self.save_top_k) if self.save_top_k > 0 else 0
+        self.kept = {other: self.kept[other] for other in others[num_dropped:]} | {name: validation}
+        trainer.save_checkpoint(self.dirpath / name, self.save_weights_only)
+        for other in others[:num_dropped]:
+            trainer.strategy.remove_checkpoint(self.dirpath / other)
+        path, best = self.dirpath / name, self.dirpath / Path(BEST_CHECKPOINT).name
+        if trainer.is_global_zero and self.best_model_path == str(path) != str(best):
+            link(path, best)
+
+    def _name(self, validation: Validation, metrics: dict[str, float]) -> str:
+        values: dict[str, float] = {**metrics, "epoch": validation.epoch, "step": validation.step}
+        try:
+            name = self.filename.format(**values)
+        except (KeyError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"filename={self.filename}: cannot be filled in ({reason(error)}); it may hold "
+                f"{', '.join(f'{{{key}}}' for key in values)}"
+            ) from error
+        same = self.kept.get(f"{name}.ckpt", validation)
+        if self.save_top_k != 1 and (name == self.filename or same.step != validation.step):
+            name = f"{name}-epoch{validation.epoch}-step{validation.step}"
+        return f"{name}.ckpt"
+
+    def _rank(self, validation: Validation) -> tuple[float, int]:
+        return (validation.score if self.mode == "max" else -validation.score), validation.step
+
+    def _rank_of(self, name: str) -> tuple[float, int]:
+        return self._rank(self.kept[name])
+
+    def _find_kept(self, checkpoint: dict[str, Any]) -> dict[str, Validation]:
+        """Find the files that are still there, with the score that each was saved with.
+
+        A file may be newer than the checkpoint: the run was interrupted between the two.
+        """
+        kept = {}
+        for name, known in self._read_kept(checkpoint).items():
+            if not (self.dirpath / name).is_file():
+                continue
+            try:
+                saved = load_checkpoint(self.dirpath / name, use_mmap=True)
+            except ConfigError as error:
+                log.warning("%s", error)
+                continue
+            for validation in (self._read_kept(saved).get(name), known):
+                if validation and validation.step == saved["global_step"]:
+                    kept[name] = validation
+                    break
+        return kept
+
+    def _read_kept(self, checkpoint: dict[str, Any]) -> dict[str, Validation]:
+        """Read what a checkpoint says of the best ones, also one that Lightning's ModelCheckpoint wrote."""
+        kept = {}
+        for state in checkpoint.get("callbacks", {}).values():
+            if state.get("monitor") == self.monitor:
+                epoch, step = checkpoint["epoch"], checkpoint["global_step"]
+                for path, score in state.get("best_k_models", {}).items():
+                    kept[Path(path).name] = Validation(float(score), epoch, step)
+                kept |= {name: Validation(*v) for name, v in state.get("kept", {}).items()}
+        return kept
+
+
+class NewestCheckpoint(Checkpoint):
+    """Keep the newest state of a training as `last.ckpt`: at each epoch's end, whatever its metrics are.
+
+    It is written as `next.ckpt` and renamed when the metrics of its step are in the loggers' files, so that a
+    run which resumes from `last.ckpt` misses no row of metrics.csv.
+
+    Args:
+        dirpath: Folder of the file.
+        every_n_steps: Save within epochs too, after every so many optimizer steps.
+        every_minutes: Save within epochs too, after so many minutes.
+    """
+
+    def __init__(
+        self,
+        dirpath: str | Path,
+        *,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = None,
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise ConfigError(f"callbacks.newest.every_n_steps={every_n_steps}: wanted 1 or more")
+        self.dirpath = Path(dirpath)
+        self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self._step = 0
+        self._time_saved = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove what an interrupted save has left."""
+        if trainer.is_global_zero and stage == TrainerFn.FITTING:
+            for path in (*self.dirpath.glob(f".*{UNFINISHED}"), self.dirpath / NEXT):
+                path.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        self._step, self._time_saved = trainer.global_step, time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch before is in the loggers' files."""
+        self._commit(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The step before is in the loggers' files."""
+        self._commit(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after an optimizer step, never between two; an epoch's last one is saved at its end."""
+        has_stepped, self._step = trainer.global_step != self._step, trainer.global_step
+        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if has_stepped and not is_last and self._is_due(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save, also where an epoch ends early."""
+        self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The last epoch is in the loggers' files."""
+        self._commit(trainer)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:
+            return True
+        if self.every_minutes is None:
+            return False
+        is_due = time.monotonic() - self._time_saved >= 60 * self.every_minutes
+        return trainer.strategy.broadcast(is_due)  # clocks differ
+
+    def _save(self, trainer: Trainer) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(self.dirpath / NEXT, weights_only=False)
+            self._time_saved = time.monotonic()
+
+    def _commit(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and (self.dirpath / NEXT).is_file():
+            rename(self.dirpath / NEXT, self.dirpath / Path(LAST_CHECKPOINT).name)
+
+
+def find_best(trainer: Trainer) -> tuple[str | None, str]:
+    """Find the best checkpoint that a training has kept.
+
+    Returns:
+        Its path, None where there is none, and what it is, or else the last weights are, in words.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, BestCheckpoint) and (best := callback.best_validation):
+            score = f"{callback.monitor} {format_metric(callback.monitor, best.score)}"
+            return (
+                callback.best_model_path,
+                f"best of epoch {best.epoch + 1}, step {best.step}: {score}",
+            )
+        if path := getattr(callback, "best_model_path", ""):  # of a callback of the user's
+            return path, f"best of {Path(path).name}"
+    return None, f"last weights, step {trainer.global_step}"
