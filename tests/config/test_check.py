@@ -127,3 +127,32 @@ def test_check_refuses_fewer_outputs_than_classes(refusal):
     assert "model.num_classes=5" in message
     assert "10 classes" in message
     check_config(OmegaConf.create({"model": data, "data": model}))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "right"),
+    [
+        ("val/loss", "max", "min"),
+        ("val/acc1", "min", "max"),
+        ("val/acc1", None, "max"),  # Lightning's default is min
+        ("val/loss", None, None),
+        ("val/loss", "min", None),
+        ("val/acc5", "max", None),
+        ("train/grad_norm", "max", None),
+    ],
+)
+def test_mode_that_contradicts_its_metric_is_refused(refusal, monitor, mode, right):
+    node = {"_target_": "lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
+    node |= {"monitor": monitor} | ({"mode": mode} if mode else {})
+    if right is None:
+        check_nodes(node, "callbacks.early_stopping")
+        return
+    message = refusal(lambda: check_nodes(node, "callbacks.early_stopping"))
+    assert message.endswith(f"give callbacks.early_stopping.mode={right}")
+
+
+def test_option_that_has_moved_is_named(refusal):
+    target = "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint"
+    node = {"_target_": target, "every_n_train_steps": 2}
+    message = refusal(lambda: check_nodes(node, "callbacks.checkpoint"))
+    assert message.endswith("; use callbacks.newest.every_n_steps")

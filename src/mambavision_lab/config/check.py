@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError, missing_extra
+from mambavision_lab.metrics import is_loss_or_accuracy, is_lower_better
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -67,6 +69,7 @@ def check_nodes(node: Any, path: str = "") -> None:
     """
     for where, found in _target_nodes(node, path):
         _check_node(where, found)
+        _check_mode(where, found)
 
 
 # Choice -> the package it needs and our extra that brings it.
@@ -117,8 +120,22 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
         if key in signature.parameters:
             _check_value(f"{path}.{key}", value, signature.parameters[key])
         elif not signature.is_open:
-            hint = suggest(key, signature.parameters)
+            known = OPTIONS.get(f"{path}.{key}")
+            hint = f"use {known}" if known else suggest(key, signature.parameters)
             raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
+
+
+def _check_mode(path: str, node: dict[str, Any]) -> None:
+    """Refuse a callback that would take the worst epoch for the best one."""
+    monitor = str(node.get("monitor"))
+    mode = node.get("mode", "min" if node["_target_"].startswith("lightning.") else None)
+    if not is_loss_or_accuracy(monitor) or mode not in ("min", "max"):
+        return
+    right = "min" if is_lower_better(monitor) else "max"
+    if mode != right:
+        raise ConfigError(
+            f"{path}.mode={mode}: {monitor} is best at its {right}; give {path}.mode={right}"
+        )
 
 
 def suggest(given: str, known: Any) -> str:

@@ -26,7 +26,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         if keys := find_nan(checkpoint["state_dict"]):
             raise FloatingPointError(
-                f"{keys} hold NaN after step {checkpoint['global_step']}; {path.name} was not written; "
+                f"NaN in {keys} after step {checkpoint['global_step']}; {path.name} was not written; "
                 "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
             )
         try:
@@ -35,7 +35,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):  # of torch's own, which hides what the file said
+            if not isinstance(cause, OSError):  # an error of torch's own
                 raise
             raise ConfigError(
                 f"{path}: cannot be written ({reason(cause)}); an earlier file is as it was"

@@ -54,18 +54,18 @@ def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, An
     if not isinstance(checkpoint, dict) or not parts <= set(checkpoint):
         raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")
     if keys := find_nan(checkpoint["state_dict"]):
-        raise ConfigError(f"ckpt_path={path}: {keys} hold NaN; give an earlier checkpoint")
+        raise ConfigError(f"ckpt_path={path}: NaN in {keys}; give an earlier checkpoint")
     return checkpoint
 
 
 def find_nan(weights: Mapping[str, Any]) -> str:
-    """Name the weights that are not numbers, the first and how many others; "" where all are."""
+    """Name the weights that are not numbers, the first and how many more; "" where all are."""
     found = [
         key
         for key, x in weights.items()
         if isinstance(x, Tensor) and x.is_floating_point() and x.isnan().any()
     ]
-    return ", ".join(found[:1] + [f"{len(found) - 1} others"] * (len(found) > 1))
+    return f"{found[0]} and {len(found) - 1} more" if len(found) > 1 else "".join(found)
 
 
 def load_weights(module: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
@@ -178,7 +178,7 @@ def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:
             "save_pretrained wrote"
         )
     if keys := find_nan(weights):
-        raise ConfigError(f"{folder}: {keys} hold NaN; export another checkpoint")
+        raise ConfigError(f"{folder}: NaN in {keys}; export another checkpoint")
     return description, weights
 
 
