@@ -109,6 +109,7 @@ def test_resume_equals_unbroken_run(call, logs):
         "callbacks.checkpoint.save_top_k=-1",
         "callbacks.checkpoint.filename='epoch{epoch}'",
     ]
+    keep_all.append("+callbacks.checkpoint.auto_insert_metric_name=false")
     assert call("train", *SMALL, *keep_all)[0] == 0
     unbroken = (logs / "latest").resolve()
     first_epoch = unbroken / "checkpoints" / "epoch0.ckpt"

@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mambavision_lab.config.check import check_config
+from mambavision_lab.config.check import check_config, check_nodes
 
 REFUSED, FINE = False, True
 # Annotation, value, whether it fits.

@@ -2,12 +2,18 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import OmegaConf
 
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.models.saved import load_checkpoint, read_saved
+from mambavision_lab.tasks.build import build_trainer
+
+FULL_DISK = Path("/dev/full")
 
 
 @pytest.fixture
@@ -31,15 +37,16 @@ def test_checkpoint_is_saved_and_loaded(checkpoint, saved):
     assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not FULL_DISK.exists(), reason="needs /dev/full")
 def test_full_disk_leaves_the_earlier_checkpoint(checkpoint, saved, monkeypatch, refusal):
     before = saved.read_bytes()
-    monkeypatch.setattr(type(saved), "open", lambda *_: open("/dev/full", "wb"))
+    file = FULL_DISK.open("wb")
+    monkeypatch.setattr(type(saved), "open", lambda *_: file)
     message = refusal(lambda: SafeCheckpointIO().save_checkpoint(checkpoint, saved))
     monkeypatch.undo()
     assert message == (
         f"{saved}: cannot be written ([Errno 28] {os.strerror(errno.ENOSPC)}); "
-        "an earlier file is as it was"
+        "the earlier checkpoints are as they were"
     )
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
@@ -69,3 +76,17 @@ def test_weights_with_nan_are_refused(checkpoint, saved, refusal, load):
     checkpoint["state_dict"]["net.weight"][0] = float("nan")
     torch.save(checkpoint, saved)
     assert "NaN in net.weight and 1 more" in refusal(lambda: load(saved))
+
+
+class Own(TorchCheckpointIO):
+    pass
+
+
+@pytest.mark.parametrize(("plugins", "used"), [(None, SafeCheckpointIO), ([Own()], Own)])
+def test_trainer_saves_safely_unless_it_is_given_another_way(plugins, used):
+    trainer = {"_target_": "lightning.pytorch.trainer.trainer.Trainer", "accelerator": "cpu"}
+    cfg = OmegaConf.create(
+        {"trainer": {**trainer, "plugins": plugins}, "callbacks": None, "logger": None},
+        flags={"allow_objects": True},
+    )
+    assert type(build_trainer(cfg).strategy.checkpoint_io) is used

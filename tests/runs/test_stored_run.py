@@ -35,15 +35,6 @@ def test_stored_snapshot_is_composed_with_todays_names(command, stored):
     assert cfg.sweep.search._target_ == "mambavision_lab.launch.sweeps.grid.GridSearch"
     assert cfg.optimizer.lr == 2e-3
     assert cfg.callbacks.freeze.epochs == 1
-    assert cfg.callbacks.checkpoint == {  # was one callback, which kept the newest state too
-        "_target_": "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint",
-        "dirpath": f"{cfg.paths.output_dir}/checkpoints",
-        "filename": "best",
-        "monitor": "val/acc1",
-        "mode": "max",
-        "save_top_k": 1,
-    }
-    assert cfg.callbacks.newest.dirpath == cfg.callbacks.checkpoint.dirpath
 
 
 def test_stored_snapshot_takes_changes_on_top(command, stored):
@@ -71,6 +62,23 @@ def test_stored_files_stay_as_they_are(stored):
     assert find_snapshot(str(stored), "from_run") == stored / "snapshot"  # its checksums hold
     for path in sorted(p for p in STORED.rglob("*") if p.is_file()):
         assert path.read_bytes() == (stored / path.relative_to(STORED)).read_bytes()
+
+
+def test_stored_checkpoint_callback_is_two_today():
+    path = STORED / "snapshot" / "callbacks" / "as_trained.yaml"
+    before = yaml.safe_load(path.read_text())
+    now = upgrade_snapshot("callbacks", before, {})
+    dirpath = before["checkpoint"]["dirpath"]
+    assert now["checkpoint"] == {
+        "_target_": "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint",
+        "dirpath": dirpath,
+        "filename": "best",
+        "monitor": "val/acc1",
+        "mode": "max",
+        "save_top_k": 1,
+    }
+    assert now["newest"]["dirpath"] == dirpath
+    assert now["freeze"] == before["freeze"]
 
 
 def test_checkpoint_callbacks_of_the_user_stay_as_they_are():

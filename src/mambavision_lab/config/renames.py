@@ -28,7 +28,10 @@ OPTIONS = {
 _SWEEP_KEYS = ("resume", "devices_per_job")
 # Keys of the one checkpoint that runs had before the newest was a callback of its own.
 _SAVE_LAST = {"save_last", "dirpath", "enable_version_counter"}
-_CHECKPOINT_KEYS = {"_target_", "dirpath", "filename", "monitor", "mode", "save_top_k"}
+_CHECKPOINT_KEYS = {
+    *("_target_", "dirpath", "filename", "auto_insert_metric_name"),
+    *("monitor", "mode", "save_top_k", "every_n_epochs", "save_weights_only"),
+}
 _CALLBACKS = "mambavision_lab.lit.callbacks"
 
 

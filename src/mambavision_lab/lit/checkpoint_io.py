@@ -38,7 +38,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             if not isinstance(cause, OSError):  # an error of torch's own
                 raise
             raise ConfigError(
-                f"{path}: cannot be written ({reason(cause)}); an earlier file is as it was"
+                f"{path}: cannot be written ({reason(cause)}); the earlier checkpoints are as they were"
             ) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:

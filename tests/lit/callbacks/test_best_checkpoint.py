@@ -71,15 +71,21 @@ def test_best_checkpoint_of_several_is_best_ckpt(fit, tmp_path):
 
 
 def test_best_checkpoint_keeps_all_by_names_of_the_user(fit, tmp_path):
-    fit(0.1, 0.5, 0.3, save_top_k=-1, filename="epoch{epoch}-{val/acc1:.2f}")
+    options = {"filename": "epoch{epoch}-{val/acc1:.2f}", "auto_insert_metric_name": False}
+    fit(0.1, 0.5, 0.3, save_top_k=-1, **options)
     epochs = [f"epoch{epoch}-{score:.2f}.ckpt" for epoch, score in enumerate((0.1, 0.5, 0.3))]
     assert files(tmp_path) == ["best.ckpt", *epochs, "last.ckpt"]
     assert step_of(tmp_path / "best.ckpt") == step_of(tmp_path / epochs[1]) == 6
 
 
+def test_best_checkpoint_of_every_second_epoch_is_named_as_lightning_names_it(fit, tmp_path):
+    fit(0.4, 0.2, 0.5, filename="{epoch}-{step}", every_n_epochs=2)
+    assert files(tmp_path) == ["best.ckpt", "epoch=1-step=6.ckpt", "last.ckpt"]
+
+
 def test_best_checkpoint_tells_validations_of_one_epoch_apart(fit, tmp_path):
     options = {"max_epochs": 1, "val_check_interval": 1}
-    fit(0.1, 0.5, 0.3, save_top_k=-1, filename="epoch{epoch}", trainer_options=options)
+    fit(0.1, 0.5, 0.3, save_top_k=-1, filename="{epoch}", trainer_options=options)
     assert [step_of(path) for path in sorted(tmp_path.glob("epoch*"))] == [2, 3, 1]
     assert step_of(tmp_path / "best.ckpt") == 2
 

@@ -2,11 +2,12 @@
 
 import logging
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
 from mambavision_lab.errors import ConfigError, reason
@@ -28,15 +29,17 @@ class Validation(NamedTuple):
 class BestCheckpoint(Checkpoint):
     """Keep the checkpoints with the best validations; a file's score is always that of its own weights.
 
-    Nothing is written but at the end of a validation during training. Of equal scores the later is better.
+    It is written after a validation and before the next step of training. Of equal scores the later wins.
 
     Args:
         dirpath: Folder of the files.
         monitor: Metric of the validation, such as `val/acc1`.
         mode: "max" or "min".
         filename: Name without suffix; may hold `{epoch}`, `{step}` and metrics, such as `{val/acc1:.3f}`.
+        auto_insert_metric_name: Write `{epoch}` as `epoch=3` rather than `3`.
         save_top_k: How many checkpoints to keep, -1 for all. With more than one, a name that tells them not
             apart is extended by epoch and step, and `best.ckpt` is the best of them.
+        every_n_epochs: Consider the validations of every so many epochs.
         save_weights_only: Leave out what only a resumed run needs, such as the optimizer's state.
 
     Raises:
@@ -50,12 +53,18 @@ class BestCheckpoint(Checkpoint):
         mode: str,
         *,
         filename: str = "best",
+        auto_insert_metric_name: bool = True,
         save_top_k: int = 1,
+        every_n_epochs: int = 1,
         save_weights_only: bool = False,
     ) -> None:
         if not monitor.startswith("val/"):
             raise ConfigError(
                 f"callbacks.checkpoint.monitor={monitor}: wanted a metric of the validation, such as val/acc1"
+            )
+        if every_n_epochs < 1:
+            raise ConfigError(
+                f"callbacks.checkpoint.every_n_epochs={every_n_epochs}: wanted 1 or more"
             )
         if mode not in ("max", "min"):
             raise ConfigError(f"callbacks.checkpoint.mode={mode}: wanted max or min")
@@ -63,9 +72,13 @@ class BestCheckpoint(Checkpoint):
         self.monitor = monitor
         self.mode = mode
         self.filename = filename
+        if auto_insert_metric_name:
+            self.filename = re.sub(r"\{([^}:]+)", r"\1={\1", filename)
+        self.every_n_epochs = every_n_epochs
         self.save_top_k = save_top_k
         self.save_weights_only = save_weights_only
         self.kept: dict[str, Validation] = {}  # by name of the file
+        self._newest: tuple[str, Validation] | None = None  # with the name of its file
 
     @property
     def best_model_path(self) -> str:
@@ -96,7 +109,7 @@ class BestCheckpoint(Checkpoint):
             self.kept = trainer.strategy.broadcast(found)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the weights if their score is among the best.
+        """Note the score; where the epoch continues, the weights are kept now.
 
         Raises:
             ConfigError: There is no such metric.
@@ -104,20 +117,33 @@ class BestCheckpoint(Checkpoint):
         is_training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if not is_training or trainer.fast_dev_run or self.save_top_k == 0:  # type: ignore[attr-defined]
             return
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.monitor not in metrics:
             names = ", ".join(name for name in metrics if name.startswith("val/"))
             raise ConfigError(f"monitor={self.monitor}: no such metric; choose one of {names}")
         score = trainer.strategy.broadcast(metrics[self.monitor])
-        step = trainer.global_step
-        if math.isnan(score):
-            log.warning("%s is NaN at step %d; these weights are not kept", self.monitor, step)
+        validation = Validation(score, trainer.current_epoch, trainer.global_step)
+        self._newest = (self._name(validation, metrics), validation)
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._consider(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights of a validation at the epoch's end: a run can resume from here."""
+        self._consider(trainer)
+
+    def _consider(self, trainer: Trainer) -> None:
+        """Keep the weights that were validated last if their score is among the best."""
+        if self._newest is None:
             return
-        validation = Validation(score, trainer.current_epoch, step)
+        name, validation = self._newest
+        self._newest = None
         worst = min(map(self._rank, self.kept.values()), default=(-math.inf, 0))
-        if 0 < self.save_top_k <= len(self.kept) and self._rank(validation) < worst:
-            return
-        self._keep(trainer, self._name(validation, metrics), validation)
+        if math.isnan(validation.score):
+            log.warning("%s is NaN at step %d: not kept", self.monitor, validation.step)
+        elif not 0 < self.save_top_k <= len(self.kept) or self._rank(validation) >= worst:
+            self._keep(trainer, name, validation)
 
     def _keep(self, trainer: Trainer, name: str, validation: Validation) -> None:
         others = sorted((other for other in self.kept if other != name), key=self._rank_of)
@@ -191,10 +217,10 @@ def find_best(trainer: Trainer) -> tuple[str | None, str]:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, BestCheckpoint) and (best := callback.best_validation):
             score = f"{callback.monitor} {format_metric(callback.monitor, best.score)}"
-            return (
-                callback.best_model_path,
-                f"best of epoch {best.epoch + 1}, step {best.step}: {score}",
-            )
-        if path := getattr(callback, "best_model_path", ""):  # of a callback of the user's
-            return path, f"best of {Path(path).name}"
+            words = f"best of epoch {best.epoch + 1}, step {best.step}: {score}"
+            return callback.best_model_path, words
+        if isinstance(callback, ModelCheckpoint):  # Lightning's own, if the user wants it
+            path = Path(callback.best_model_path)
+            if path.is_file() and path.parent == Path(callback.dirpath or ""):  # of this run
+                return str(path), f"best of {path.name}"
     return None, f"last weights, step {trainer.global_step}"
