@@ -3,8 +3,7 @@
 
 def format_metric(name: str, value: float) -> str:
     """Format a metric: accuracies in percent, speeds as whole numbers, the rest with four decimals."""
-    last = name.rpartition("/")[2]
-    if last.startswith("acc"):
+    if _is_accuracy(name):
         return f"{value:.2%}"
     return f"{value:.0f}" if is_speed(name) else f"{value:.4f}"
 
@@ -17,3 +16,12 @@ def is_speed(name: str) -> bool:
 def is_lower_better(name: str | None) -> bool:
     """Return whether a metric is one to minimise."""
     return name is not None and "loss" in name
+
+
+def is_loss_or_accuracy(name: str) -> bool:
+    """Return whether a metric is one of those of which `is_lower_better` is sure."""
+    return is_lower_better(name) or _is_accuracy(name)
+
+
+def _is_accuracy(name: str) -> bool:
+    return name.rpartition("/")[2].startswith("acc")

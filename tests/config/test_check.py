@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mambavision_lab.config.check import check_config
+from mambavision_lab.config.check import check_config, check_nodes
 
 REFUSED, FINE = False, True
 # Annotation, value, whether it fits.
@@ -144,3 +144,32 @@ def test_what_is_resumed_of_a_checkpoint_is_checked(tmp_path, refusal):
     path = tmp_path / "best.ckpt"
     path.touch()
     check({}, resume="weights", ckpt_path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "right"),
+    [
+        ("val/loss", "max", "min"),
+        ("val/acc1", "min", "max"),
+        ("val/acc1", None, "max"),  # Lightning's default is min
+        ("val/loss", None, None),
+        ("val/loss", "min", None),
+        ("val/acc5", "max", None),
+        ("train/grad_norm", "max", None),
+    ],
+)
+def test_mode_that_contradicts_its_metric_is_refused(refusal, monitor, mode, right):
+    node = {"_target_": "lightning.pytorch.callbacks.early_stopping.EarlyStopping"}
+    node |= {"monitor": monitor} | ({"mode": mode} if mode else {})
+    if right is None:
+        check_nodes(node, "callbacks.early_stopping")
+        return
+    message = refusal(lambda: check_nodes(node, "callbacks.early_stopping"))
+    assert message.endswith(f"give callbacks.early_stopping.mode={right}")
+
+
+def test_option_that_has_moved_is_named(refusal):
+    target = "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint"
+    node = {"_target_": target, "every_n_train_steps": 2}
+    message = refusal(lambda: check_nodes(node, "callbacks.checkpoint"))
+    assert message.endswith("; use callbacks.newest.every_n_steps")

@@ -371,3 +371,20 @@ def test_largest_network_needs_little_more_memory_than_its_weights(suffix, tmp_p
     seconds_on_meta, ratio = memory_of(variant, *given)
     assert ratio < 1.3
     assert seconds_on_meta < 2  # promised to users; it takes a tenth of that
+
+
+def test_damaged_weights_are_refused(net, tmp_path, refusal):
+    path = tmp_path / "weights.pt"
+    torch.save(net.state_dict(), path)
+    content = bytearray(path.read_bytes())
+    content[content.index(net.head.bias.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    message = refusal(lambda: pretrained.load_pretrained(make_toy(), str(path)))
+    assert "weights.pt is damaged (weights/data/" in message
+
+
+def test_weights_with_nan_are_refused(net, tmp_path, refusal):
+    net.head.bias.data[0] = float("nan")
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    message = refusal(lambda: pretrained.load_pretrained(make_toy(), str(tmp_path)))
+    assert message == f"pretrained={tmp_path}: NaN in head.bias; choose other weights"

@@ -64,6 +64,30 @@ def test_stored_files_stay_as_they_are(stored):
         assert path.read_bytes() == (stored / path.relative_to(STORED)).read_bytes()
 
 
+def test_stored_checkpoint_callback_is_two_today():
+    path = STORED / "snapshot" / "callbacks" / "as_trained.yaml"
+    before = yaml.safe_load(path.read_text())
+    now = upgrade_snapshot("callbacks", before, {})
+    dirpath = before["checkpoint"]["dirpath"]
+    assert now["checkpoint"] == {
+        "_target_": "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint",
+        "dirpath": dirpath,
+        "filename": "best",
+        "monitor": "val/acc1",
+        "mode": "max",
+        "save_top_k": 1,
+    }
+    assert now["newest"]["dirpath"] == dirpath
+    assert now["freeze"] == before["freeze"]
+
+
+def test_checkpoint_callbacks_of_the_user_stay_as_they_are():
+    node = {"checkpoint": {"_target_": "mine.Best", "dirpath": "x", "save_last": True}}
+    assert upgrade_snapshot("callbacks", node, {}) == node
+    own = {"checkpoint": None, "other": {"_target_": "mine.Best"}}
+    assert upgrade_snapshot("callbacks", own, {}) == own
+
+
 @pytest.mark.parametrize(
     ("before", "now"),
     [

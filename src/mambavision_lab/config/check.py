@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.folder_checks import check_folders
+from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
+from mambavision_lab.metrics import is_loss_or_accuracy, is_lower_better
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -76,6 +78,7 @@ def check_nodes(node: Any, path: str = "") -> None:
     """
     for where, found in _target_nodes(node, path):
         _check_node(where, found)
+        _check_mode(where, found)
 
 
 # Choice -> the package it needs and our extra that brings it.
@@ -126,8 +129,22 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
         if key in signature.parameters:
             _check_value(f"{path}.{key}", value, signature.parameters[key])
         elif not signature.is_open:
-            hint = suggest(key, signature.parameters)
+            known = OPTIONS.get(f"{path}.{key}")
+            hint = f"use {known}" if known else suggest(key, signature.parameters)
             raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
+
+
+def _check_mode(path: str, node: dict[str, Any]) -> None:
+    """Refuse a callback that would take the worst epoch for the best one."""
+    monitor = str(node.get("monitor"))
+    mode = node.get("mode", "min" if node["_target_"].startswith("lightning.") else None)
+    if not is_loss_or_accuracy(monitor) or mode not in ("min", "max"):
+        return
+    right = "min" if is_lower_better(monitor) else "max"
+    if mode != right:
+        raise ConfigError(
+            f"{path}.mode={mode}: {monitor} is best at its {right}; give {path}.mode={right}"
+        )
 
 
 def suggest(given: str, known: Any) -> str:

@@ -13,6 +13,9 @@ _MODULES = {
 }
 # Options that users may still type.
 OPTIONS = {
+    "callbacks.checkpoint.save_last": "callbacks.newest",
+    "callbacks.checkpoint.every_n_train_steps": "callbacks.newest.every_n_steps",
+    "callbacks.checkpoint.train_time_interval": "callbacks.newest.every_minutes",
     "trainer.max_restarts": "launcher.max_restarts",
     "sweep.n_trials": "sweep.search.n_trials",
     "sweep.num_parallel": "sweep.search.num_parallel",
@@ -23,6 +26,13 @@ OPTIONS = {
 }
 # Keys of the sweep's node that are the sweep's own; the others are the search's.
 _SWEEP_KEYS = ("resume", "devices_per_job")
+# Keys of the one checkpoint that runs had before the newest was a callback of its own.
+_SAVE_LAST = {"save_last", "dirpath", "enable_version_counter"}
+_CHECKPOINT_KEYS = {
+    *("_target_", "dirpath", "filename", "auto_insert_metric_name"),
+    *("monitor", "mode", "save_top_k", "every_n_epochs", "save_weights_only"),
+}
+_CALLBACKS = "mambavision_lab.lit.callbacks"
 
 
 def current_target(target: str) -> str:
@@ -49,6 +59,8 @@ def upgrade_snapshot(group: str, node: Any, trainer: dict[str, Any]) -> Any:
         return node
     if group == "trainer":
         node.pop("max_restarts", None)
+    elif group == "callbacks":
+        node = _upgrade_callbacks(node)
     elif group == "sweep" and "_target_" in node:
         node = upgrade_sweep(node)
     elif not group and "max_restarts" in trainer:
@@ -60,6 +72,22 @@ def upgrade_sweep(node: dict[str, Any]) -> dict[str, Any]:
     """Split a sweep's node into the search and what is the sweep's own."""
     own = {key: node.get(key) for key in _SWEEP_KEYS}
     return {"search": {k: v for k, v in node.items() if k not in _SWEEP_KEYS}, **own}
+
+
+def _upgrade_callbacks(node: dict[str, Any]) -> dict[str, Any]:
+    """Let the best and the newest checkpoint, which were one callback's, each have its own."""
+    old = node.get("checkpoint")
+    if not isinstance(old, dict) or not _SAVE_LAST <= {*old} <= _SAVE_LAST | _CHECKPOINT_KEYS:
+        return node
+    best = {key: value for key, value in old.items() if key in _CHECKPOINT_KEYS}
+    return {
+        **node,
+        "checkpoint": {**best, "_target_": f"{_CALLBACKS}.best_checkpoint.BestCheckpoint"},
+        "newest": {
+            "_target_": f"{_CALLBACKS}.newest_checkpoint.NewestCheckpoint",
+            "dirpath": old["dirpath"],
+        },
+    }
 
 
 def _renamed(node: Any) -> Any:

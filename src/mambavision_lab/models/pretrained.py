@@ -19,8 +19,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import find_damage
 from mambavision_lab.models.backbone import Backbone
 from mambavision_lab.models.hub import download_file
+from mambavision_lab.models.saved import find_nan
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,11 @@ def load_pretrained(net: Backbone, source: str) -> None:
         source: A file, a folder that holds one, or an id on the Hugging Face hub.
 
     Raises:
-        ConfigError: There is nothing to load, it is damaged, or it fits another network.
+        ConfigError: There is nothing to load, it is damaged, not a number, or it fits another network.
     """
     path = find_weights(source)
+    if damage := find_damage(path):
+        raise ConfigError(f"pretrained={source}: {path.name} is damaged ({damage}); copy it anew")
     own = net.state_dict()
     is_mapped = path.suffix == ".safetensors" or zipfile.is_zipfile(path)
     remaining = list(own)
@@ -63,6 +67,8 @@ def load_pretrained(net: Backbone, source: str) -> None:
             x.copy_(state[key])
             num_bytes += x.nbytes
         del state  # unmapped
+    if keys := find_nan(own):
+        raise ConfigError(f"pretrained={source}: NaN in {keys}; choose other weights")
 
 
 def find_weights(source: str) -> Path:

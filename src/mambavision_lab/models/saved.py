@@ -8,7 +8,7 @@ subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError, first_line, reason
-from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, write_atomically
+from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, find_damage, write_atomically
 from mambavision_lab.metrics import is_speed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -36,11 +36,14 @@ def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, An
         use_mmap: Map the tensors instead of reading all of them; they are valid while the file is as it is.
 
     Raises:
-        ConfigError: The file is missing, damaged, or not a checkpoint that `train.py` wrote.
+        ConfigError: The file is missing, damaged, not a checkpoint that `train.py` wrote, or its weights are
+            not numbers.
     """
     wanted = "wanted a checkpoint that train.py wrote, such as logs/latest/checkpoints/best.ckpt"
     if not Path(path).is_file():
         raise ConfigError(f"ckpt_path={path}: no such file; {wanted}")
+    if damage := find_damage(Path(path)):
+        raise ConfigError(f"ckpt_path={path}: is damaged ({damage}); give another checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=use_mmap)
     except Exception as error:  # of many kinds, from reading and from refusing pickled code
@@ -50,7 +53,19 @@ def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, An
     parts = {"state_dict", "hyper_parameters"}
     if not isinstance(checkpoint, dict) or not parts <= set(checkpoint):
         raise ConfigError(f"ckpt_path={path}: holds no state_dict and hyper_parameters; {wanted}")
+    if keys := find_nan(checkpoint["state_dict"]):
+        raise ConfigError(f"ckpt_path={path}: NaN in {keys}; give an earlier checkpoint")
     return checkpoint
+
+
+def find_nan(weights: Mapping[str, Any]) -> str:
+    """Name the weights that are not numbers, the first and how many more; "" where all are."""
+    found = [
+        key
+        for key, x in weights.items()
+        if isinstance(x, Tensor) and x.is_floating_point() and x.isnan().any()
+    ]
+    return f"{found[0]} and {len(found) - 1} more" if len(found) > 1 else "".join(found)
 
 
 def load_weights(module: nn.Module, checkpoint: dict[str, Any], path: str) -> None:
@@ -164,6 +179,8 @@ def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:
             f"{folder}: its {CONFIG} names no preprocessing; wanted one that export.py or "
             "save_pretrained wrote"
         )
+    if keys := find_nan(weights):
+        raise ConfigError(f"{folder}: NaN in {keys}; export another checkpoint")
     return description, weights
 
 

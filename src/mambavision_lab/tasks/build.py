@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim import Optimizer
@@ -18,6 +19,7 @@ from torch.optim import Optimizer
 from mambavision_lab.config.durations import find_durations
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
+from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.runs.settings import settings_of
 
@@ -98,7 +100,10 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     callbacks += extra
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    return build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    trainer: Trainer = build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's own choice
+        trainer.strategy.checkpoint_io = SafeCheckpointIO()
+    return trainer
 
 
 def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
@@ -162,6 +167,8 @@ def _quieten() -> None:
         # An epoch resumes at its next image, and its metrics come from the checkpoint.
         ".*checkpoint that ended before the epoch ended.*",
         ".*``compute`` method of metric.*was called before the ``update``.*",
+        # The state of an earlier version's callback is taken over by one of ours.
+        ".*callbacks used to create the checkpoint.*ModelCheckpoint.*",
         # Evaluation uses a sampler that repeats nothing.
         ".*Using `DistributedSampler` with the dataloaders.*",
         # The stride of a kernel of width 1 does not matter.

@@ -6,13 +6,14 @@ import warnings
 from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
+from mambavision_lab.lit.callbacks.best_checkpoint import find_best
 from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
@@ -113,11 +114,13 @@ def _train(cfg: DictConfig) -> float | None:
         resumed = None if progress is None else cfg.ckpt_path
         trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
         print_early_end(trainer)
-        metrics = _final_metrics(trainer, classifier, data)
+        best, weights = find_best(trainer)
+        log.info("metrics of the %s", weights)
+        metrics = _final_metrics(trainer, classifier, data, best)
         if trainer.is_global_zero:
             write_json(metrics, folder / "metrics.json")
     if trainer.is_global_zero:
-        print_results(cfg.name, metrics, folder)
+        print_results(f"{cfg.name}, {weights}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
 
 
@@ -156,18 +159,16 @@ def _check_resume(cfg: DictConfig) -> None:
 
 
 def _final_metrics(
-    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
+    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule, best: str | None
 ) -> dict[str, float]:
     """Validate and test the best checkpoint, or the last weights where none was written."""
-    callback = trainer.checkpoint_callback
-    best = callback.best_model_path if isinstance(callback, ModelCheckpoint) else ""
     # Averages of the weights are in the checkpoint; their callback would put others in their place.
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint need.*")
     trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, WeightAveraging)]  # type: ignore[attr-defined]
     metrics: dict[str, float] = {}
     for evaluate in (trainer.validate, trainer.test):
         for results in evaluate(  # none where the split is switched off, as by limit_test_batches=0
-            classifier, datamodule=data, ckpt_path=best or None, verbose=False, weights_only=True
+            classifier, datamodule=data, ckpt_path=best, verbose=False, weights_only=True
         ):
             metrics |= results
     return metrics

@@ -16,12 +16,10 @@ import torch
 
 NUM_EPOCHS = 8
 SMALL = (
-    (
-        f"trainer.max_epochs={NUM_EPOCHS} scheduler.warmup_epochs=0.5 data.num_train=320 data.num_val=33 "
-        "data.num_test=35 data.batch_size=16 model.stem_dim=8 model.embed_dim=32 model.depth=2 "
-        "model.num_heads=2 name=requeued callbacks.checkpoint.save_top_k=-1"  # last.ckpt after each epoch
-    ).split()
-)
+    f"trainer.max_epochs={NUM_EPOCHS} scheduler.warmup_epochs=0.5 data.num_train=320 data.num_val=33 "
+    "data.num_test=35 data.batch_size=16 model.stem_dim=8 model.embed_dim=32 model.depth=2 "
+    "model.num_heads=2 name=requeued"
+).split()
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="SLURM and its signals need POSIX")
 

@@ -1,0 +1,50 @@
+"""Write checkpoints so that a crash, a full disk or a lost number never costs the one before."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import replacing
+from mambavision_lab.models.saved import find_nan, load_checkpoint
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, flush it and rename it; verify one before it is loaded."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint; where that fails, an earlier file of this name is as it was.
+
+        Raises:
+            ConfigError: The disk is full, or the folder cannot be written to.
+            FloatingPointError: A weight is not a number.
+        """
+        path = Path(path)
+        if keys := find_nan(checkpoint["state_dict"]):
+            raise FloatingPointError(
+                f"NaN in {keys} after step {checkpoint['global_step']}; {path.name} was not written; "
+                "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
+            )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):  # an error of torch's own
+                raise
+            raise ConfigError(
+                f"{path}: cannot be written ({reason(cause)}); the earlier checkpoints are as they were"
+            ) from error
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Load a verified checkpoint onto the CPU; nothing pickled in it is run.
+
+        Raises:
+            ConfigError: It cannot be used; the message is one line.
+        """
+        return load_checkpoint(path)
