@@ -156,7 +156,10 @@ TARGETS = {
 @pytest.mark.parametrize(("name", "target"), sorted(TARGETS))
 def test_target_is_named_where_it_is_defined(name, target):
     found = get_object(target)
-    assert f"{found.__module__}.{found.__qualname__}" == target
+    if "._" in found.__module__:  # a private module; its package is the public home
+        assert found.__module__.startswith(target.rpartition(".")[0] + "._")
+    else:
+        assert f"{found.__module__}.{found.__qualname__}" == target
 
 
 def test_every_group_that_calls_something_is_found():

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
 
-from mambavision_lab.data.augment import Augment
+from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.files import configs_folder, list_choices
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mambavision_lab.data.augment import Augment
+from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.image_folder import ImageFolderDataModule
 

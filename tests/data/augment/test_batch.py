@@ -2,7 +2,9 @@ import pytest
 import torch
 from tolerances import assert_close
 
-from mambavision_lab.data.augment import Augment
+from mambavision_lab.data.augment.batch import Augment
+from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.errors import ConfigError
 
 EVERYTHING = {
     "horizontal_flip": True,
@@ -109,3 +111,56 @@ def test_augment_is_fixed_by_torchs_seed():
         outs.append(augment(batch))
     assert torch.equal(outs[0], outs[1])
     assert not torch.equal(outs[0], outs[2])
+
+
+def test_augment_alternating_flip_shows_both_sides_in_two_epochs():
+    batch, augment = images(200), Augment(horizontal_flip="alternating")
+    first, second, third = (
+        augment(batch, Draws(0, epoch, torch.arange(200))) for epoch in range(3)
+    )
+    assert torch.all(is_close(first, batch) ^ is_close(first, batch.flip(-1)))
+    assert torch.equal(second, first.flip(-1))
+    assert torch.equal(third, first)
+    assert 65 < is_close(first, batch).sum() < 135  # 100 +- 5 standard deviations
+
+
+def test_augment_shift_can_mirror_the_image_at_its_border():
+    batch = images(100)
+    out = Augment(shift=0.17, padding="reflect")(batch)
+    padded = torch.nn.functional.pad(batch, (2, 2, 2, 2), "reflect")
+    moves = [padded[:, :, y : y + 12, x : x + 12] for y in range(5) for x in range(5)]
+    assert torch.all(torch.stack([is_close(out, moved) for moved in moves]).any(0))
+
+
+def test_augment_erases_a_rectangle_of_noise_in_its_share_of_the_images():
+    batch = images(400, side=16)
+    out = Augment(erasing=0.25)(batch)
+    changed = (out != batch).any(1)
+    counts = changed.flatten(1).sum(1)
+    assert 57 < (counts > 0).sum() < 143  # 100 +- 5 standard deviations
+    for mask in changed[counts > 0]:
+        rows, columns = mask.any(1), mask.any(0)
+        assert mask[rows][:, columns].float().mean() > 0.95  # clipped noise may equal the pixel
+        assert 0 < rows.sum() * columns.sum() <= 16 * 16 * 0.45
+        for line in (rows, columns):
+            assert (line.int().diff() != 0).sum() <= 2  # one run
+
+
+def test_augment_gives_an_image_the_same_pixels_in_any_batch():
+    batch, augment = images(32), Augment(**EVERYTHING, erasing=0.5)
+    some = torch.tensor([30, 3, 17])
+    whole = augment(batch, Draws(5, 2, torch.arange(32)))
+    assert torch.equal(augment(batch[some], Draws(5, 2, some)), whole[some])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"horizontal_flip": "sometimes"}, "choose true, false or alternating"),
+        ({"padding": "edge"}, "augment.padding=edge is unknown; choose zeros or reflect"),
+        ({"erasing": 1.2}, "augment.erasing=1.2 must lie between 0 and 1"),
+    ],
+)
+def test_augment_refuses_settings_in_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Augment(**settings)

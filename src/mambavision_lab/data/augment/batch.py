@@ -1,0 +1,188 @@
+"""Augmentation of whole batches, each image with its own random parameters, on the batch's device.
+
+torchvision's transforms sample one set of parameters for a batch; here every image has its own flip,
+shift, rotation, colour factors and erased rectangle, computed for all images at once.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.data.augment.mixing import Mixing
+from mambavision_lab.errors import ConfigError
+
+ALTERNATING = "alternating"
+_ERASED_AREA = (0.02, 1 / 3)  # share of the image; the defaults of timm and torchvision
+_ERASED_ASPECT = (0.3, 1 / 0.3)
+
+
+class Augment(nn.Module):
+    """Randomly flip, shift, rotate, recolour and erase square images.
+
+    Args:
+        horizontal_flip: Mirror half of the images: true for a random half, "alternating" for each image
+            every second epoch, so that two epochs show both of its sides.
+        shift: Largest shift along each axis as a share of the side, in whole pixels.
+        padding: What a shift lets in: "zeros", or the image mirrored at its border ("reflect").
+        rotation_deg: Largest rotation in degrees, in either direction; lets zeros in.
+        brightness: Brightness is scaled by 1 +- this.
+        contrast: Distance from the image's mean is scaled by 1 +- this.
+        saturation: Distance from grey is scaled by 1 +- this; no effect on one channel.
+        erasing: Share of the images in which a rectangle is replaced by noise of the image's own mean
+            and spread.
+        crop_scale: Smallest and largest share of an image file's area in its random crop, made when the
+            file is decoded, or None to take the centre; no effect on images held in memory.
+        policy: A transform of torchvision or of `policies.py`, applied to each image, uint8, (C, H, W), by
+            the loader's workers, such as TrivialAugmentWide; or None.
+        mixup: Parameter of MixUp's Beta distribution; 0 switches it off.
+        cutmix: Parameter of CutMix's Beta distribution; 0 switches it off.
+        mix_prob: Share of the batches (or images) that are mixed.
+        mix_switch_prob: Share of the mixed ones that take CutMix, where both are on.
+        mix_per_image: Whether each image draws its own share and area, or the batch one for all.
+
+    Raises:
+        ConfigError: A choice is unknown or a share is not between 0 and 1.
+
+    Source: Zhong et al. 2017, arXiv:1708.04896 (erasing); Jordan 2024, arXiv:2404.00498 (alternating flip).
+    """
+
+    def __init__(
+        self,
+        *,
+        horizontal_flip: bool | str = False,
+        shift: float = 0.0,
+        padding: str = "zeros",
+        rotation_deg: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        erasing: float = 0.0,
+        crop_scale: list[float] | None = None,
+        policy: nn.Module | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mix_prob: float = 1.0,
+        mix_switch_prob: float = 0.5,
+        mix_per_image: bool = False,
+    ) -> None:
+        super().__init__()
+        if horizontal_flip not in (True, False, ALTERNATING):
+            raise ConfigError(
+                f"augment.horizontal_flip={horizontal_flip} is unknown; "
+                f"choose true, false or {ALTERNATING}"
+            )
+        if padding not in ("zeros", "reflect"):
+            raise ConfigError(f"augment.padding={padding} is unknown; choose zeros or reflect")
+        for name, share in (("shift", shift), ("erasing", erasing)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"augment.{name}={share} must lie between 0 and 1")
+        self.horizontal_flip = horizontal_flip
+        self.shift = shift
+        self.padding = padding
+        self.rotation_deg = rotation_deg
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.erasing = erasing
+        self.crop_scale = crop_scale
+        self.policy = policy
+        self.mixing = None
+        if mixup or cutmix:
+            self.mixing = Mixing(
+                mixup=mixup,
+                cutmix=cutmix,
+                prob=mix_prob,
+                switch_prob=mix_switch_prob,
+                per_image=mix_per_image,
+            )
+
+    def forward(self, images: Tensor, draws: Draws | None = None) -> Tensor:
+        """Augment images (N, C, side, side) with values in [0, 1], keeping shape and range.
+
+        Args:
+            images: The batch.
+            draws: Random numbers of these images; None draws from torch's own random state.
+        """
+        if draws is None:
+            draws = Draws.unseeded(len(images))
+        images = self._move(images, draws)
+        images = self._rotate(images, draws)
+        return self._erase(self._recolour(images, draws), draws)
+
+    def _move(self, images: Tensor, draws: Draws) -> Tensor:
+        """Flip and shift by whole pixels: each output pixel is taken from one input pixel."""
+        pixels = round(self.shift * images.shape[-1])
+        if not (self.horizontal_flip or pixels):
+            return images
+        num, chans, height, width = images.shape
+        rows, columns = torch.arange(height).expand(num, -1), torch.arange(width).expand(num, -1)
+        if pixels:
+            rows = rows + draws.integers(0, 2 * pixels)[:, None]
+            columns = columns + draws.integers(0, 2 * pixels)[:, None]
+        if self.horizontal_flip:
+            is_alternating = self.horizontal_flip == ALTERNATING
+            flips = draws.alternating() if is_alternating else draws.integers(0, 1) == 0
+            columns = torch.where(flips[:, None], columns.flip(1), columns)
+        if pixels:
+            images = F.pad(
+                images, [pixels] * 4, "constant" if self.padding == "zeros" else "reflect"
+            )
+        source = (rows[:, :, None] * images.shape[-1] + columns[:, None, :]).reshape(num, 1, -1)
+        source = source.to(images.device, non_blocking=True).expand(-1, chans, -1)
+        return images.flatten(2).gather(2, source).reshape(num, chans, height, width)
+
+    def _rotate(self, images: Tensor, draws: Draws) -> Tensor:
+        if not self.rotation_deg:
+            return images
+        angle = math.radians(self.rotation_deg) * draws.uniform(-1, 1).to(images.device)
+        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+        theta = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).reshape(-1, 2, 3)
+        grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, align_corners=False)
+
+    def _recolour(self, images: Tensor, draws: Draws) -> Tensor:
+        if not (self.brightness or self.contrast or self.saturation):
+            return images
+        if self.brightness:
+            images = images * _factors(draws, self.brightness, images)
+        if self.contrast:
+            mean = images.mean(dim=(1, 2, 3), keepdim=True)
+            images = mean + (images - mean) * _factors(draws, self.contrast, images)
+        if self.saturation and images.shape[1] == 3:
+            grey = images.mean(dim=1, keepdim=True)
+            images = grey + (images - grey) * _factors(draws, self.saturation, images)
+        return images.clamp(0, 1)
+
+    def _erase(self, images: Tensor, draws: Draws) -> Tensor:
+        if not self.erasing:
+            return images
+        height, width = images.shape[-2:]
+        is_erased = draws.uniform() < self.erasing
+        area = draws.uniform(*_ERASED_AREA) * height * width
+        aspect = draws.uniform(*map(math.log, _ERASED_ASPECT)).exp()
+        rows = _spans(height, (area * aspect).sqrt(), draws)
+        columns = _spans(width, (area / aspect).sqrt(), draws)
+        images = images.clone()
+        for index in is_erased.nonzero().flatten().tolist():
+            image = images[index, :, slice(*rows[index]), slice(*columns[index])]
+            spread, mean = torch.std_mean(images[index])
+            noise = torch.randn(
+                image.shape, generator=draws.generator(index, image.device), device=image.device
+            )
+            image.copy_((mean + spread * noise).clamp_(0, 1))
+        return images
+
+
+def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
+    factors = draws.uniform(1 - spread, 1 + spread)
+    return factors.to(images.device, images.dtype).reshape(-1, 1, 1, 1)
+
+
+def _spans(size: int, length: Tensor, draws: Draws) -> list[list[int]]:
+    """Draw where a run of pixels of some length begins and ends in each image."""
+    length = length.round().long().clamp(1, size)
+    start = (draws.uniform() * (size - length + 1)).long()
+    return torch.stack([start, start + length], dim=1).tolist()

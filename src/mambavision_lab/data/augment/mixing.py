@@ -1,0 +1,66 @@
+"""Mix the images of a batch with each other, and their labels alike: MixUp and CutMix, timm's.
+
+Source: Zhang et al. 2017, arXiv:1710.09412 (MixUp); Yun et al. 2019, arXiv:1905.04899 (CutMix).
+"""
+
+from timm.data import Mixup
+from torch import Tensor
+
+from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.errors import ConfigError
+
+
+class Mixing:
+    """Mix each image with the one at the mirrored place in the batch.
+
+    Args:
+        mixup: Parameter of the Beta distribution of MixUp's shares; 0 switches it off.
+        cutmix: Parameter of the Beta distribution of CutMix's areas; 0 switches it off.
+        prob: Share of the batches (or images) that are mixed.
+        switch_prob: Share of the mixed ones that take CutMix, where both are on.
+        per_image: Whether each image draws its own share and area, or the batch one for all.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        prob: float = 1.0,
+        switch_prob: float = 0.5,
+        per_image: bool = False,
+    ) -> None:
+        for name, value in (("mixup", mixup), ("cutmix", cutmix)):
+            if value < 0:
+                raise ConfigError(f"augment.{name}={value} must not be negative; 0 switches it off")
+        for name, value in (("mix_prob", prob), ("mix_switch_prob", switch_prob)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"augment.{name}={value} must lie between 0 and 1")
+        self._mix = Mixup(
+            mixup_alpha=mixup,
+            cutmix_alpha=cutmix,
+            prob=prob,
+            switch_prob=switch_prob,
+            mode="elem" if per_image else "batch",
+            label_smoothing=0.0,  # the loss smooths
+        )
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, num_classes: int, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Return mixed images (N, C, H, W) and the share of each class in them, (N, num_classes).
+
+        Raises:
+            ConfigError: The batch has an odd number of images: one would be mixed with itself.
+        """
+        if len(images) % 2:
+            raise ConfigError(
+                f"a batch of {len(images)} images cannot be mixed in pairs; choose an even "
+                "data.batch_size, or augment.mixup=0 augment.cutmix=0"
+            )
+        self._mix.num_classes = num_classes
+        with draws.seed_libraries():
+            return self._mix(images.clone(), labels)

@@ -1,0 +1,44 @@
+"""timm's RandAugment for images as tensors; torchvision's policies need no adapter."""
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torch import Tensor, nn
+
+from mambavision_lab.errors import ConfigError, reason
+
+
+class TimmRandAugment(nn.Module):
+    """RandAugment with the operations and magnitudes of timm.
+
+    Args:
+        spec: In timm's notation: "rand-m9-mstd0.5-inc1" applies two operations of magnitude 9, varied by
+            a normal deviation of 0.5, from the increasing set.
+        fill: Grey value that geometric operations let in, 0 to 255.
+
+    Raises:
+        ConfigError: timm does not understand spec.
+
+    Source: Cubuk et al. 2019, arXiv:1909.13719; timm/data/auto_augment.py.
+    """
+
+    def __init__(self, spec: str = "rand-m9-mstd0.5-inc1", fill: int = 124) -> None:
+        super().__init__()
+        if not spec.startswith("rand"):
+            raise ConfigError(
+                f"augment.policy.spec={spec}: wanted timm's notation, such as rand-m9"
+            )
+        try:
+            self.augment = rand_augment_transform(spec, {"img_mean": (fill,) * 3})
+        except (AssertionError, ValueError) as error:
+            raise ConfigError(
+                f"augment.policy.spec={spec}: timm does not understand it ({reason(error)}); "
+                "wanted such as rand-m9-mstd0.5-inc1"
+            ) from error
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Augment one image (C, H, W), uint8, of one or three channels."""
+        pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+        augmented = np.array(self.augment(Image.fromarray(pixels)))
+        return torch.from_numpy(augmented).permute(2, 0, 1)[: image.shape[0]]

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from torch import nn
+
+from mambavision_lab.lit.losses import BinaryCrossEntropy, CrossEntropy, Distillation, divergence
+
+LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+LABELS = torch.tensor([0, 2])
+IMAGES = torch.zeros(2, 1, 4, 4)
+
+
+def test_cross_entropy_of_labels_and_of_shares_by_hand():
+    log_p = LOGITS - LOGITS.exp().sum(1, keepdim=True).log()
+    expected = -(log_p[0, 0] + log_p[1, 2]) / 2
+    torch.testing.assert_close(CrossEntropy()(LOGITS, LABELS, IMAGES), expected)
+    shares = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.5, 0.5]])
+    smooth = 0.9 * shares + 0.1 / 3
+    expected = -(smooth * log_p).sum(1).mean()
+    torch.testing.assert_close(CrossEntropy(smoothing=0.1)(LOGITS, shares, IMAGES), expected)
+
+
+def test_cross_entropy_weighs_classes():
+    log_p = LOGITS - LOGITS.exp().sum(1, keepdim=True).log()
+    loss = CrossEntropy(class_weights=[3.0, 1.0, 0.5])
+    expected = -(3 * log_p[0, 0] + 0.5 * log_p[1, 2]) / 3.5
+    torch.testing.assert_close(loss(LOGITS, LABELS, IMAGES), expected)
+    assert not loss.state_dict()
+
+
+def test_binary_cross_entropy_asks_each_class():
+    targets = torch.eye(3)[LABELS]
+    p = LOGITS.sigmoid()
+    expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    torch.testing.assert_close(BinaryCrossEntropy()(LOGITS, LABELS, IMAGES), expected)
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]])
+    counted = BinaryCrossEntropy(threshold=0.5)(LOGITS, mixed, IMAGES)
+    torch.testing.assert_close(counted, expected)
+
+
+def test_divergence_is_zero_for_equals_and_by_hand_for_others():
+    assert divergence(LOGITS, LOGITS + 2) == pytest.approx(0, abs=1e-7)
+    student, teacher = (LOGITS / 2).softmax(1), (LOGITS.flip(1) / 2).softmax(1)
+    expected = 4 * (teacher * (teacher / student).log()).sum(1).mean()
+    torch.testing.assert_close(divergence(LOGITS, LOGITS.flip(1), 2.0), expected)
+
+
+class Fixed(nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, images):
+        return self.logits
+
+
+def test_distillation_adds_the_teacher_and_keeps_it_out_of_the_checkpoint():
+    loss = Distillation(loss=CrossEntropy(), teacher=Fixed(LOGITS.flip(1)), weight=0.25)
+    expected = 0.75 * CrossEntropy()(LOGITS, LABELS, IMAGES)
+    expected = expected + 0.25 * divergence(LOGITS, LOGITS.flip(1))
+    torch.testing.assert_close(loss(LOGITS, LABELS, IMAGES), expected)
+    assert not loss.state_dict()
+    assert not list(loss.parameters())
+
+
+def test_distillation_refuses_a_teacher_of_other_classes():
+    loss = Distillation(loss=CrossEntropy(), teacher=Fixed(torch.zeros(2, 5)))
+    with pytest.raises(ValueError, match="the teacher gives 5 classes, the network 3"):
+        loss(LOGITS, LABELS, IMAGES)
