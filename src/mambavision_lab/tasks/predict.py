@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.data.class_folders import IMAGE_SUFFIXES
+from mambavision_lab.data.folders import IMAGE_SUFFIXES
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference, Ranking, rank
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
