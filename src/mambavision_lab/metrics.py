@@ -2,11 +2,18 @@
 
 
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies in percent, speeds as whole numbers, the rest with four decimals."""
+    """Format a metric: accuracies in percent, counts and speeds as whole numbers, the rest with four decimals."""
     last = name.rpartition("/")[2]
     if last.startswith("acc"):
         return f"{value:.2%}"
+    if is_count(name):
+        return f"{value:,.0f}"
     return f"{value:.0f}" if is_speed(name) else f"{value:.4f}"
+
+
+def is_count(name: str) -> bool:
+    """Return whether a metric counts what the others were measured on, as num_images does."""
+    return name.rpartition("/")[2].startswith("num_")
 
 
 def is_speed(name: str) -> bool:

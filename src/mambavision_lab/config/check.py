@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError, missing_extra
 
@@ -46,7 +47,9 @@ def check_config(cfg: DictConfig) -> None:
     outputs, num_classes = (
         (resolved.get(key) or {}).get("num_classes") for key in ("model", "data")
     )
-    if outputs is not None and num_classes is not None and outputs < num_classes:
+    # An evaluation names the classes that the network does not know.
+    is_limit = task_of(cfg) != "eval" and outputs is not None and num_classes is not None
+    if is_limit and outputs < num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}, but the data have {num_classes} classes; "
             "leave model.num_classes as it is"
