@@ -2,7 +2,7 @@
 
 
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies in percent, counts and speeds as whole numbers, the rest with four decimals."""
+    """Format a metric: accuracies in percent, counts and speeds as whole numbers, others with 4 decimals."""
     last = name.rpartition("/")[2]
     if last.startswith("acc"):
         return f"{value:.2%}"

@@ -47,9 +47,8 @@ def check_config(cfg: DictConfig) -> None:
     outputs, num_classes = (
         (resolved.get(key) or {}).get("num_classes") for key in ("model", "data")
     )
-    # An evaluation names the classes that the network does not know.
-    is_limit = task_of(cfg) != "eval" and outputs is not None and num_classes is not None
-    if is_limit and outputs < num_classes:
+    is_eval = task_of(cfg) == "eval"  # which names the classes that the network does not know
+    if not is_eval and outputs is not None and num_classes is not None and outputs < num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}, but the data have {num_classes} classes; "
             "leave model.num_classes as it is"

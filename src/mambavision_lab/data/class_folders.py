@@ -90,8 +90,8 @@ class ImageLister:
     def __init__(self, class_names: list[str]) -> None:
         self.class_names = class_names
         self.notes: list[str] = []
-        self._folders: dict[str, str] = {}  # real path -> the path that led there
-        self._links: dict[str, str] = {}  # real path of a file -> the link to it
+        self._folders: dict[Path, Path] = {}  # real path -> the path that led there
+        self._links: dict[Path, Path] = {}  # real path of a file -> the link to it
 
     def images_in(self, folder: Path) -> list[tuple[str, int]]:
         """List the images under a folder of class folders, as (path, label), by class, sorted.
@@ -110,7 +110,7 @@ class ImageLister:
         items = []
         for name in found:
             ignored_here: Counter[str] = Counter()
-            files = sorted(self._files(str(folder / name), ignored_here, is_class=True))
+            files = sorted(self._files(folder / name, ignored_here, is_class=True))
             if not files:
                 others = f", but {_listed(ignored_here)}" if ignored_here else ""
                 raise ConfigError(
@@ -129,12 +129,12 @@ class ImageLister:
             ConfigError: There is one.
         """
         for real, link in self._links.items():
-            if os.path.dirname(real) in self._folders and is_image(os.path.basename(real)):
+            if real.parent in self._folders and is_image(real.name):
                 raise _same(link, real)
 
-    def _files(self, folder: str, ignored: Counter[str], is_class: bool = False) -> Iterator[str]:
-        real = os.path.realpath(folder)
-        if Path(os.path.realpath(os.path.dirname(folder))).is_relative_to(real):
+    def _files(self, folder: Path, ignored: Counter[str], is_class: bool = False) -> Iterator[str]:
+        real = folder.resolve()
+        if folder.parent.resolve().is_relative_to(real):
             raise ConfigError(
                 f"{folder}: is a link back up to {real}, whose images would count again; remove it"
             )
@@ -142,21 +142,22 @@ class ImageLister:
             raise _same(folder, self._folders[real])
         self._folders[real] = folder
         entries = scan(folder)
-        inner = [entry.path for entry in entries if entry.is_dir()]
+        inner = [entry.name for entry in entries if entry.is_dir()]
         if is_class and inner and is_divided(folder):
             raise ConfigError(
-                f"{folder}: holds {Path(inner[0]).name}/ and so seems to be a data set, not a class; "
+                f"{folder}: holds {inner[0]}/ and so seems to be a data set, not a class; "
                 f"give data.root={folder}, or put its images into one folder"
             )
         for entry in entries:
             if entry.is_dir():
-                yield from self._files(entry.path, ignored)
+                yield from self._files(Path(entry.path), ignored)
             elif is_image(entry.name) and entry.is_file():
                 if entry.is_symlink():
-                    target = os.path.realpath(entry.path)
+                    link = Path(entry.path)
+                    target = link.resolve()
                     if target in self._links:
-                        raise _same(entry.path, self._links[target])
-                    self._links[target] = entry.path
+                        raise _same(link, self._links[target])
+                    self._links[target] = link
                 yield entry.path
             else:
                 ignored[Path(entry.name).suffix.lower() or "without suffix"] += 1
@@ -188,7 +189,7 @@ def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(8))
 
 
-def _same(path: str, other: str) -> ConfigError:
+def _same(path: Path, other: Path) -> ConfigError:
     return ConfigError(
         f"{path}: is the same as {other}, so its images would count twice; remove one of them"
     )

@@ -41,8 +41,10 @@ def scan(folder: str | Path) -> list[os.DirEntry[str]]:
         ) from error
     entries = [e for e in entries if e.name[0] != "." and e.name.lower() not in _LEFTOVERS]
     for entry in entries:
-        if entry.is_symlink() and not os.path.exists(entry.path):
-            raise ConfigError(f"{entry.path}: is a link to nothing; mend or remove it")
+        if entry.is_symlink() and not Path(entry.path).exists():
+            raise ConfigError(
+                f"{entry.path}: is a link to nothing; restore its target or remove it"
+            )
     return entries
 
 

@@ -81,12 +81,11 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
             )
         return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
     trained = OmegaConf.load(find_snapshot(cfg.ckpt_path) / "data" / "as_trained.yaml")
-    is_other = trained.get("_target_") != cfg.data._target_ or not _is_same(
-        trained.get("root"), cfg.data.root
-    )
-    if is_other if cfg.use_all_images is None else cfg.use_all_images:
+    assert isinstance(trained, DictConfig)
+    is_own = trained._target_ == cfg.data._target_ and _is_same(trained.root, cfg.data.root)
+    if not is_own if cfg.use_all_images is None else cfg.use_all_images:
         data.use_all_for_test()
-        if is_other and trained.get("root") and not Path(trained.root).exists():
+        if trained.get("root") and not Path(trained.root).exists():
             log.warning(
                 "data.root=%s: all images are evaluated; if this is the folder that was trained on, "
                 "%s, give use_all_images=false",
@@ -97,5 +96,5 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
     return f"all of {folder}" if folder else f"held out of {data.root}"
 
 
-def _is_same(root: str | None, other: str) -> bool:
-    return root is not None and Path(root).resolve() == Path(other).resolve()
+def _is_same(root: str, other: str) -> bool:
+    return Path(root).resolve() == Path(other).resolve()
