@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mambavision_lab.data.class_folders import (
     ImageLister,
@@ -8,6 +9,7 @@ from mambavision_lab.data.class_folders import (
     count_classes,
     list_classes,
 )
+from mambavision_lab.data.folders import IMAGE_SUFFIXES
 
 
 @pytest.fixture
@@ -29,6 +31,12 @@ def listed(root, folder="", classes=("a", "b")):
     items = lister.images_in(root / folder)
     lister.refuse_repeated()
     return [(Path(p).relative_to(root).as_posix(), label) for p, label in items], lister.notes
+
+
+def test_image_suffixes_are_those_of_files_that_pillow_reads():
+    Image.init()
+    readable = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+    assert set(IMAGE_SUFFIXES) <= readable
 
 
 @pytest.mark.parametrize("prefix", ["train/", "Training/", ""])

@@ -27,10 +27,11 @@ def write(folder, class_names, num):
 def test_evaluation_takes_all_images_of_another_folder_by_class_name(call, tmp_path):
     run = shutil.copytree(STORED, tmp_path / "stored")
     write(tmp_path / "new" / "test", ["triangle-plain", "bar-plain"], 3)
-    folder = f"data=image_folder data.root={tmp_path}/new".split()
-    settings = "data.image_size=32 data.num_workers=0"
-    status, out, err = call("eval", f"from_run={run}", "trainer=cpu", *folder, *settings.split())
+    folder = f"data=image_folder data.root={tmp_path}/new data.image_size=32 data.num_workers=0"
+    given = (f"from_run={run}", "trainer=cpu", *folder.split())
+    status, out, err = call("eval", *given)
     assert status == 0, err
+    assert "data.image_size=32, but the run was trained with 16" in err
     (file,) = (tmp_path / "logs" / "eval").rglob("metrics.json")
     metrics = json.loads(file.read_text())
     assert metrics["test/num_images"] == 6
@@ -38,7 +39,7 @@ def test_evaluation_takes_all_images_of_another_folder_by_class_name(call, tmp_p
     assert "2 of the network's 3" in out
 
     write(tmp_path / "new" / "test", ["dog", "eel"], 1)
-    status, _, err = call("eval", f"from_run={run}", "trainer=cpu", *folder, *settings.split())
+    status, _, err = call("eval", *given)
     assert status == 2
     assert "classes that the network does not know: ['dog', 'eel']" in err
 

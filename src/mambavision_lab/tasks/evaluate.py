@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -43,9 +44,11 @@ def evaluate(cfg: DictConfig) -> float:
         )
     check_devices(cfg)
     checkpoint = load_checkpoint(cfg.ckpt_path)
-    class_names = checkpoint["hyper_parameters"]["data"]["class_names"]
+    trained = checkpoint["hyper_parameters"]["data"]
+    class_names = trained["class_names"]
     data = build_data(cfg)
     source = _choose_images(cfg, data)
+    _compare_preprocessing(data, trained)
     data.use_classes(class_names)
     classifier = build_classifier(cfg, build_net(cfg), len(class_names))
     load_weights(classifier, checkpoint, cfg.ckpt_path)
@@ -94,6 +97,19 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
             )
     folder = data.split_folders().get("test")
     return f"all of {folder}" if folder else f"held out of {data.root}"
+
+
+def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
+    """Warn where images are prepared otherwise than in training, as by data=image_folder on top."""
+    for name in ("in_chans", "image_size", "mean", "std"):
+        value = getattr(data, name)
+        if name not in trained or value == trained[name]:
+            continue
+        if name == "in_chans":
+            raise ConfigError(
+                f"data.in_chans={value}: the network takes {trained[name]}; give that"
+            )
+        log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
 
 
 def _is_same(root: str, other: str) -> bool:
