@@ -4,11 +4,10 @@ Standard library only, so that classes can be counted while a config is composed
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from mambavision_lab.data.folders import count_images, is_image, scan, subfolders
+from mambavision_lab.data.folders import count_images, describe_others, is_image, scan, subfolders
 from mambavision_lab.data.split_folders import find_splits, is_divided
 from mambavision_lab.errors import ConfigError
 
@@ -106,20 +105,19 @@ class ImageLister:
                 f"{folder}: classes {unknown} are not among the {len(self.class_names)} training "
                 "classes; add them to the training folder or remove them"
             )
-        ignored: Counter[str] = Counter()
+        others: list[str] = []
         items = []
         for name in found:
-            ignored_here: Counter[str] = Counter()
-            files = sorted(self._files(folder / name, ignored_here, is_class=True))
+            num_others = len(others)
+            files = sorted(self._files(folder / name, others, is_class=True))
             if not files:
-                others = f", but {_listed(ignored_here)}" if ignored_here else ""
+                here = describe_others(others[num_others:]) or "nothing"
                 raise ConfigError(
-                    f"{folder / name}: holds no images{others}; add some or remove the folder"
+                    f"{folder / name}: holds no images, but {here}; add some or remove the folder"
                 )
             label = self.class_names.index(name)
             items += [(file, label) for file in files]
-            ignored += ignored_here
-        self._note(folder, found, items, ignored)
+        self._note(folder, found, items, others)
         return items
 
     def refuse_repeated(self) -> None:
@@ -132,7 +130,8 @@ class ImageLister:
             if real.parent in self._folders and is_image(real.name):
                 raise _same(link, real)
 
-    def _files(self, folder: Path, ignored: Counter[str], is_class: bool = False) -> Iterator[str]:
+    def _files(self, folder: Path, others: list[str], is_class: bool = False) -> Iterator[str]:
+        """Yield the images in a folder and below it, and add the names of other files to others."""
         real = folder.resolve()
         if folder.parent.resolve().is_relative_to(real):
             raise ConfigError(
@@ -150,7 +149,7 @@ class ImageLister:
             )
         for entry in entries:
             if entry.is_dir():
-                yield from self._files(Path(entry.path), ignored)
+                yield from self._files(Path(entry.path), others)
             elif is_image(entry.name) and entry.is_file():
                 if entry.is_symlink():
                     link = Path(entry.path)
@@ -160,17 +159,17 @@ class ImageLister:
                     self._links[target] = link
                 yield entry.path
             else:
-                ignored[Path(entry.name).suffix.lower() or "without suffix"] += 1
+                others.append(entry.name)
 
     def _note(
         self,
         folder: Path,
         found: list[str],
         items: list[tuple[str, int]],
-        ignored: Counter[str],
+        others: list[str],
     ) -> None:
-        if ignored:
-            self.notes.append(f"{folder}: not read as images: {_listed(ignored)}")
+        if text := describe_others(others):
+            self.notes.append(f"{folder}: not read as images: {text}")
         if num := count_images(folder):
             self.notes.append(f"{folder}: {num} images lie in no class folder and are not used")
         if missing := [name for name in self.class_names if name not in found]:
@@ -183,10 +182,6 @@ class ImageLister:
                 f"{folder}: the images lie in folders below {', '.join(found[:5])}, which are taken "
                 f"for the classes; if those folders are, give data.root={folder / found[0]}"
             )
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(8))
 
 
 def _same(path: Path, other: Path) -> ConfigError:

@@ -1,7 +1,8 @@
 """Tell images, subfolders and leftovers in a folder apart; standard library only."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -25,6 +26,13 @@ _NUM_LOOKED_AT = 1000  # files among which a folder's images are looked for
 def is_image(name: str) -> bool:
     """Return whether a file's name is that of an image, which is not hidden."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def describe_others(names: Iterable[str]) -> str:
+    """Count the files among names that are no images, by suffix, most frequent first; "" for none."""
+    others = (n for n in names if not is_image(n) and n[0] != "." and n.lower() not in _LEFTOVERS)
+    counts = Counter(Path(name).suffix.lower() or "without suffix" for name in others)
+    return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(8))
 
 
 def scan(folder: str | Path) -> list[os.DirEntry[str]]:
