@@ -89,6 +89,7 @@ def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_
         ): "already there",
         (checkpoint,): "images",
     }
+    (photos / "notes.txt").unlink()
     for given, named in refused.items():
         status, _, err = call("predict", *given)
         assert (status, err.count("\n")) == (2, 1), err
