@@ -56,7 +56,8 @@ def overrides_of(tmp_path):
     def call(root: str, *overrides: str) -> list[str]:
         given = [*overrides]
         if "data=image_folder" in overrides:
-            (tmp_path / "train" / "cat").mkdir(parents=True)
+            for name in ("cat", "dog"):
+                (tmp_path / "train" / name).mkdir(parents=True)
             given.append(f"data.root={tmp_path}")
         if "model=timm" in overrides:
             given.append("model.name=resnet18")

@@ -11,6 +11,7 @@ from mambavision_lab.metrics import format_metric, is_loss_or_accuracy, is_lower
         ("train/loss", 0.12345, "0.1235"),
         ("test/images_per_s", 1429.4, "1429"),
         ("val/loss", float("nan"), "nan"),
+        ("test/num_images", 50000.0, "50,000"),
     ],
 )
 def test_metric_is_formatted_by_its_name(name, value, shown):

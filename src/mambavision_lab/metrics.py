@@ -2,10 +2,17 @@
 
 
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies in percent, speeds as whole numbers, the rest with four decimals."""
+    """Format a metric: accuracies in percent, counts and speeds as whole numbers, others with 4 decimals."""
     if _is_accuracy(name):
         return f"{value:.2%}"
+    if is_count(name):
+        return f"{value:,.0f}"
     return f"{value:.0f}" if is_speed(name) else f"{value:.4f}"
+
+
+def is_count(name: str) -> bool:
+    """Return whether a metric counts what the others were measured on, as num_images does."""
+    return name.rpartition("/")[2].startswith("num_")
 
 
 def is_speed(name: str) -> bool:

@@ -32,6 +32,7 @@ LAYOUTS = {
     "train, test": ({"train": 10, "test": 3}, (8, 2, 3)),
     "train": ({"train": 10}, (6, 2, 2)),
     "no folders": ({"": 10}, (6, 2, 2)),
+    "other names": ({"Training": 10, "valid": 4, "TEST": 3}, (10, 4, 3)),
 }
 
 
@@ -158,17 +159,23 @@ def test_image_folder_loads_batches_in_worker_processes(tmp_path, write_images):
 
 
 def without_root(root):
-    (root / "train" / "ant").rmdir()
+    without_classes(root)
     (root / "train").rmdir()
     root.rmdir()
 
 
 def without_classes(root):
-    (root / "train" / "ant").rmdir()
+    for name in ("ant", "bee"):
+        (root / "train" / name).rmdir()
 
 
 def with_one_image(root):
-    Image.new("L", (8, 8)).save(root / "train" / "ant" / "0.png")
+    for name in ("ant", "bee"):
+        Image.new("L", (8, 8)).save(root / "train" / name / "0.png")
+
+
+def with_one_class(root):
+    (root / "train" / "ant").rmdir()
 
 
 # What is done to root/train/ant/ -> what the message must name.
@@ -177,15 +184,17 @@ REFUSED = [
     (without_classes, "{root}/train: holds no class folders"),
     (lambda root: None, "{root}/train/ant: holds no images"),
     (with_one_image, "data.root={root}: no class has two images"),
+    (with_one_class, "data.root={root}: one class only, 'bee'"),
 ]
 
 
 @pytest.mark.parametrize(("change", "named"), REFUSED)
 def test_image_folder_refuses_folders_without_data(tmp_path, refusal, change, named):
     root = tmp_path / "root"
-    (root / "train" / "ant").mkdir(parents=True)
+    for name in ("ant", "bee"):
+        (root / "train" / name).mkdir(parents=True)
     change(root)
-    assert named.format(root=root) in refusal(lambda: make(root, num_classes=1).splits)
+    assert named.format(root=root) in refusal(lambda: make(root, num_classes=2).splits)
 
 
 def test_image_folder_refuses_a_val_class_that_train_lacks(tmp_path, write_images, refusal):
@@ -201,3 +210,39 @@ def test_image_folder_takes_a_part_of_the_classes_in_test(tmp_path, write_images
     write_images(tmp_path / "test", 2, "cat")
     splits = make(tmp_path).splits
     assert [label for _, label in splits.test.items] == [2, 2]
+
+
+def test_image_folder_warns_of_what_it_passes_over(tmp_path, write_images, caplog):
+    write_images(tmp_path / "train", 4)
+    (tmp_path / "train" / "ant" / "5.heic").touch()
+    write_images(tmp_path / "val", 1, "ant cat")
+    _ = make(tmp_path / "train").splits
+    (beside, heic) = caplog.messages
+    assert "val/ beside it is not used" in beside
+    assert heic.endswith("not read as images: 1 .heic")
+    caplog.clear()
+    _ = make(tmp_path).splits
+    assert any(m.endswith("has no images of 1 of 3 classes: bee") for m in caplog.messages)
+
+
+# Folder -> images a class; the images a class that are all tested, and the folder they are in.
+TESTED = {
+    "no folders": ({"": 5}, 5, ""),
+    "test": ({"test": 4}, 4, "test"),
+    "val": ({"Val": 4}, 4, "Val"),
+    "train, val": ({"train": 5, "val": 3}, 3, "val"),
+    "train, test": ({"train": 5, "test": 2}, 2, "test"),
+    "train": ({"train": 5}, 5, "train"),
+}
+
+
+@pytest.mark.parametrize(("folders", "num", "tested"), TESTED.values(), ids=TESTED)
+def test_image_folder_can_be_for_the_test_as_a_whole(tmp_path, write_images, folders, num, tested):
+    for name, count in folders.items():
+        write_images(tmp_path / name, count)
+    data = make(tmp_path)
+    data.use_all_for_test()
+    labels = torch.tensor([label for _, label in data.splits.test.items])
+    assert labels.bincount().tolist() == [num] * 3
+    assert {Path(path).parents[1] for path, _ in data.splits.test.items} == {tmp_path / tested}
+    assert (len(data.splits.train), len(data.splits.val)) == (0, 0)

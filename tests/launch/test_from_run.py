@@ -152,6 +152,8 @@ def test_comparison_tells_equal_metrics_from_others():
     assert show_comparison({"a": 0.1, "x_per_s": 1}, {"a": 0.1, "x_per_s": 2})
     assert not show_comparison({"a": 0.1}, {"a": 0.1 + 1e-12})
     assert not show_comparison({"a": 0.1}, {"a": 0.1, "b": 1.0})
+    assert show_comparison({"a": 0.1}, {"a": 0.1, "num_images": 5})  # an older run did not count
+    assert not show_comparison({"num_images": 4}, {"num_images": 5})
 
 
 def test_help_has_every_group_a_line_per_choice_and_five_commands(command, task, capsys):

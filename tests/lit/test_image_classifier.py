@@ -104,7 +104,7 @@ def test_top5_is_reported_beyond_five_classes_only(
     loader = make_loader(num_classes=num_classes, shape=(2, 2, 2))
     (metrics,) = make_trainer().validate(classifier, loader, verbose=False)
     top5 = {"val/acc5"} if num_classes > 5 else set()
-    assert metrics.keys() == {"val/loss", "val/acc1"} | top5
+    assert metrics.keys() == {"val/loss", "val/num_images", "val/acc1"} | top5
 
 
 @pytest.mark.parametrize("phase", ["val", "test"])
@@ -120,6 +120,7 @@ def test_metrics_over_uneven_batches_are_those_of_the_whole(
     best = logits.topk(5).indices == labels[:, None]
     expected = {
         f"{phase}/loss": F.cross_entropy(logits, labels).item(),
+        f"{phase}/num_images": 30,
         f"{phase}/acc1": best[:, 0].float().mean().item(),
         f"{phase}/acc5": best.any(1).float().mean().item(),
     }

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.renames import OPTIONS
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
@@ -53,7 +54,8 @@ def check_config(cfg: DictConfig) -> None:
     outputs, num_classes = (
         (resolved.get(key) or {}).get("num_classes") for key in ("model", "data")
     )
-    if outputs is not None and num_classes is not None and outputs < num_classes:
+    is_eval = task_of(cfg) == "eval"  # which names the classes that the network does not know
+    if not is_eval and outputs is not None and num_classes is not None and outputs < num_classes:
         raise ConfigError(
             f"model.num_classes={outputs}, but the data have {num_classes} classes; "
             "leave model.num_classes as it is"

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config import schema
 from mambavision_lab.data.class_folders import count_classes
@@ -17,7 +17,7 @@ def register() -> None:
     """Register schemas and resolvers; doing it again changes nothing."""
     schema.register()
     resolvers: dict[str, Callable[..., Any]] = {
-        "count_classes": count_classes,
+        "count_classes": _count_classes,
         "leaf": _leaf,
         "required": _required,
         "sweep_group": _sweep_group,
@@ -25,6 +25,11 @@ def register() -> None:
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def _count_classes(root: str, *, _root_: DictConfig) -> int:
+    """Count the classes of a folder of images; in an evaluation it needs no training images."""
+    return count_classes(root, is_training=schema.task_of(_root_) != "eval")
 
 
 def _leaf(choice: str) -> str:

@@ -66,6 +66,7 @@ class EvalConfig:
     uses_snapshot: ClassVar[bool] = True  # composed on the snapshot of the checkpoint's run
 
     ckpt_path: str = "???"
+    use_all_images: bool | None = None
     run: Any = None
     model: Any = "???"
     data: Any = "???"

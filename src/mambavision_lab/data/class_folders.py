@@ -1,33 +1,34 @@
-"""List the classes and image files of a folder that has one folder per class.
+"""List the classes and image files of a data set that has one folder per class.
 
 Standard library only, so that classes can be counted while a config is composed.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from mambavision_lab.data.folders import count_images, describe_others, is_image, scan, subfolders
+from mambavision_lab.data.split_folders import find_splits, is_divided
 from mambavision_lab.errors import ConfigError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 
+def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path:
+    """Return the folder whose folders are the classes: that of the training images, or root itself.
 
-def training_folder(root: str | os.PathLike[str]) -> Path:
-    """Return the folder of class folders to train on: `root/train`, or root where that is missing.
+    Where nothing is trained a val or test folder alone will do.
 
     Raises:
-        ConfigError: root is no folder, or has a val or test folder but no train folder.
+        ConfigError: root is no folder of a data set, or has a val or test folder but no train folder.
     """
-    folder = Path(str(root))
-    if not folder.is_dir():
-        raise ConfigError(
-            f"data.root={folder}: no such folder; wanted one that holds train/<class>/<images>, "
-            "or <class>/<images>"
-        )
-    if (folder / "train").is_dir():
-        return folder / "train"
-    if parts := [name for name in ("val", "test") if (folder / name).is_dir()]:
-        raise ConfigError(f"data.root={folder}: has {parts[0]}/ but no train/; add train/<class>/")
-    return folder
+    splits = find_splits(root)
+    if not splits:
+        return Path(str(root))
+    if "train" in splits:
+        return splits["train"]
+    if is_training:
+        found = next(iter(splits.values())).name
+        raise ConfigError(f"data.root={root}: has {found}/ but no train/; add train/<class>/")
+    return splits["test"] if "test" in splits else splits["val"]
 
 
 def list_classes(folder: Path) -> list[str]:
@@ -36,41 +37,154 @@ def list_classes(folder: Path) -> list[str]:
     Raises:
         ConfigError: There are none.
     """
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    names = [path.name for path in subfolders(folder)]
     if not names:
-        raise ConfigError(f"{folder}: holds no class folders; wanted {folder}/<class>/<images>")
+        num = count_images(folder)
+        images = f", but {num} images: is this a class, whose parent is wanted?" if num else ""
+        raise ConfigError(
+            f"{folder}: holds no class folders{images}; wanted {folder}/<class>/<images>"
+        )
     return names
 
 
-def count_classes(root: str | os.PathLike[str]) -> int:
-    """Count the classes of the training folder under root."""
-    return len(list_classes(training_folder(root)))
-
-
-def list_images(folder: Path, class_names: list[str]) -> list[tuple[str, int]]:
-    """List all image files under a folder of class folders, as (path, class index), sorted.
+def name_classes(root: str | os.PathLike[str], is_training: bool = True) -> list[str]:
+    """List the classes of a data set, in the order of their labels.
 
     Raises:
-        ConfigError: A class folder is not in class_names, or one of its classes has no image.
+        ConfigError: There are none, or a single one to be trained on.
     """
-    found = list_classes(folder)
-    if unknown := sorted(set(found) - set(class_names)):
+    folder = class_folder(root, is_training)
+    names = list_classes(folder)
+    if is_training and len(names) == 1:
         raise ConfigError(
-            f"{folder}: classes {unknown} are not among the {len(class_names)} training classes; "
-            "add them to the training folder or remove them"
+            f"data.root={root}: one class only, {names[0]!r}; wanted two or more; "
+            + _advice(folder / names[0])
         )
-    items = []
-    for name in found:
-        files = sorted(
-            os.path.join(parent, file)
-            for parent, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
-        )
-        if not files:
+    return names
+
+
+def count_classes(root: str | os.PathLike[str], is_training: bool = True) -> int:
+    """Count the classes of a data set."""
+    return len(name_classes(root, is_training))
+
+
+def _advice(folder: Path) -> str:
+    """Say which root is meant where the only class is the folder of the data set."""
+    inner = folder
+    while len(found := subfolders(inner)) == 1 and not is_divided(inner):
+        inner = found[0]
+    return f"did you mean data.root={inner}?" if found else "add class folders"
+
+
+class ImageLister:
+    """List the images of folders of class folders, such as those of three splits, each file once.
+
+    Args:
+        class_names: The classes, in the order of their labels.
+
+    Attributes:
+        notes: What was passed over or looks odd, one sentence each, to warn of.
+    """
+
+    def __init__(self, class_names: list[str]) -> None:
+        self.class_names = class_names
+        self.notes: list[str] = []
+        self._folders: dict[Path, Path] = {}  # real path -> the path that led there
+        self._links: dict[Path, Path] = {}  # real path of a file -> the link to it
+
+    def images_in(self, folder: Path) -> list[tuple[str, int]]:
+        """List the images under a folder of class folders, as (path, label), by class, sorted.
+
+        Raises:
+            ConfigError: A class is unknown or has no image, a folder cannot be read or is that of a
+                data set of its own, or a link leads to images that are there already.
+        """
+        found = list_classes(folder)
+        if unknown := sorted(set(found) - set(self.class_names)):
             raise ConfigError(
-                f"{folder / name}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)}); "
-                "add some or remove the folder"
+                f"{folder}: classes {unknown} are not among the {len(self.class_names)} training "
+                "classes; add them to the training folder or remove them"
             )
-        items += [(file, class_names.index(name)) for file in files]
-    return items
+        others: list[str] = []
+        items = []
+        for name in found:
+            num_others = len(others)
+            files = sorted(self._files(folder / name, others, is_class=True))
+            if not files:
+                here = describe_others(others[num_others:]) or "nothing"
+                raise ConfigError(
+                    f"{folder / name}: holds no images, but {here}; add some or remove the folder"
+                )
+            label = self.class_names.index(name)
+            items += [(file, label) for file in files]
+        self._note(folder, found, items, others)
+        return items
+
+    def refuse_repeated(self) -> None:
+        """Refuse links to files that are listed themselves; call it when all folders are listed.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        for real, link in self._links.items():
+            if real.parent in self._folders and is_image(real.name):
+                raise _same(link, real)
+
+    def _files(self, folder: Path, others: list[str], is_class: bool = False) -> Iterator[str]:
+        """Yield the images in a folder and below it, and add the names of other files to others."""
+        real = folder.resolve()
+        if folder.parent.resolve().is_relative_to(real):
+            raise ConfigError(
+                f"{folder}: is a link back up to {real}, whose images would count again; remove it"
+            )
+        if real in self._folders:
+            raise _same(folder, self._folders[real])
+        self._folders[real] = folder
+        entries = scan(folder)
+        inner = [entry.name for entry in entries if entry.is_dir()]
+        if is_class and inner and is_divided(folder):
+            raise ConfigError(
+                f"{folder}: holds {inner[0]}/ and so seems to be a data set, not a class; "
+                f"give data.root={folder}, or put its images into one folder"
+            )
+        for entry in entries:
+            if entry.is_dir():
+                yield from self._files(Path(entry.path), others)
+            elif is_image(entry.name) and entry.is_file():
+                if entry.is_symlink():
+                    link = Path(entry.path)
+                    target = link.resolve()
+                    if target in self._links:
+                        raise _same(link, self._links[target])
+                    self._links[target] = link
+                yield entry.path
+            else:
+                others.append(entry.name)
+
+    def _note(
+        self,
+        folder: Path,
+        found: list[str],
+        items: list[tuple[str, int]],
+        others: list[str],
+    ) -> None:
+        if text := describe_others(others):
+            self.notes.append(f"{folder}: not read as images: {text}")
+        if num := count_images(folder):
+            self.notes.append(f"{folder}: {num} images lie in no class folder and are not used")
+        if missing := [name for name in self.class_names if name not in found]:
+            self.notes.append(
+                f"{folder}: has no images of {len(missing)} of {len(self.class_names)} classes: "
+                f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
+            )
+        if not any(Path(path).parent.parent == folder for path, _ in items):
+            self.notes.append(
+                f"{folder}: the images lie in folders below {', '.join(found[:5])}, which are taken "
+                f"for the classes; if those folders are, give data.root={folder / found[0]}"
+            )
+
+
+def _same(path: Path, other: Path) -> ConfigError:
+    return ConfigError(
+        f"{path}: is the same as {other}, so its images would count twice; remove one of them"
+    )

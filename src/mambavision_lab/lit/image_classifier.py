@@ -12,11 +12,12 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
+from mambavision_lab.metrics import is_count
 
 Batch = tuple[Tensor, Tensor]
 
@@ -187,7 +188,12 @@ class ImageClassifier(LightningModule):
 
     def metric_names(self) -> list[str]:
         """List the metrics of validation and test, such as `val/acc1`."""
-        return [f"{phase}/{name}" for phase in ("val", "test") for name in self._metrics_of(phase)]
+        return [
+            f"{phase}/{name}"
+            for phase in ("val", "test")
+            for name in self._metrics_of(phase)
+            if not is_count(name)
+        ]
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
         images, labels = batch
@@ -199,6 +205,8 @@ class ImageClassifier(LightningModule):
         for name, metric in self._metrics_of(phase).items():
             if name == "loss":
                 metric.update(losses.detach())
+            elif name == "num_images":
+                metric.update(len(labels))
             else:
                 metric.update(logits.detach(), labels)
 
@@ -215,10 +223,14 @@ class ImageClassifier(LightningModule):
 
 
 def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
-    """Make the mean loss, top-1 and, if wanted, top-5 accuracy; states are summed over processes."""
-    metrics = {
+    """Make the mean loss, the number of images, top-1 and, if wanted, top-5 accuracy.
+
+    States are summed over processes.
+    """
+    metrics: dict[str, nn.Module] = {
         # Updated with one loss per image, because this strategy, which keeps NaN visible, ignores weights.
         "loss": MeanMetric(nan_strategy="disable"),
+        "num_images": SumMetric(),
         "acc1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
     }
     if has_top5:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mambavision_lab.config.overrides import quoted
 from mambavision_lab.errors import ConfigError, refuse
-from mambavision_lab.metrics import is_speed
+from mambavision_lab.metrics import is_count, is_speed
 from mambavision_lab.runs.snapshot import find_snapshot
 
 # The same command in a checkout, in any folder, and from an installed package.
@@ -62,7 +62,8 @@ def show_comparison(before: dict[str, float], after: dict[str, float]) -> bool:
     table = Table("metric", "before", "now", "difference")
     is_same = True
     for name in sorted({*before, *after}):
-        if is_speed(name):
+        # An older run did not count.
+        if is_speed(name) or (is_count(name) and name not in before):
             continue
         old, new = before.get(name), after.get(name)
         if old is None or new is None:

@@ -1,13 +1,28 @@
 """Evaluate a checkpoint on a test split."""
 
-from omegaconf import DictConfig
+import logging
+from pathlib import Path
+from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.models.saved import load_checkpoint, load_weights
-from mambavision_lab.runs.folder import open_run_folder, write_json
-from mambavision_lab.tasks.build import build_classifier, build_data, build_net, build_trainer
-from mambavision_lab.tasks.console import print_results
+from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
+from mambavision_lab.runs.snapshot import find_snapshot
+from mambavision_lab.tasks.build import (
+    build_classifier,
+    build_data,
+    build_net,
+    build_trainer,
+    device_name,
+)
+from mambavision_lab.tasks.console import print_panel, print_results
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -33,11 +48,22 @@ def evaluate(cfg: DictConfig) -> float:
     class_names = trained["class_names"]
     data = build_data(cfg)
     data.use_preprocessing(trained)
+    source = _choose_images(cfg, data)
+    _compare_preprocessing(data, trained)
     data.use_classes(class_names)
     classifier = build_classifier(cfg, build_net(cfg), len(class_names))
     load_weights(classifier, checkpoint, cfg.ckpt_path)
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
+    num_images = len(data.splits.test)  # type: ignore[arg-type]
+    settings = {
+        "checkpoint": short_path(Path(cfg.ckpt_path)),
+        "data": f"{num_images:,} images, {source}",
+        "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
+        "device": device_name(trainer),
+        "folder": short_path(folder),
+    }
+    print_panel(f"evaluate {cfg.run.name}", settings)
     results = trainer.test(classifier, datamodule=data, verbose=False)
     if not results:
         raise ConfigError(
@@ -47,3 +73,45 @@ def evaluate(cfg: DictConfig) -> float:
     write_json(metrics, folder / "metrics.json")
     print_results(f"{cfg.run.name}: {cfg.ckpt_path}", metrics, folder)
     return metrics["test/acc1"]
+
+
+def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
+    """Choose all images of another folder than the run's, or the test split; returns a description."""
+    if not isinstance(data, ImageFolderDataModule):
+        if cfg.use_all_images:
+            raise ConfigError(
+                f"use_all_images=true: {type(data).__name__} has a test split of its own; "
+                "choose data=image_folder data.root=FOLDER"
+            )
+        return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
+    trained = OmegaConf.load(find_snapshot(cfg.ckpt_path) / "data" / "as_trained.yaml")
+    assert isinstance(trained, DictConfig)
+    is_own = trained._target_ == cfg.data._target_ and _is_same(trained.root, cfg.data.root)
+    if not is_own if cfg.use_all_images is None else cfg.use_all_images:
+        data.use_all_for_test()
+        if trained.get("root") and not Path(trained.root).exists():
+            log.warning(
+                "data.root=%s: all images are evaluated; if this is the folder that was trained on, "
+                "%s, give use_all_images=false",
+                cfg.data.root,
+                trained.root,
+            )
+    folder = data.split_folders().get("test")
+    return f"all of {folder}" if folder else f"held out of {data.root}"
+
+
+def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
+    """Warn where images are prepared otherwise than in training, as by data=image_folder on top."""
+    for name in ("in_chans", "image_size", "mean", "std"):
+        value = getattr(data, name)
+        if name not in trained or value == trained[name]:
+            continue
+        if name == "in_chans":
+            raise ConfigError(
+                f"data.in_chans={value}: the network takes {trained[name]}; give that"
+            )
+        log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
+
+
+def _is_same(root: str, other: str) -> bool:
+    return Path(root).resolve() == Path(other).resolve()

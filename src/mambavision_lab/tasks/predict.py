@@ -3,6 +3,7 @@
 import csv
 import glob
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,11 +21,13 @@ from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.data.class_folders import IMAGE_SUFFIXES
+from mambavision_lab.data.folders import IMAGE_SUFFIXES, describe_others, is_image
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference, Ranking, rank
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.console import console
+
+log = logging.getLogger(__name__)
 
 _NUM_SHOWN = 20  # rows of the printed table
 _TILE = 144  # pixels a side of a picture on the contact sheet
@@ -106,16 +109,14 @@ def find_images(images: str) -> list[str]:
             found += [os.path.join(parent, name) for name in names]
     else:
         found = [name for name in glob.glob(images, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute too)
-    files = sorted(
-        name
-        for name in found
-        if name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")
-    )
+    files = sorted(name for name in found if is_image(Path(name).name))
     if not files:
         raise ConfigError(
             f"images={images}: no images there (wanted {' '.join(IMAGE_SUFFIXES)}); "
             "give a file, a folder or a glob"
         )
+    if others := describe_others(Path(name).name for name in found):
+        log.warning("images=%s: not read as images: %s", images, others)
     return files
 
 

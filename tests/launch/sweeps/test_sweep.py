@@ -176,9 +176,10 @@ def test_best_job_of_an_evaluation_is_repeated_by_its_own_command(tmp_path, caps
     overrides = ["ckpt_path=best.ckpt", "data.batch_size=5", "hydra.searchpath=['file:///x']"]
     record = {"job": 0, "overrides": overrides, "status": "done", "seconds": 1.0, "value": 0.5}
     write_json(record, tmp_path / "0" / "job.json")
+    write_json({"test/acc1": 0.5, "test/num_images": 35.0}, tmp_path / "0" / "metrics.json")
     assert show_summary(tmp_path, "eval", None) == 0
     out = capsys.readouterr().out
-    assert "best: job 0, value 0.5000; to repeat it:\n" in out
+    assert "best: job 0, value 0.5000 (35 images); to repeat it:\n" in out
     assert "\n  python eval.py ckpt_path=best.ckpt data.batch_size=5\n" in out
 
 

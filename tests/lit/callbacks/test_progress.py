@@ -7,8 +7,8 @@ from lightning.pytorch.callbacks import RichProgressBar
 
 from mambavision_lab.lit.callbacks.progress import EpochLines, progress_bar
 
-LINE = r"epoch (\d)/(\d)  train/loss (\S+)  val/loss (\S+)  val/acc1 (\S+)  \d+\.\d s"
-FORMATS = {"train/loss": ".4f", "val/loss": ".4f", "val/acc1": ".2%"}
+LINE = r"epoch (\d)/(\d)  train/loss (\S+)  val/loss (\S+)  val/acc1 (\S+)  val/num_images (\d+)  \d+\.\d s"
+FORMATS = {"train/loss": ".4f", "val/loss": ".4f", "val/acc1": ".2%", "val/num_images": ".0f"}
 
 
 @pytest.fixture

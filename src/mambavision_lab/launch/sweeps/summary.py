@@ -41,24 +41,21 @@ def show_summary(folder: Path, task: str, metric: str | None) -> int:
     table.add_column("seconds", justify="right")
     table.add_column(name, justify="right")
     for i, record in enumerate(records):
-        value = metric_of(record, metric)
         table.add_row(
             str(record["job"]),
             *(values[i] for values in varied.values()),
             record["status"],
             f"{record['seconds']:.1f}",
-            "" if value is None else format_metric(name, value),
+            _shown(record, metric),
             style="bold green" if record is best else None,
         )
     console.print(table)
     if best is not None:
-        value = metric_of(best, metric)
-        assert value is not None
         overrides = [f"from_run={short_path(Path(best['folder']))}"]
         if task != "train":  # those start from a training run's folder
             overrides = [o for o in best["overrides"] if not o.startswith("hydra.")]
         console.print(
-            f"best: job {best['job']}, {name} {format_metric(name, value)}; to repeat it:\n"
+            f"best: job {best['job']}, {name} {_shown(best, metric)}; to repeat it:\n"
             f"  python {task}.py {shlex.join(overrides)}",
             soft_wrap=True,
         )
@@ -130,6 +127,17 @@ def draw_metric(
         figure.axes[0].legend()
     figure.savefig(path, dpi=120)
     return True
+
+
+def _shown(record: dict[str, Any], metric: str | None) -> str:
+    """Format a job's metric and the number of images that it was measured on, as far as known."""
+    value = metric_of(record, metric)
+    if value is None:
+        return ""
+    split = (metric or "test").partition("/")[0]
+    count = record.get("metrics", {}).get(f"{split}/num_images")
+    images = "" if count is None else f" ({format_metric('num_images', count)} images)"
+    return format_metric(metric or "value", value) + images
 
 
 def _number(text: str) -> float | None:

@@ -62,7 +62,9 @@ class EpochLines(ProgressBar):
         epoch, seconds = self._ended
         self._ended = None
         logged = trainer.callback_metrics
-        names = ("train/loss", "val/loss", "val/acc1") if self._was_validated else ("train/loss",)
+        names = ["train/loss"]
+        if self._was_validated:
+            names += ["val/loss", "val/acc1", "val/num_images"]
         metrics = "  ".join(
             f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
         )

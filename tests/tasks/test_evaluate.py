@@ -1,0 +1,88 @@
+"""eval.py on folders of images: which images it takes, and how many."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from mambavision_lab.data.digits import DigitsDataModule
+from mambavision_lab.data.image_folder import ImageFolderDataModule
+from mambavision_lab.tasks import evaluate
+
+STORED = Path(__file__).parents[1] / "runs" / "stored_run"
+SETTINGS = {"image_size": 8, "in_chans": 3, "num_classes": 2, "mean": [0.5], "std": [0.25]}
+
+
+def write(folder, class_names, num):
+    for name in class_names:
+        (folder / name).mkdir(parents=True)
+        for i in range(num):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_evaluation_takes_all_images_of_another_folder_by_class_name(call, tmp_path):
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    write(tmp_path / "new" / "test", ["triangle-plain", "bar-plain"], 3)
+    folder = f"data=image_folder data.root={tmp_path}/new data.image_size=32 data.num_workers=0"
+    given = (f"from_run={run}", "trainer=cpu", *folder.split())
+    status, out, err = call("eval", *given)
+    assert status == 0, err
+    assert "data.image_size=32, but the run was trained with 16" in err
+    (file,) = (tmp_path / "logs" / "eval").rglob("metrics.json")
+    metrics = json.loads(file.read_text())
+    assert metrics["test/num_images"] == 6
+    assert "6 images, all of" in out
+    assert "2 of the network's 3" in out
+
+    write(tmp_path / "new" / "test", ["dog", "eel"], 1)
+    status, _, err = call("eval", *given)
+    assert status == 2
+    assert "classes that the network does not know: ['dog', 'eel']" in err
+
+
+@pytest.fixture
+def choose(tmp_path, monkeypatch):
+    """Choose the images of an evaluation of a run on tmp_path/own; returns their number and description."""
+
+    def call(root, use_all=None):
+        name = "mambavision_lab.data.image_folder.ImageFolderDataModule"
+        (tmp_path / "data").mkdir(exist_ok=True)
+        trained = {"_target_": name, "root": str(tmp_path / "own")}
+        OmegaConf.save(OmegaConf.create(trained), tmp_path / "data" / "as_trained.yaml")
+        monkeypatch.setattr(evaluate, "find_snapshot", lambda path: tmp_path)
+        data = ImageFolderDataModule(root=str(root), **SETTINGS)
+        cfg = {
+            "data": {"_target_": name, "root": str(root)},
+            "use_all_images": use_all,
+            "ckpt_path": "x",
+        }
+        source = evaluate._choose_images(OmegaConf.create(cfg), data)
+        return len(data.splits.test), source
+
+    return call
+
+
+def test_evaluation_of_the_runs_own_folder_takes_what_was_held_out(choose, tmp_path):
+    own = write(tmp_path / "own", ["ant", "bee"], 10)
+    (tmp_path / "link").symlink_to(own)
+    assert choose(own) == (2, f"held out of {own}")
+    assert choose(tmp_path / "link")[0] == 2
+    assert choose(own, use_all=True) == (20, f"all of {own}")
+
+
+def test_evaluation_of_a_moved_folder_warns_of_training_images(choose, tmp_path, caplog):
+    moved = write(tmp_path / "moved", ["ant", "bee"], 10)
+    assert choose(moved)[0] == 20
+    (message,) = caplog.messages
+    assert "use_all_images=false" in message
+    assert choose(moved, use_all=False) == (2, f"held out of {moved}")
+
+
+def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
+    data = DigitsDataModule(**{**SETTINGS, "num_classes": 10})
+    cfg = OmegaConf.create({"use_all_images": True})
+    assert "choose data=image_folder" in refusal(lambda: evaluate._choose_images(cfg, data))
