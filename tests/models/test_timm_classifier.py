@@ -40,11 +40,14 @@ def test_rates_reach_the_network():
     assert net.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("prefix", ["", "net."])
-def test_weights_from_a_file_start_the_network(prefix, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"), [("state_dict", "net."), ("model_state_dict", "module.backbone.")]
+)
+def test_weights_from_a_file_start_the_network(wrapper, prefix, tmp_path, caplog):
     first = timm_classifier(name="resnet18", num_classes=7, image_size=32)
     state = {prefix + key: x for key, x in first.state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "first.ckpt")
+    content = {wrapper: state, "folder": tmp_path, "optimizer": {"state": {0: torch.ones(2)}}}
+    torch.save(content, tmp_path / "first.ckpt")
     options = {"name": "resnet18", "image_size": 32, "pretrained": str(tmp_path / "first.ckpt")}
     same, other = (timm_classifier(num_classes=n, **options) for n in (7, 4))
     assert same.fc.weight.equal(first.fc.weight)

@@ -65,6 +65,7 @@ class MambaVision(Backbone):
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from: a file, a folder or a hub id such as
             "nvidia/MambaVision-T-1K"; None for fresh ones.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
@@ -100,6 +101,7 @@ class MambaVision(Backbone):
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
+        pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
         for name, sizes in (
@@ -175,7 +177,7 @@ class MambaVision(Backbone):
         ]
         self.init_weights(init)
         if pretrained is not None:
-            load_pretrained(self, pretrained)
+            load_pretrained(self, pretrained, pretrained_key)
 
     def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
         """Return the maps (N, C, H, W) that stages give for images (N, C, H, W), before down-sampling.

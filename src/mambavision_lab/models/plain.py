@@ -58,6 +58,7 @@ class PlainMambaVision(Backbone):
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from, a file or a folder; None for fresh ones. Their position
             embedding is interpolated.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
@@ -90,6 +91,7 @@ class PlainMambaVision(Backbone):
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
+        pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -139,7 +141,7 @@ class PlainMambaVision(Backbone):
         self.init_weights(init)
         self.register_load_state_dict_pre_hook(_fit_loaded_state_dict)
         if pretrained is not None:
-            load_pretrained(self, pretrained)
+            load_pretrained(self, pretrained, pretrained_key)
 
     def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
         """Return the maps (N, embed_dim, rows, columns) that blocks give for images (N, C, H, W).

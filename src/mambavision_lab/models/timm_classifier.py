@@ -12,13 +12,21 @@ from typing import Any
 import timm
 import torch
 from timm.models.resnet import ResNet
-from torch import Tensor, nn
+from torch import nn
 
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our networks, too)
 from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
-from mambavision_lab.models.pretrained import find_weights
+from mambavision_lab.models.weights_file import (
+    find_weights,
+    only,
+    places_at,
+    places_of,
+    read_tensors,
+    some,
+    verify_weights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +43,7 @@ def timm_classifier(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     pretrained: bool | str | None = None,
+    pretrained_key: str | None = None,
 ) -> nn.Module:
     """Make a classifier by its name in timm; it maps images (N, C, H, W) to logits (N, num_classes).
 
@@ -50,6 +59,7 @@ def timm_classifier(
         pretrained: True for the weights that timm knows, downloaded at the first use; or a file, or a
             folder that holds one, among them checkpoints of our runs. A head for other classes starts
             afresh, and a position embedding is interpolated.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
         ConfigError: There is no such model, it cannot take the images, or its weights cannot be had.
@@ -68,7 +78,7 @@ def timm_classifier(
         "drop_path_rate": drop_path_rate or None,
     }
     if isinstance(pretrained, str):
-        options["pretrained_cfg_overlay"] = _overlay(name, pretrained)
+        options["pretrained_cfg_overlay"] = _overlay(name, pretrained, pretrained_key)
     net = _create(name, image_size, {**options, "pretrained": bool(pretrained)})
     count = getattr(net, "pretrained_cfg", {}).get("num_classes")
     if pretrained and count != num_classes:
@@ -112,31 +122,38 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
         raise ConfigError(f"name={name}: {what} ({reason(error, 200)}); {advice}") from error
 
 
-def _overlay(name: str, source: str) -> dict[str, Any]:
+def _overlay(name: str, source: str, key: str | None) -> dict[str, Any]:
     """Describe a file, by its entries and classes, that timm is to load instead of its own weights."""
     path = find_weights(source)
-    try:
-        state = timm.models.load_state_dict(str(path))
-    except Exception as error:  # of many kinds, from reading and from refusing pickled code
-        raise ConfigError(
-            f"pretrained={source}: {path.name} is no checkpoint, is damaged, or holds more than weights "
-            f"({reason(error, 160)}); nothing in it was run"
-        ) from error
-    ours = {key.removeprefix("net."): x for key, x in state.items() if key.startswith("net.")}
-    state = {key: x for key, x in (ours or state).items() if isinstance(x, Tensor)}
+    verify_weights(path, source)
+    tensors = read_tensors(path, source)
     known: Any = timm.models.get_pretrained_cfg(name)
-    heads = known.classifier if isinstance(known.classifier, tuple | list) else [known.classifier]
-    outputs = [len(state[f"{head}.weight"]) for head in heads if f"{head}.weight" in state]
-    if not outputs:
+    head, first = _first(known.classifier), _first(known.first_conv)
+    wanted = [f"{layer}.weight" for layer in (head, first) if layer]
+    places = [
+        prefix
+        for prefix in places_of(wanted[0], tensors)
+        if all(prefix + name in tensors for name in wanted)
+    ]
+    if not places:
         raise ConfigError(
-            f"pretrained={source}: these are no weights of {name}: {heads[0]}.weight is not among its "
-            f"{len(state)} entries; choose the model that they were made for"
+            f"pretrained={source}: these are no weights of {name}: {' and '.join(wanted)} are not "
+            f"among its {len(tensors)} entries ({some(list(tensors))}); "
+            "choose the model that they were made for"
         )
-    overlay: dict[str, Any] = {"state_dict": state, "num_classes": outputs[0], "custom_load": False}
-    first = known.first_conv[0] if isinstance(known.first_conv, tuple | list) else known.first_conv
-    if f"{first}.weight" in state:
+    prefix = only(places_at(places, source, key), source)
+    state = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+    overlay: dict[str, Any] = {"state_dict": state, "custom_load": False}
+    if head:
+        overlay["num_classes"] = len(state[f"{head}.weight"])
+    if first:
         overlay["input_size"] = (state[f"{first}.weight"].shape[1], *known.input_size[1:])
     return overlay
+
+
+def _first(names: Any) -> str:
+    """Return the first of one name or several, as timm describes layers."""
+    return names[0] if isinstance(names, tuple | list) else names
 
 
 def _keep_resolution(net: Any) -> None:

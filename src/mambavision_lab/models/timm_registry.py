@@ -55,6 +55,8 @@ def _entry_point(variant: Variant) -> Callable[..., nn.Module]:
         weights = None
         if pretrained:
             weights = _find_source(variant, pretrained, pretrained_cfg, pretrained_cfg_overlay)
+        if options.get("features_only"):  # they are never pooled
+            options.pop("global_pool", None)
         return build_model_with_cfg(
             partial(_create, variant, weights),
             variant.name,
@@ -77,6 +79,7 @@ def _create(
     num_classes: int,
     global_pool: str = "avg",
     img_size: int | Sequence[int] | None = None,
+    pretrained_key: str | None = None,
     **options: Any,
 ) -> nn.Module:
     sides = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -87,7 +90,7 @@ def _create(
     if sides:
         net.set_input_size(sides)
     if weights is not None:
-        load_pretrained(net, weights)
+        load_pretrained(net, weights, pretrained_key)
     if global_pool != "avg":
         net.reset_classifier(num_classes, global_pool)
     return net
