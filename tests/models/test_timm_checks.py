@@ -121,6 +121,11 @@ def test_pooling_that_the_head_cannot_take_is_refused(pool):
         timm.create_model("mambavision_nano", global_pool="")
 
 
+def test_maps_of_the_stages_need_no_pooling():
+    net = timm.create_model("mambavision_nano", features_only=True, global_pool="")
+    assert [x.shape for x in net(torch.randn(1, 3, 32, 32))] == [(1, 96, 8, 8)] * 4
+
+
 def assert_maps_fit(maps, info):
     assert len(maps) == len(info.channels()) >= 3
     for x, channels, reduction in zip(maps, info.channels(), info.reduction(), strict=True):

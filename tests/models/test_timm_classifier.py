@@ -1,6 +1,7 @@
 """Baselines from timm: made to fit the data, with weights of ours, and refused in one line."""
 
 import pytest
+import timm
 import torch
 
 from mambavision_lab.models.timm_classifier import timm_classifier
@@ -70,6 +71,15 @@ def test_weights_from_a_file_start_the_network(wrapper, prefix, tmp_path, caplog
 )
 def test_what_timm_cannot_make_is_refused_in_one_line(options, message, refusal):
     assert message in refusal(lambda: timm_classifier(**options))
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 0}, {"num_classes": 0, "global_pool": ""}])
+def test_network_that_gives_no_logits_is_refused_in_one_line(options, monkeypatch, refusal):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **given: create(name, **options))
+    message = refusal(lambda: timm_classifier(name="resnet18", num_classes=7))
+    assert "name=resnet18: is no classifier: for one image it gives (1, 512" in message
+    assert message.endswith("instead of logits (1, 7); choose another model")
 
 
 @pytest.mark.parametrize(

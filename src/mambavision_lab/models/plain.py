@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
+from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
@@ -94,6 +95,11 @@ class PlainMambaVision(Backbone):
         pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
+        check_counts(image_size=image_size, depth=depth)
+        check_counts(minimum=0, num_classes=num_classes)
+        check_rates(
+            drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
+        )
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = embed_dim
@@ -182,6 +188,7 @@ class PlainMambaVision(Backbone):
             ConfigError: A side is not a multiple of the patch size.
         """
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        check_counts(img_size=[height, width])
         grid = token_grid(height, width, self.patch_size)
         own = self.pos_embed
         self.pos_embed = nn.Parameter(resize_pos_embed(own.detach(), grid), own.requires_grad)

@@ -15,6 +15,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our networks, too)
 from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
@@ -62,7 +63,9 @@ def timm_classifier(
         pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
-        ConfigError: There is no such model, it cannot take the images, or its weights cannot be had.
+        ConfigError: There is no such model, it cannot take the images, it does not give logits, or its
+            weights cannot be had.
+        ValueError: A size or a rate is impossible; the message names it.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(
@@ -70,6 +73,10 @@ def timm_classifier(
         )
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see timm.list_models()"
         raise ConfigError(f"name={name}: timm has no such model; {hint}")
+    check_counts(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
+    if patch_size is not None:
+        check_counts(patch_size=patch_size)
+    check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
     options: dict[str, Any] = {
         "num_classes": num_classes,
         "in_chans": in_chans,
@@ -88,7 +95,7 @@ def timm_classifier(
         )
     if isinstance(net, ResNet) and image_size < SMALL_IMAGE:
         _keep_resolution(net)
-    _try(net, name, in_chans, image_size)
+    _try(net, name, num_classes, in_chans, image_size)
     return net
 
 
@@ -162,19 +169,27 @@ def _keep_resolution(net: Any) -> None:
     net.maxpool = nn.Identity()
 
 
-def _try(net: nn.Module, name: str, in_chans: int, image_size: int) -> None:
-    """Refuse images that the network cannot take, by giving it one."""
-    if getattr(net, "pretrained_cfg", {}).get("input_size") == (in_chans, image_size, image_size):
+def _try(net: nn.Module, name: str, num_classes: int, in_chans: int, image_size: int) -> None:
+    """Refuse images that the network cannot take, and a network without logits, by giving it one."""
+    anything: Any = net
+    is_native = anything.pretrained_cfg.get("input_size") == (in_chans, image_size, image_size)
+    if is_native and getattr(anything.get_classifier(), "out_features", 0) == num_classes:
         return
     was_training = net.training
     like = next(net.parameters())
     image = torch.zeros(1, in_chans, image_size, image_size, device=like.device)
     try:
         with torch.no_grad():
-            net.eval()(image)
+            y = net.eval()(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"name={name}: cannot take images of {image_size} x {image_size} pixels "
             f"({reason(error, 160)}); enlarge them with data.image_size, or choose another model"
         ) from error
     net.train(was_training)
+    shape = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    if shape != (1, num_classes):
+        raise ConfigError(
+            f"name={name}: is no classifier: for one image it gives {shape} instead of logits "
+            f"{(1, num_classes)}; choose another model"
+        )
