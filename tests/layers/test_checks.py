@@ -21,7 +21,6 @@ PLAIN = (
     "image_size",
     "stem_dim",
     "embed_dim",
-    "depth",
     "num_heads",
     "d_state",
     "d_conv",
@@ -46,6 +45,13 @@ def make_hierarchical(**options):
 def test_size_that_is_no_positive_integer_is_refused_by_its_name(make, name, value):
     with pytest.raises(ValueError, match=rf"^{name}={value!r}: wanted an integer of at least 1$"):
         make(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "2", None])
+@pytest.mark.parametrize("name", ["depth", "num_classes"])
+def test_size_that_may_be_zero_is_refused_below(name, value):
+    with pytest.raises(ValueError, match=rf"^{name}={value!r}: wanted an integer of at least 0$"):
+        make_plain(**{name: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1, 1.5, float("nan"), "0.1", None])

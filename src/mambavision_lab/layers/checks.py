@@ -1,18 +1,19 @@
 """Refuse sizes and rates with which no network can be made, by the argument's name."""
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 
 def check_counts(*, minimum: int = 1, **counts: Any) -> None:
-    """Refuse what is no whole number of at least the minimum; a list or tuple is checked by its elements.
+    """Refuse what is no whole number of at least the minimum; a sequence is checked by its elements.
 
     Raises:
         ValueError: One is refused; the message names it.
     """
     for name, given in counts.items():
-        is_sequence = isinstance(given, list | tuple)
+        is_sequence = isinstance(given, Sequence) and not isinstance(given, str)
         for value in given if is_sequence else [given]:
             if not isinstance(value, Integral) or isinstance(value, bool) or value < minimum:
                 wanted = "integers" if is_sequence else "an integer"

@@ -95,8 +95,8 @@ class PlainMambaVision(Backbone):
         pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
-        check_counts(image_size=image_size, depth=depth)
-        check_counts(minimum=0, num_classes=num_classes)
+        check_counts(image_size=image_size)
+        check_counts(minimum=0, depth=depth, num_classes=num_classes)
         check_rates(
             drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
         )
