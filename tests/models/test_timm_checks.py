@@ -19,9 +19,14 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 import mambavision_lab.timm  # noqa: F401  (registers)
 from mambavision_lab.models.registry import VARIANTS
 
-SMALL = ("mambavision_nano", "mambavision_tiny", "mambavision_small")
+SMALL = ("mambavision_micro", "mambavision_nano", "mambavision_tiny", "mambavision_small")
 SMALL += ("mambavision_t", "mambavision_t2", "mambavision_s")
-TRACED = ("mambavision_nano", "mambavision_tiny", "mambavision_t")  # the others are slow
+TRACED = (
+    "mambavision_micro",
+    "mambavision_nano",
+    "mambavision_tiny",
+    "mambavision_t",
+)  # the others are slow
 SIZE = 64  # pixels
 
 
@@ -50,7 +55,7 @@ traced_variants = pytest.mark.parametrize(
 
 
 def is_tokens(variant):
-    return not variant.config.startswith("nvidia/")
+    return variant.is_plain
 
 
 def assert_no_nan(x):

@@ -27,15 +27,14 @@ from mambavision_lab.models.registry import VARIANTS, Variant
 
 def _default_cfg(variant: Variant) -> dict[str, Any]:
     """Describe a variant to timm's tools: the images that it wants, its first and last layer."""
-    is_plain = not variant.config.startswith("nvidia/")
     size = variant.image_size
-    tokens = size // default_patch_size(size) if is_plain else -(-size // 32)
+    tokens = size // default_patch_size(size) if variant.is_plain else -(-size // variant.stride)
     return {
         "hf_hub_id": variant.weights,
         "input_size": (3, size, size),
         "pool_size": (tokens, tokens),
         "num_classes": 1000,
-        "first_conv": "stem.0" if is_plain else "patch_embed.conv_down.0",
+        "first_conv": "stem.0" if variant.is_plain else "patch_embed.conv_down.0",
         "classifier": "head",
         "license": None if variant.weights is None else "cc-by-nc-sa-4.0",
     }
