@@ -1,4 +1,4 @@
-"""Find the package's configs and a run's checkpoints, and write files that are whole or not there."""
+"""Find the package's configs and a run's checkpoints; write and verify files that are whole or not there."""
 
 import os
 import shutil

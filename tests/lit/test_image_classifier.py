@@ -233,3 +233,15 @@ def test_learning_rate_grows_with_the_images_of_a_step(
 def test_unknown_scale_of_the_learning_rate_is_refused(make_classifier):
     with pytest.raises(ValueError, match="scale_lr=cubic is unknown; choose linear, sqrt or null"):
         make_classifier(scale_lr="cubic")
+
+
+@pytest.mark.parametrize(("num_classes", "pool"), [(0, ""), (0, "avg"), (4, "avg")])
+def test_network_that_gives_no_logits_of_the_classes_is_refused(
+    num_classes, pool, make_net, make_classifier, refusal
+):
+    net = make_net()
+    net.reset_classifier(num_classes, pool)
+    classifier = make_classifier(net, num_classes=3)
+    message = refusal(lambda: classifier(torch.zeros(5, 2, 16, 16)))
+    assert "net: PlainMambaVision gives (5, " in message
+    assert "instead of logits (5, 3); give it a head for the 3 classes" in message

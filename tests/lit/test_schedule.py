@@ -6,13 +6,18 @@ import torch
 from lightning.pytorch import Callback
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.lit.schedule import cosine_with_warmup
+from mambavision_lab.lit.schedule import (
+    cosine_with_warmup,
+    linear_with_warmup,
+    one_cycle,
+    warmup_stable_decay,
+)
 
 
-def rates(num_steps, steps_per_epoch, **options):
+def rates(num_steps, steps_per_epoch, make=cosine_with_warmup, **options):
     """The rate of every step, and the one left after the last, for a peak of 2."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
-    schedule = cosine_with_warmup(optimizer, num_steps, steps_per_epoch, **options)
+    schedule = make(optimizer, num_steps, steps_per_epoch, **options)
     values = []
     for _ in range(num_steps + 1):
         values += schedule.get_last_lr()
@@ -56,6 +61,47 @@ def test_cosine_refuses_runs_that_it_does_not_fit(num_steps, warmup_epochs, mess
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
     with pytest.raises(ConfigError, match=message):
         cosine_with_warmup(optimizer, num_steps, 4, warmup_epochs=warmup_epochs)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "expected"),
+    [
+        (
+            linear_with_warmup,
+            {"warmup_epochs": 1, "cooldown_epochs": 1, "min_lr_ratio": 0.2},
+            [2 / 3, 4 / 3, 2, 1.6, 1.2, 0.8, 0.4, 0.4, 0.4],
+        ),
+        (linear_with_warmup, {"warmup_epochs": 0}, [2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25, 0]),
+        (
+            warmup_stable_decay,
+            {"warmup_epochs": 1.5, "decay_share": 0.5},
+            [0.5, 1, 1.5, 2, 2, 1.5, 1, 0.5, 0],
+        ),
+        (
+            one_cycle,
+            {"warmup_share": 0.25, "start_lr_ratio": 0.5, "min_lr_ratio": 0.1},
+            [1, 1.5, 2, 1.7, 1.4, 1.1, 0.8, 0.5, 0.2],
+        ),
+    ],
+)
+def test_straight_schedules_have_the_rates_computed_by_hand(make, options, expected):
+    assert rates(8, 2, make, **options) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "num_steps", "options", "message"),
+    [
+        (linear_with_warmup, math.inf, {}, "needs a run with an end"),
+        (linear_with_warmup, 8, {"warmup_epochs": 3, "cooldown_epochs": 2}, "a run of 8 steps"),
+        (warmup_stable_decay, 8, {"decay_share": 0.9}, "a run of 8 steps"),
+        (one_cycle, 8, {"warmup_share": 1.5}, "a run of 8 steps"),
+    ],
+)
+def test_straight_schedules_refuse_runs_that_they_do_not_fit(
+    make, num_steps, options, message, refusal
+):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    assert message in refusal(lambda: make(optimizer, num_steps, 2, **options))
 
 
 class Rates(Callback):

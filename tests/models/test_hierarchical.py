@@ -14,6 +14,7 @@ from toys import HIERARCHICAL_TOY
 from mambavision_lab.files import configs_folder
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.hierarchical import MambaVision
 
 SHAPES = json.loads((FOLDER / "state_dict_shapes.json").read_text())
@@ -236,3 +237,31 @@ def test_channels_last_changes_nothing():
     images = make_images("micro").to(memory_format=torch.channels_last)
     expected = make_golden_net("micro")(make_images("micro"))
     assert_close(net(images), expected, torch.float32)
+
+
+# The network for small images.
+
+
+@pytest.mark.parametrize(
+    ("in_chans", "size", "sides", "num_parameters"),
+    [(1, 28, [14, 7, 4, 2], 961_234), (3, 32, [16, 8, 4, 2], 961_666)],
+)
+def test_micro_variant_has_maps_for_small_images_and_under_a_million_weights(
+    in_chans, size, sides, num_parameters
+):
+    with torch.device("meta"):
+        net = create_mambavision("mambavision_micro", 10, in_chans=in_chans)
+        maps = net.forward_stages(torch.zeros(2, in_chans, size, size))
+    assert [tuple(x.shape[1:]) for x in maps] == [
+        (24 * 2**i, side, side) for i, side in enumerate(sides)
+    ]
+    assert sum(p.numel() for p in net.parameters()) == num_parameters
+
+
+def test_micro_variant_pads_no_window():
+    net = create_mambavision("mambavision_micro", 10, in_chans=1).eval()
+    lengths = []
+    for block in (net.levels[2].blocks[0], net.levels[3].blocks[0]):
+        block.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    assert net(torch.randn(2, 1, 28, 28)).isfinite().all()
+    assert lengths == [16, 4]

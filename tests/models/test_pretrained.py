@@ -4,9 +4,13 @@ import pickle
 import subprocess
 import sys
 from argparse import Namespace
+from collections import defaultdict, deque
+from datetime import datetime
+from pathlib import PosixPath, PureWindowsPath
 from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import hf_api
@@ -16,7 +20,7 @@ from tolerances import assert_close
 from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
 from mambavision_lab.models import hub as hub_module
-from mambavision_lab.models import pretrained
+from mambavision_lab.models import pretrained, weights_file
 from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision, resize_pos_embed
@@ -58,7 +62,21 @@ LAYOUTS = {
     "state_dict": lambda state: {"state_dict": state, "epoch": 3, "optimizer": {"state": {}}},
     "model": lambda state: {"model": state, "args": Namespace(lr=0.1)},
     "state_dict_ema": lambda state: {"state_dict_ema": state},
-    "both": lambda state: {"state_dict": state, "state_dict_ema": with_prefix(state, "worse.")},
+    "model_state_dict": lambda state: {"model_state_dict": state, "loss": 0.5},
+    "net": lambda state: {"net": state, "best": torch.tensor(0.9)},
+    "params": lambda state: {"params": state, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
+    "model_ema": lambda state: {"model_ema": {"module": state, "decay": 0.99}},
+    "list": lambda state: {"models": [with_prefix(state, "backbone.")]},
+    "deep": lambda state: {"a": {"b": {"c": with_prefix(state, "module.model.")}}},
+    "the same twice": lambda state: {"model": state, "best": state},
+    "defaultdict": lambda state: {"weights": defaultdict(list, state)},
+    "compiled parts": lambda state: {
+        key.replace("levels.2.", "levels.2._orig_mod."): x for key, x in state.items()
+    },
+    "averaged": lambda state: {
+        "state_dict": with_prefix(state, "net."),
+        "current_model_state": with_prefix({k: x + 1 for k, x in state.items()}, "net."),
+    },
     "module": lambda state: {"state_dict": with_prefix(state, "module.")},
     "encoder": lambda state: {
         "state_dict": {**with_prefix(state, "encoder."), "decoder.weight": torch.ones(2)}
@@ -79,6 +97,62 @@ def test_archive_is_unwrapped(layout, suffix, net, tmp_path):
     path = tmp_path / f"weights{suffix}"
     torch.save(LAYOUTS[layout](net.state_dict()), path)
     assert_same(make_toy(pretrained=str(path)), net)
+
+
+HARMLESS = {
+    "numpy scalar": np.float64(0.5),
+    "numpy bool": np.bool_(True),
+    "numpy array": np.arange(3.0),
+    "defaultdict": defaultdict(int, {"epoch": 3}),
+    "deque": deque([1, 2], maxlen=3),
+    "path": PosixPath("/tmp/run"),
+    "Windows path": PureWindowsPath("C:/run"),
+    "date": datetime(2026, 1, 2),
+    "namespaces": [Namespace(lr=0.1), SimpleNamespace(lr=0.1)],
+    "config": OmegaConf.create({"optimizer": {"lr": 0.1}, "sizes": [1, 2]}),
+    "set of paths": {PosixPath("a"), PosixPath("b")},
+    "frozenset": frozenset([1]),
+}
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("beside", HARMLESS)
+def test_harmless_types_beside_the_weights_are_left_out(beside, is_zip, net, tmp_path):
+    content = {"before": HARMLESS[beside], "model": net.state_dict(), "after": HARMLESS[beside]}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+    assert_same(make_toy(pretrained=str(tmp_path / "a.pth")), net)
+
+
+@pytest.mark.parametrize("key", ["model_ema", "model_ema.module"])
+def test_one_of_several_networks_is_chosen_by_its_key(key, net, tmp_path, refusal):
+    path = str(tmp_path / "a.pth")
+    others = {key: torch.zeros_like(x) for key, x in net.state_dict().items()}
+    content = {"model": others, "model_ema": {"module": net.state_dict()}}
+    torch.save(content | {"teacher": make_toy(mlp_ratio=1).state_dict()}, path)
+    assert_same(make_toy(pretrained=path, pretrained_key=key), net)
+    assert (
+        "2 networks in it fit (model, model_ema.module); choose one, such as pretrained_key=model"
+        in refusal(lambda: make_toy(pretrained=path))
+    )
+    message = refusal(lambda: make_toy(pretrained=path, pretrained_key="teacher"))
+    assert "a.pth: does not fit the network: " in message
+    message = refusal(lambda: make_toy(pretrained=path, pretrained_key="mod"))
+    assert message.endswith("choose one of model, model_ema.module, teacher")
+
+
+def test_outermost_of_several_networks_has_the_empty_key(net, tmp_path, refusal):
+    path = str(tmp_path / "a.pth")
+    others = {key: torch.zeros_like(x) for key, x in net.state_dict().items()}
+    torch.save({**net.state_dict(), "ema": others}, path)
+    assert "fit ('', ema); choose one" in refusal(lambda: make_toy(pretrained=path))
+    assert_same(make_toy(pretrained=path, pretrained_key=""), net)
+
+
+def test_file_that_holds_itself_is_read(net, tmp_path):
+    content = {"model": net.state_dict()}
+    content["all"] = [content]
+    torch.save(content, tmp_path / "a.pth")
+    assert_same(make_toy(pretrained=str(tmp_path / "a.pth")), net)
 
 
 @pytest.mark.parametrize("suffix", [".pth.tar", ".safetensors"])
@@ -104,8 +178,10 @@ def test_weights_are_a_copy_that_trains_and_outlives_the_file(suffix, net, tmp_p
 
 def test_file_is_copied_in_parts(net, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "_PART", 4096)
-    calls, read = [], pretrained._read
-    monkeypatch.setattr(pretrained, "_read", lambda *given: (calls.append(1), read(*given))[1])
+    calls, read = [], pretrained.read_tensors
+    monkeypatch.setattr(
+        pretrained, "read_tensors", lambda *given: (calls.append(1), read(*given))[1]
+    )
     torch.save({"state_dict": with_prefix(net.state_dict(), "net.")}, tmp_path / "a.ckpt")
     assert_same(make_toy(pretrained=str(tmp_path / "a.ckpt")), net)
     assert len(calls) > 3
@@ -226,6 +302,26 @@ def test_truncated_checkpoint_is_refused(suffix, share, tmp_path, refusal):
     assert f"a{suffix} is no checkpoint, is damaged, or holds more than weights (" in message
 
 
+def test_flipped_bit_is_refused(tmp_path, refusal):
+    path = tmp_path / "a.pth"
+    torch.save(make_toy().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    at = content.index(make_toy().norm.weight.detach().numpy().tobytes())  # ones
+    content[at + 2] ^= 1
+    path.write_bytes(content)
+    assert torch.load(path)  # in silence
+    message = refusal(lambda: make_toy(pretrained=str(path)))
+    assert "a.pth is damaged (a/data/" in message
+    assert "copy or download it again" in message
+
+
+def test_values_that_are_not_finite_are_refused(net, tmp_path, refusal):
+    net.state_dict()["levels.2.blocks.0.norm1.bias"][3] = float("nan")
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+    message = refusal(lambda: make_toy(pretrained=str(tmp_path / "a.pth")))
+    assert "levels.2.blocks.0.norm1.bias holds values that are not finite" in message
+
+
 class Hostile:
     """Makes a file when it is unpickled."""
 
@@ -250,7 +346,7 @@ def test_hostile_pickle_does_not_run(layout, tmp_path, refusal):
 
 @pytest.mark.parametrize("source", ["nowhere.pth", "a/b/c", "./folder", "some/weights.safetensors"])
 def test_missing_file_is_refused_without_asking_the_hub(source, monkeypatch, refusal):
-    monkeypatch.setattr(pretrained, "download_file", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(weights_file, "download_file", lambda *_: pytest.fail("asked"))
     assert f"pretrained={source}: no such file; wanted" in refusal(
         lambda: make_toy(pretrained=source)
     )
@@ -371,20 +467,3 @@ def test_largest_network_needs_little_more_memory_than_its_weights(suffix, tmp_p
     seconds_on_meta, ratio = memory_of(variant, *given)
     assert ratio < 1.3
     assert seconds_on_meta < 2  # promised to users; it takes a tenth of that
-
-
-def test_damaged_weights_are_refused(net, tmp_path, refusal):
-    path = tmp_path / "weights.pt"
-    torch.save(net.state_dict(), path)
-    content = bytearray(path.read_bytes())
-    content[content.index(net.head.bias.detach().numpy().tobytes())] ^= 1
-    path.write_bytes(content)
-    message = refusal(lambda: pretrained.load_pretrained(make_toy(), str(path)))
-    assert "weights.pt is damaged (weights/data/" in message
-
-
-def test_weights_with_nan_are_refused(net, tmp_path, refusal):
-    net.head.bias.data[0] = float("nan")
-    torch.save(net.state_dict(), tmp_path / "weights.pt")
-    message = refusal(lambda: pretrained.load_pretrained(make_toy(), str(tmp_path)))
-    assert message == f"pretrained={tmp_path}: NaN in head.bias; choose other weights"

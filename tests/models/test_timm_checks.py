@@ -19,9 +19,14 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 import mambavision_lab.timm  # noqa: F401  (registers)
 from mambavision_lab.models.registry import VARIANTS
 
-SMALL = ("mambavision_nano", "mambavision_tiny", "mambavision_small")
+SMALL = ("mambavision_micro", "mambavision_nano", "mambavision_tiny", "mambavision_small")
 SMALL += ("mambavision_t", "mambavision_t2", "mambavision_s")
-TRACED = ("mambavision_nano", "mambavision_tiny", "mambavision_t")  # the others are slow
+TRACED = (
+    "mambavision_micro",
+    "mambavision_nano",
+    "mambavision_tiny",
+    "mambavision_t",
+)  # the others are slow
 SIZE = 64  # pixels
 
 
@@ -50,7 +55,7 @@ traced_variants = pytest.mark.parametrize(
 
 
 def is_tokens(variant):
-    return not variant.config.startswith("nvidia/")
+    return variant.is_plain
 
 
 def assert_no_nan(x):
@@ -119,6 +124,11 @@ def test_pooling_that_the_head_cannot_take_is_refused(pool):
     assert net.get_classifier().out_features == net.num_classes == 1000
     with pytest.raises(ValueError, match="num_classes=1000; choose global_pool='avg' or num"):
         timm.create_model("mambavision_nano", global_pool="")
+
+
+def test_maps_of_the_stages_need_no_pooling():
+    net = timm.create_model("mambavision_nano", features_only=True, global_pool="")
+    assert [x.shape for x in net(torch.randn(1, 3, 32, 32))] == [(1, 96, 8, 8)] * 4
 
 
 def assert_maps_fit(maps, info):

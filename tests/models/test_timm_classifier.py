@@ -1,6 +1,7 @@
 """Baselines from timm: made to fit the data, with weights of ours, and refused in one line."""
 
 import pytest
+import timm
 import torch
 
 from mambavision_lab.models.timm_classifier import timm_classifier
@@ -40,11 +41,14 @@ def test_rates_reach_the_network():
     assert net.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("prefix", ["", "net."])
-def test_weights_from_a_file_start_the_network(prefix, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"), [("state_dict", "net."), ("model_state_dict", "module.backbone.")]
+)
+def test_weights_from_a_file_start_the_network(wrapper, prefix, tmp_path, caplog):
     first = timm_classifier(name="resnet18", num_classes=7, image_size=32)
     state = {prefix + key: x for key, x in first.state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "first.ckpt")
+    content = {wrapper: state, "folder": tmp_path, "optimizer": {"state": {0: torch.ones(2)}}}
+    torch.save(content, tmp_path / "first.ckpt")
     options = {"name": "resnet18", "image_size": 32, "pretrained": str(tmp_path / "first.ckpt")}
     same, other = (timm_classifier(num_classes=n, **options) for n in (7, 4))
     assert same.fc.weight.equal(first.fc.weight)
@@ -67,6 +71,15 @@ def test_weights_from_a_file_start_the_network(prefix, tmp_path, caplog):
 )
 def test_what_timm_cannot_make_is_refused_in_one_line(options, message, refusal):
     assert message in refusal(lambda: timm_classifier(**options))
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 0}, {"num_classes": 0, "global_pool": ""}])
+def test_network_that_gives_no_logits_is_refused_in_one_line(options, monkeypatch, refusal):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **given: create(name, **options))
+    message = refusal(lambda: timm_classifier(name="resnet18", num_classes=7))
+    assert "name=resnet18: is no classifier: for one image it gives (1, 512" in message
+    assert message.endswith("instead of logits (1, 7); choose another model")
 
 
 @pytest.mark.parametrize(

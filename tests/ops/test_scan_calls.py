@@ -20,6 +20,10 @@ from mambavision_lab.ops.selective_scan.backends import registry as backends
     [
         ({"u": (7, 6)}, r"wants u \(batch, length, dim\) and A \(dim, d_state\), got u \(7, 6\), "),
         ({"A": (6,)}, r"wants u \(batch, length, dim\) and A .*, A \(6,\), B \(2, 7, 4\)"),
+        (
+            {"A": (6, 0), "B": (2, 7, 0), "C": (2, 7, 0), "initial_state": (2, 6, 0)},
+            r"wants a d_state of at least 1, got .* A \(6, 0\)",
+        ),
         ({"delta": (2, 7, 5)}, r"wants delta \(2, 7, 6\), got u \(2, 7, 6\), delta \(2, 7, 5\)"),
         ({"A": (5, 4)}, r"wants A \(6, 4\), got .* A \(5, 4\)"),
         ({"B": (2, 8, 4)}, r"wants B \(2, 7, 4\), got .* B \(2, 8, 4\)"),

@@ -88,6 +88,43 @@ def test_forward_mode_derivative_is_refused(backend, requires_grad):
         torch.func.jvp(lambda u: selective_scan(u, **args, backend=backend), (u,), (u,))
 
 
+def scan_of_u(backend):
+    args = admit(backend, make_args(5))
+    u = args.pop("u")
+    return (lambda u: selective_scan(u, **args, backend=backend)), u
+
+
+TRANSFORMS = {
+    "grad": lambda f, u: torch.func.grad(lambda u: f(u).sum())(u),
+    "vjp": lambda f, u: torch.func.vjp(f, u)[1](u)[0],
+    "hessian": lambda f, u: torch.func.hessian(lambda u: f(u).sum())(u),
+    "vmap of grad": lambda f, u: torch.func.vmap(torch.func.grad(lambda u: f(u).sum()))(u[None])[0],
+}
+
+
+@each_backend
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_derivative_inside_torch_func_is_refused(backend, transform):
+    with pytest.raises(NotImplementedError, match=r"torch\.func \(.*scan_backend='reference'$"):
+        TRANSFORMS[transform](*scan_of_u(backend))
+
+
+def test_reference_scan_takes_every_transform():
+    f, u = scan_of_u("reference")
+    (expected,) = torch.autograd.grad(f(u.requires_grad_()).sum(), u)
+    for transform in ("grad", "vmap of grad"):
+        assert_close(TRANSFORMS[transform](f, u.detach()), expected, torch.float32)
+    assert TRANSFORMS["hessian"](f, u.detach()).shape == (*u.shape, *u.shape)
+    args = make_args(5)
+    rates = torch.stack([args["A"], 2 * args["A"]])
+    actual = torch.func.vmap(lambda A: selective_scan(**{**args, "A": A}, backend="reference"))(
+        rates
+    )
+    for y, A in zip(actual, rates, strict=True):
+        expected = selective_scan(**{**args, "A": A}, backend="reference")
+        assert_close(y, expected, torch.float32)
+
+
 class Scan(nn.Module):
     def __init__(self, backend):
         super().__init__()

@@ -6,6 +6,8 @@ Source: Dosovitskiy et al. 2020, arXiv:2010.11929.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts
+
 
 class Attention(nn.Module):
     """Softmax self-attention through `scaled_dot_product_attention`.
@@ -18,7 +20,7 @@ class Attention(nn.Module):
         proj_drop: Dropout rate after the output projection.
 
     Raises:
-        ValueError: num_heads does not divide dim.
+        ValueError: num_heads does not divide dim, or one of them is no whole number above 0.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Attention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
+        check_counts(dim=dim, num_heads=num_heads)
         if dim % num_heads:
             raise ValueError(
                 f"num_heads={num_heads} does not divide the width {dim}; choose a divisor"

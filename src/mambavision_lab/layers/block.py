@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts, check_multiple, check_scales
 from mambavision_lab.layers.drop_path import DropPath
 from mambavision_lab.layers.mlp import Mlp
 
@@ -30,6 +31,9 @@ class Block(nn.Module):
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
+        check_counts(dim=dim)
+        check_multiple(dim, mlp_ratio=mlp_ratio)
+        check_scales(layer_scale=layer_scale)
         self.norm1 = nn.LayerNorm(dim)
         self.mixer = mixer
         self.norm2 = nn.LayerNorm(dim)
@@ -37,8 +41,8 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.gamma_1 = self.gamma_2 = None
         if layer_scale is not None:
-            self.gamma_1 = nn.Parameter(torch.full((dim,), layer_scale))
-            self.gamma_2 = nn.Parameter(torch.full((dim,), layer_scale))
+            self.gamma_1 = nn.Parameter(torch.full((dim,), float(layer_scale)))
+            self.gamma_2 = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform x, (batch, length, dim); the shape stays."""

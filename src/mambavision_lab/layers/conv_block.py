@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts, check_scales
 from mambavision_lab.layers.drop_path import DropPath
 
 
@@ -21,6 +22,8 @@ class ConvBlock(nn.Module):
         self, dim: int, *, drop_path: float = 0.0, layer_scale: float | None = None
     ) -> None:
         super().__init__()
+        check_counts(dim=dim)
+        check_scales(layer_scale=layer_scale)
         self.conv1 = nn.Conv2d(dim, dim, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(dim, eps=1e-5)
         self.act = nn.GELU(approximate="tanh")
@@ -29,7 +32,7 @@ class ConvBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.gamma = None
         if layer_scale is not None:
-            self.gamma = nn.Parameter(torch.full((dim,), layer_scale))
+            self.gamma = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map x, (N, dim, H, W); the shape stays."""

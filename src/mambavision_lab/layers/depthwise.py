@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts
+
 
 class DepthwiseConv1d(nn.Conv1d):
     """Depthwise 'same' convolution over (batch, length, dim); not causal, no bias.
@@ -15,6 +17,7 @@ class DepthwiseConv1d(nn.Conv1d):
     """
 
     def __init__(self, dim: int, d_conv: int) -> None:
+        check_counts(dim=dim, d_conv=d_conv)
         super().__init__(dim, dim, d_conv, groups=dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

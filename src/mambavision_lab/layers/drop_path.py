@@ -5,6 +5,8 @@ Source: Huang et al. 2016, arXiv:1603.09382.
 
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_rates
+
 
 class DropPath(nn.Module):
     """Zero the whole branch of a sample with a probability, and scale the others up, in training only.
@@ -15,6 +17,7 @@ class DropPath(nn.Module):
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()
+        check_rates(drop_prob=drop_prob)
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:

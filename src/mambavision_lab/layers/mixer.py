@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts, check_multiple
 from mambavision_lab.layers.depthwise import DepthwiseConv1d
 from mambavision_lab.ops.selective_scan import check_backend_name, selective_scan
 
@@ -31,6 +32,9 @@ class MambaVisionMixer(nn.Module):
         scan: The function that scans, with the arguments of `selective_scan`. Another one can be set on
             a mixer, as the exporters do.
 
+    Raises:
+        ValueError: A size is too small or no whole number, or the backend's name is unknown.
+
     Source: arXiv:2407.08083, equations 6 to 8. As in the published network the bias of `dt_proj`
     enters twice, once in the projection and once in front of the softplus.
     """
@@ -50,6 +54,8 @@ class MambaVisionMixer(nn.Module):
     ) -> None:
         super().__init__()
         check_backend_name(scan_backend)
+        check_counts(dim=dim, d_state=d_state, d_conv=d_conv)
+        check_multiple(dim, minimum=2, expand=expand)
         half = int(expand * dim) // 2
         self.d_state = d_state
         self.dt_rank = math.ceil(dim / 16)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts
+
 
 class Mlp(nn.Sequential):
     """Linear, GELU, dropout, linear, dropout.
@@ -14,6 +16,7 @@ class Mlp(nn.Sequential):
 
     def __init__(self, dim: int, hidden: int, *, drop: float = 0.0) -> None:
         super().__init__()
+        check_counts(dim=dim, hidden=hidden)
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
         self.drop1 = nn.Dropout(drop)

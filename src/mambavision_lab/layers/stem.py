@@ -6,6 +6,8 @@ patch projection). Ours always has four, so that the weights do not depend on th
 
 from torch import Tensor, nn
 
+from mambavision_lab.layers.checks import check_counts
+
 # Patch size -> strides of the four convolutions; the halvings are spread as evenly as they can be.
 STRIDES = {1: (1, 1, 1, 1), 2: (1, 1, 1, 2), 4: (1, 2, 1, 2), 8: (1, 2, 2, 2), 16: (2, 2, 2, 2)}
 PATCH_SIZES = tuple(sorted(STRIDES, reverse=True))
@@ -24,10 +26,11 @@ class ConvStem(nn.Sequential):
         patch_size: Pixels per token along each side: 1, 2, 4, 8 or 16.
 
     Raises:
-        ValueError: patch_size is not one of those.
+        ValueError: patch_size is not one of those, or another is no whole number above 0.
     """
 
     def __init__(self, in_chans: int, stem_dim: int, embed_dim: int, patch_size: int) -> None:
+        check_counts(in_chans=in_chans, stem_dim=stem_dim, embed_dim=embed_dim)
         if patch_size not in STRIDES:
             raise ValueError(
                 f"patch_size={patch_size} is not possible; choose one of {PATCH_SIZES}"

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
 from mambavision_lab.metrics import is_count
@@ -80,6 +81,7 @@ class ImageClassifier(LightningModule):
         )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
+        self.num_classes = num_classes
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.layer_decay = layer_decay
@@ -96,9 +98,20 @@ class ImageClassifier(LightningModule):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, num_classes) for images (N, C, H, W)."""
+        """Return logits (N, num_classes) for images (N, C, H, W).
+
+        Raises:
+            ConfigError: The network gives something else, such as maps.
+        """
         dtype = next(self.net.parameters()).dtype  # not float32 in a run with precision=bf16-true
-        return self.net(images.to(dtype).contiguous(memory_format=self.memory_format))
+        logits = self.net(images.to(dtype).contiguous(memory_format=self.memory_format))
+        if logits.shape != (len(images), self.num_classes):
+            raise ConfigError(
+                f"net: {type(self.net).__name__} gives {tuple(logits.shape)} for {len(images)} images "
+                f"instead of logits {(len(images), self.num_classes)}; give it a head for the "
+                f"{self.num_classes} classes, and pooled features"
+            )
+        return logits
 
     def setup(self, stage: str) -> None:
         """Compile the network, once."""

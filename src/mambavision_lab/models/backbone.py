@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mambavision_lab.layers.checks import check_counts
 from mambavision_lab.models.freezing import evaluate_frozen, first_parameters
 
 Init = Literal["mamba", "published"]
@@ -92,6 +93,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: global_pool is unknown, or "" with a head.
         """
+        check_counts(minimum=0, num_classes=num_classes)
         pool = self.global_pool if global_pool is None else global_pool
         if pool not in ("avg", ""):
             raise ValueError(f"global_pool={pool!r} is unknown; choose 'avg' or ''")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
+from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.window import cut_windows, join_windows
@@ -65,6 +66,7 @@ class MambaVision(Backbone):
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from: a file, a folder or a hub id such as
             "nvidia/MambaVision-T-1K"; None for fresh ones.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
@@ -100,6 +102,7 @@ class MambaVision(Backbone):
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
+        pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
         for name, sizes in (
@@ -107,8 +110,13 @@ class MambaVision(Backbone):
             ("num_heads", num_heads),
             ("window_size", window_size),
         ):
-            if len(sizes) != 4:
-                raise ValueError(f"{name}={list(sizes)} must have one value for each of 4 stages")
+            if not isinstance(sizes, Sequence) or len(sizes) != 4:
+                raise ValueError(f"{name}={sizes} must have one value for each of 4 stages")
+        check_counts(dim=dim, num_heads=num_heads, window_size=window_size)
+        check_counts(minimum=0, depths=depths, num_classes=num_classes)
+        check_rates(
+            drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
+        )
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = 8 * dim
@@ -175,7 +183,7 @@ class MambaVision(Backbone):
         ]
         self.init_weights(init)
         if pretrained is not None:
-            load_pretrained(self, pretrained)
+            load_pretrained(self, pretrained, pretrained_key)
 
     def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
         """Return the maps (N, C, H, W) that stages give for images (N, C, H, W), before down-sampling.
@@ -238,11 +246,12 @@ class PatchEmbed(nn.Module):
     """The stem: two 3x3 convolutions, each with BatchNorm and ReLU, to a map of the first stage.
 
     Raises:
-        ValueError: The stride is not 4, 2 or 1.
+        ValueError: The stride is not 4, 2 or 1, or another size is no whole number above 0.
     """
 
     def __init__(self, in_chans: int, in_dim: int, dim: int, stride: int) -> None:
         super().__init__()
+        check_counts(in_chans=in_chans, in_dim=in_dim, dim=dim)
         if stride not in STEM_STRIDES:
             raise ValueError(
                 f"stem_stride={stride} is not possible; choose one of {tuple(STEM_STRIDES)}"

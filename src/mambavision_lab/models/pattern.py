@@ -15,7 +15,7 @@ def mamba_blocks(depth: int, mamba_ratio: float | None, pattern: Pattern) -> lis
     """
     if mamba_ratio is None:
         count = -(-depth // 2)
-    elif 0 <= mamba_ratio <= 1:
+    elif isinstance(mamba_ratio, int | float) and 0 <= mamba_ratio <= 1:
         count = round(mamba_ratio * depth)
     else:
         raise ValueError(f"mamba_ratio={mamba_ratio} must lie between 0 and 1")

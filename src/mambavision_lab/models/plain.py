@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.block import Block
+from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
@@ -58,6 +59,7 @@ class PlainMambaVision(Backbone):
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from, a file or a folder; None for fresh ones. Their position
             embedding is interpolated.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
         ValueError: A size does not fit another; the message names both.
@@ -90,8 +92,14 @@ class PlainMambaVision(Backbone):
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
+        pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
+        check_counts(image_size=image_size)
+        check_counts(minimum=0, depth=depth, num_classes=num_classes)
+        check_rates(
+            drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
+        )
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = embed_dim
@@ -139,7 +147,7 @@ class PlainMambaVision(Backbone):
         self.init_weights(init)
         self.register_load_state_dict_pre_hook(_fit_loaded_state_dict)
         if pretrained is not None:
-            load_pretrained(self, pretrained)
+            load_pretrained(self, pretrained, pretrained_key)
 
     def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
         """Return the maps (N, embed_dim, rows, columns) that blocks give for images (N, C, H, W).
@@ -180,6 +188,7 @@ class PlainMambaVision(Backbone):
             ConfigError: A side is not a multiple of the patch size.
         """
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        check_counts(img_size=[height, width])
         grid = token_grid(height, width, self.patch_size)
         own = self.pos_embed
         self.pos_embed = nn.Parameter(resize_pos_embed(own.detach(), grid), own.requires_grad)

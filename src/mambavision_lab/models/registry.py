@@ -15,6 +15,8 @@ class Variant:
     Attributes:
         config: Its choice of `model=` on the command line.
         image_size: Pixels per side that it was designed for.
+        is_plain: Whether it is of the plain family, whose patch follows the image.
+        stride: Pixels per side of a token of the last map, in the hierarchical family.
         num_classes: Classes that it is counted with.
         weights: Id of its published weights on the Hugging Face hub.
         top1: Published ImageNet-1K accuracy in percent, trained on ImageNet-1K alone.
@@ -23,6 +25,8 @@ class Variant:
 
     config: str
     image_size: int = 224
+    is_plain: bool = False
+    stride: int = 32
     num_classes: int = 1000
     weights: str | None = None
     top1: float | None = None
@@ -35,14 +39,15 @@ class Variant:
 
     def size_options(self) -> dict[str, Any]:
         """Return its constructor's options of the image size; the hierarchical family has none."""
-        return {} if self.config.startswith("nvidia/") else {"image_size": self.image_size}
+        return {"image_size": self.image_size} if self.is_plain else {}
 
 
 VARIANTS = (
-    Variant("mambavision_nano", image_size=32, num_classes=10),
-    Variant("mambavision_tiny"),
-    Variant("mambavision_small"),
-    Variant("mambavision_base"),
+    Variant("mambavision_nano", image_size=32, is_plain=True, num_classes=10),
+    Variant("mambavision_tiny", is_plain=True),
+    Variant("mambavision_small", is_plain=True),
+    Variant("mambavision_base", is_plain=True),
+    Variant("mambavision_micro", image_size=32, stride=16, num_classes=10),
     Variant("nvidia/mambavision_t", weights="nvidia/MambaVision-T-1K", top1=82.3),
     Variant("nvidia/mambavision_t2", weights="nvidia/MambaVision-T2-1K", top1=82.7),
     Variant("nvidia/mambavision_s", weights="nvidia/MambaVision-S-1K", top1=83.3),
@@ -68,4 +73,4 @@ VARIANTS = (
         top1_21k=88.1,
     ),
 )
-BASELINES = (Variant("vit_small"), Variant("resnet50"))
+BASELINES = (Variant("vit_small", is_plain=True), Variant("resnet50", is_plain=True))

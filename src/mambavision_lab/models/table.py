@@ -13,8 +13,8 @@ from mambavision_lab.models.registry import BASELINES, VARIANTS, Variant
 
 HEADINGS = ("model", "px", "M params", "G MACs", "G attn", "top-1", "21K")
 NOTE = (
-    "Parameters at 1000 classes (nano: 10) and three channels. Multiply-accumulates of one image in "
-    "convolutions, linear layers and the scan; those of attention's products stand apart, because the "
+    "Parameters at 1000 classes (nano and micro: 10) and three channels. Multiply-accumulates of one image "
+    "in convolutions, linear layers and the scan; those of attention's products stand apart, because the "
     "paper's numbers agree without them. Top-1: published, in percent on ImageNet-1K, after training on "
     "it alone and after pre-training on ImageNet-21K."
 )

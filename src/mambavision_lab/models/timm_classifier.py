@@ -12,13 +12,22 @@ from typing import Any
 import timm
 import torch
 from timm.models.resnet import ResNet
-from torch import Tensor, nn
+from torch import nn
 
 from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our networks, too)
 from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
-from mambavision_lab.models.pretrained import find_weights
+from mambavision_lab.models.weights_file import (
+    find_weights,
+    only,
+    places_at,
+    places_of,
+    read_tensors,
+    some,
+    verify_weights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +44,7 @@ def timm_classifier(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     pretrained: bool | str | None = None,
+    pretrained_key: str | None = None,
 ) -> nn.Module:
     """Make a classifier by its name in timm; it maps images (N, C, H, W) to logits (N, num_classes).
 
@@ -50,9 +60,12 @@ def timm_classifier(
         pretrained: True for the weights that timm knows, downloaded at the first use; or a file, or a
             folder that holds one, among them checkpoints of our runs. A head for other classes starts
             afresh, and a position embedding is interpolated.
+        pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
-        ConfigError: There is no such model, it cannot take the images, or its weights cannot be had.
+        ConfigError: There is no such model, it cannot take the images, it does not give logits, or its
+            weights cannot be had.
+        ValueError: A size or a rate is impossible; the message names it.
     """
     if not timm.is_model(name):
         near = difflib.get_close_matches(
@@ -60,6 +73,10 @@ def timm_classifier(
         )
         hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see timm.list_models()"
         raise ConfigError(f"name={name}: timm has no such model; {hint}")
+    check_counts(num_classes=num_classes, in_chans=in_chans, image_size=image_size)
+    if patch_size is not None:
+        check_counts(patch_size=patch_size)
+    check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
     options: dict[str, Any] = {
         "num_classes": num_classes,
         "in_chans": in_chans,
@@ -68,7 +85,7 @@ def timm_classifier(
         "drop_path_rate": drop_path_rate or None,
     }
     if isinstance(pretrained, str):
-        options["pretrained_cfg_overlay"] = _overlay(name, pretrained)
+        options["pretrained_cfg_overlay"] = _overlay(name, pretrained, pretrained_key)
     net = _create(name, image_size, {**options, "pretrained": bool(pretrained)})
     count = getattr(net, "pretrained_cfg", {}).get("num_classes")
     if pretrained and count != num_classes:
@@ -78,7 +95,7 @@ def timm_classifier(
         )
     if isinstance(net, ResNet) and image_size < SMALL_IMAGE:
         _keep_resolution(net)
-    _try(net, name, in_chans, image_size)
+    _try(net, name, num_classes, in_chans, image_size)
     return net
 
 
@@ -112,31 +129,38 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
         raise ConfigError(f"name={name}: {what} ({reason(error, 200)}); {advice}") from error
 
 
-def _overlay(name: str, source: str) -> dict[str, Any]:
+def _overlay(name: str, source: str, key: str | None) -> dict[str, Any]:
     """Describe a file, by its entries and classes, that timm is to load instead of its own weights."""
     path = find_weights(source)
-    try:
-        state = timm.models.load_state_dict(str(path))
-    except Exception as error:  # of many kinds, from reading and from refusing pickled code
-        raise ConfigError(
-            f"pretrained={source}: {path.name} is no checkpoint, is damaged, or holds more than weights "
-            f"({reason(error, 160)}); nothing in it was run"
-        ) from error
-    ours = {key.removeprefix("net."): x for key, x in state.items() if key.startswith("net.")}
-    state = {key: x for key, x in (ours or state).items() if isinstance(x, Tensor)}
+    verify_weights(path, source)
+    tensors = read_tensors(path, source)
     known: Any = timm.models.get_pretrained_cfg(name)
-    heads = known.classifier if isinstance(known.classifier, tuple | list) else [known.classifier]
-    outputs = [len(state[f"{head}.weight"]) for head in heads if f"{head}.weight" in state]
-    if not outputs:
+    head, first = _first(known.classifier), _first(known.first_conv)
+    wanted = [f"{layer}.weight" for layer in (head, first) if layer]
+    places = [
+        prefix
+        for prefix in places_of(wanted[0], tensors)
+        if all(prefix + name in tensors for name in wanted)
+    ]
+    if not places:
         raise ConfigError(
-            f"pretrained={source}: these are no weights of {name}: {heads[0]}.weight is not among its "
-            f"{len(state)} entries; choose the model that they were made for"
+            f"pretrained={source}: these are no weights of {name}: {' and '.join(wanted)} are not "
+            f"among its {len(tensors)} entries ({some(list(tensors))}); "
+            "choose the model that they were made for"
         )
-    overlay: dict[str, Any] = {"state_dict": state, "num_classes": outputs[0], "custom_load": False}
-    first = known.first_conv[0] if isinstance(known.first_conv, tuple | list) else known.first_conv
-    if f"{first}.weight" in state:
+    prefix = only(places_at(places, source, key), source)
+    state = {k.removeprefix(prefix): x for k, x in tensors.items() if k.startswith(prefix)}
+    overlay: dict[str, Any] = {"state_dict": state, "custom_load": False}
+    if head:
+        overlay["num_classes"] = len(state[f"{head}.weight"])
+    if first:
         overlay["input_size"] = (state[f"{first}.weight"].shape[1], *known.input_size[1:])
     return overlay
+
+
+def _first(names: Any) -> str:
+    """Return the first of one name or several, as timm describes layers."""
+    return names[0] if isinstance(names, tuple | list) else names
 
 
 def _keep_resolution(net: Any) -> None:
@@ -145,19 +169,27 @@ def _keep_resolution(net: Any) -> None:
     net.maxpool = nn.Identity()
 
 
-def _try(net: nn.Module, name: str, in_chans: int, image_size: int) -> None:
-    """Refuse images that the network cannot take, by giving it one."""
-    if getattr(net, "pretrained_cfg", {}).get("input_size") == (in_chans, image_size, image_size):
+def _try(net: nn.Module, name: str, num_classes: int, in_chans: int, image_size: int) -> None:
+    """Refuse images that the network cannot take, and a network without logits, by giving it one."""
+    anything: Any = net
+    is_native = anything.pretrained_cfg.get("input_size") == (in_chans, image_size, image_size)
+    if is_native and getattr(anything.get_classifier(), "out_features", 0) == num_classes:
         return
     was_training = net.training
     like = next(net.parameters())
     image = torch.zeros(1, in_chans, image_size, image_size, device=like.device)
     try:
         with torch.no_grad():
-            net.eval()(image)
+            y = net.eval()(image)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"name={name}: cannot take images of {image_size} x {image_size} pixels "
             f"({reason(error, 160)}); enlarge them with data.image_size, or choose another model"
         ) from error
     net.train(was_training)
+    shape = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+    if shape != (1, num_classes):
+        raise ConfigError(
+            f"name={name}: is no classifier: for one image it gives {shape} instead of logits "
+            f"{(1, num_classes)}; choose another model"
+        )

@@ -27,15 +27,14 @@ from mambavision_lab.models.registry import VARIANTS, Variant
 
 def _default_cfg(variant: Variant) -> dict[str, Any]:
     """Describe a variant to timm's tools: the images that it wants, its first and last layer."""
-    is_plain = not variant.config.startswith("nvidia/")
     size = variant.image_size
-    tokens = size // default_patch_size(size) if is_plain else -(-size // 32)
+    tokens = size // default_patch_size(size) if variant.is_plain else -(-size // variant.stride)
     return {
         "hf_hub_id": variant.weights,
         "input_size": (3, size, size),
         "pool_size": (tokens, tokens),
         "num_classes": 1000,
-        "first_conv": "stem.0" if is_plain else "patch_embed.conv_down.0",
+        "first_conv": "stem.0" if variant.is_plain else "patch_embed.conv_down.0",
         "classifier": "head",
         "license": None if variant.weights is None else "cc-by-nc-sa-4.0",
     }
@@ -55,6 +54,8 @@ def _entry_point(variant: Variant) -> Callable[..., nn.Module]:
         weights = None
         if pretrained:
             weights = _find_source(variant, pretrained, pretrained_cfg, pretrained_cfg_overlay)
+        if options.get("features_only"):  # they are never pooled
+            options.pop("global_pool", None)
         return build_model_with_cfg(
             partial(_create, variant, weights),
             variant.name,
@@ -77,6 +78,7 @@ def _create(
     num_classes: int,
     global_pool: str = "avg",
     img_size: int | Sequence[int] | None = None,
+    pretrained_key: str | None = None,
     **options: Any,
 ) -> nn.Module:
     sides = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -87,7 +89,7 @@ def _create(
     if sides:
         net.set_input_size(sides)
     if weights is not None:
-        load_pretrained(net, weights)
+        load_pretrained(net, weights, pretrained_key)
     if global_pool != "avg":
         net.reset_classifier(num_classes, global_pool)
     return net

@@ -110,8 +110,8 @@ def selective_scan(
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or the backend's name is unknown.
         BackendUnavailableError: The named backend cannot take this call; the message says why.
-        NotImplementedError: A second or a forward-mode derivative is taken, with a backend other than
-            "reference".
+        NotImplementedError: A second or a forward-mode derivative is taken, or one by a transform of
+            torch.func, with a backend other than "reference".
 
     Source: Gu and Dao 2023, arXiv:2312.00752, Algorithm 2, with B discretised as delta * B.
     """
@@ -123,7 +123,7 @@ def selective_scan(
     else:
         _refuse_forward_mode(tensors)
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            y, last_state, _ = scan_train(*inputs, backend)
+            y, last_state = _scan_train(inputs, backend)
         else:
             y, last_state = scan_inference(*inputs, backend)
     return (y, last_state) if return_last_state else y
@@ -140,6 +140,8 @@ def _check(inputs: ScanInputs) -> list[Tensor]:
         )
     batch, length, dim = u.shape
     d_state = A.shape[1]
+    if not d_state:
+        raise ValueError(f"selective_scan wants a d_state of at least 1, got {_shapes(tensors)}")
     wanted = {
         "delta": (batch, length, dim),
         "A": (dim, d_state),
@@ -163,6 +165,20 @@ def _check(inputs: ScanInputs) -> list[Tensor]:
 
 def _shapes(tensors: dict[str, Tensor]) -> str:
     return ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+
+
+def _scan_train(inputs: ScanInputs, backend: str) -> tuple[Tensor, Tensor]:
+    try:
+        y, last_state, _ = scan_train(*inputs, backend)
+    except RuntimeError as error:
+        if "setup_context" not in str(error):  # what torch.func says of operators like ours
+            raise
+        raise NotImplementedError(
+            "selective_scan has no derivative inside transforms of torch.func (grad, vjp, jacrev, "
+            "hessian, vmap over what requires gradients); use torch.autograd, or backend='reference', "
+            "in a network scan_backend='reference'"
+        ) from error
+    return y, last_state
 
 
 def _refuse_forward_mode(tensors: list[Tensor]) -> None:

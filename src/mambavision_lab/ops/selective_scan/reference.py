@@ -24,12 +24,13 @@ def scan(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
     h = u.new_zeros(inputs.state_shape)
     if inputs.initial_state is not None:
         h = h + inputs.initial_state.to(dtype)
-    y = torch.zeros_like(u)
     length = u.shape[1]
+    outputs = [h] * length
     for t in reversed(range(length)) if inputs.reverse else range(length):
         decay = torch.exp(delta[:, t, :, None] * A)
         h = decay * h + (delta[:, t] * u[:, t])[:, :, None] * B[:, t, None, :]
-        y[:, t] = (h * C[:, t, None, :]).sum(-1)
+        outputs[t] = (h * C[:, t, None, :]).sum(-1)
+    y = torch.stack(outputs, dim=1) if length else torch.zeros_like(u)
     if inputs.D is not None:
         y = y + inputs.D.to(dtype) * u
     return y.to(inputs.u.dtype), h
