@@ -138,7 +138,7 @@ def test_created_data_module_trains_in_a_plain_loop():
         ({"name": "../model/timm"}, "is unknown; choose one of"),
         (
             {"name": "cifar10", "augment": "heavy"},
-            "augment='heavy' is unknown; choose one of light, none",
+            "augment='heavy' is unknown; choose one of imagenet, light, none, randaugment",
         ),
         ({"name": "image_folder"}, "data 'image_folder' needs root; give root=..."),
         ({"name": "image_folder", "root": "gone"}, "data.root=gone: no such folder"),
