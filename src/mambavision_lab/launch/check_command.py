@@ -3,12 +3,12 @@
 Command -> open_command -> Prepared(composer, overrides) -> check_jobs -> the composed config of a single job
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import get_class
@@ -25,7 +25,8 @@ from mambavision_lab.config.compose import (
     without_hydra,
 )
 from mambavision_lab.config.messages import one_line
-from mambavision_lab.config.overrides import key_of, quoted, unquoted
+from mambavision_lab.config.overrides import key_of, to_type
+from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
@@ -70,7 +71,7 @@ def open_command(command: Command) -> Prepared:
             snapshot = found
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         else:  # these start from the run's checkpoint
-            overrides.append(f"ckpt_path={quoted(found.parent / BEST_CHECKPOINT)}")
+            overrides.append(path_override("ckpt_path", found.parent / BEST_CHECKPOINT))
     if schema.SCHEMAS[command.task].uses_snapshot:
         given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
         if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
@@ -78,7 +79,7 @@ def open_command(command: Command) -> Prepared:
                 "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
             )
         if given:
-            others.append(f"run://{find_snapshot(unquoted(given[-1]))}")
+            others.append(f"run://{find_snapshot(read_path(given[-1]))}")
     if flags.config_path is not None:
         location, others = _folder("--config-path", flags.config_path), [location, *others]
     if flags.config_dir is not None:
@@ -107,7 +108,7 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
     for job in jobs:
         cfg = check_job(prepared, job)
         first = first or cfg
-    if resume and (folder := unquoted(resume[-1])) != "null":
+    if resume and (folder := read_path(resume[-1])) != "null":
         check_resume(folder, prepared.overrides, command.task)
     assert first is not None
     return jobs, first
@@ -148,10 +149,7 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
     """
     overrides, is_multirun = prepared.overrides, prepared.command.is_multirun
     parser = OverridesParser.create(config_loader=prepared.composer.loader)  # for glob(*)
-    try:
-        parsed = parser.parse_overrides(overrides)
-    except HydraException as error:
-        raise ConfigError(f"{one_line(error, None)}; wanted key=value") from error
+    parsed = [_parse(parser, override) for override in overrides]
     sweeps = [o.input_line for o in parsed if o.is_sweep_override()]
     if not is_multirun:
         if sweeps:
@@ -159,7 +157,7 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
         yield overrides
         return
     for override in sweeps:
-        if override and key_of(override).partition(".")[0] in ("sweep", "hydra"):
+        if override and key_of(override).partition(".")[0] in UNSWEPT:
             raise ConfigError(
                 f"{override}: how a sweep is run cannot itself be swept; give one value"
             )
@@ -167,6 +165,18 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
         yield from _search_class(prepared).probes(parsed)
     except HydraException as error:
         raise ConfigError(one_line(error, None)) from error
+
+
+def _parse(parser: OverridesParser, override: str) -> Override:
+    """Parse one override; parser also lists the choices of a glob."""
+    try:
+        return parser.parse_override(override)
+    except HydraException as error:
+        why = f"{override}: {one_line(error, None)}; wanted key=value"
+        key, equals, value = override.partition("=")
+        if equals and value[:1] not in ("{", "'", '"'):
+            why += f"; to take it as text, type {to_type(key, value)}"
+        raise ConfigError(why) from error
 
 
 def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> None:
@@ -211,15 +221,14 @@ def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | No
 def _without_links(override: str) -> str:
     """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = override.partition("=")
-    if key not in ("ckpt_path", "model.pretrained") or not value or not Path(value).exists():
+    path = read_path(value)
+    if key_of(override) not in ("ckpt_path", "model.pretrained") or not path or not exists(path):
         return override
-    path = str(Path(value).resolve())
-    is_plain = re.fullmatch(r"[\w/\\.:@%+ -]+", path, re.ASCII)  # as Hydra reads it without quotes
-    return f"{key}={path if is_plain else quoted(path)}"
+    return path_override(key, Path(path).resolve())
 
 
 def _folder(flag: str, given: str) -> str:
-    folder = Path(given).absolute()
+    folder = Path(read_path(given)).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{flag} {given}: no such folder; give a folder of configs")
     return f"file://{folder}"
