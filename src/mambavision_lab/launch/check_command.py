@@ -5,6 +5,7 @@ Command -> open_command -> Prepared(composer, overrides) -> check_jobs -> the co
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config import schema
 from mambavision_lab.config.check import check_config, check_extra, check_nodes, suggest
+from mambavision_lab.config.command_options import check_same_sweep, check_used
 from mambavision_lab.config.compose import (
     Composer,
     Source,
@@ -32,7 +34,8 @@ from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
-from mambavision_lab.launch.sweeps.sweep import check_resume
+from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
+from mambavision_lab.runs.folder import check_unused
 from mambavision_lab.runs.snapshot import find_snapshot
 
 _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
@@ -53,6 +56,14 @@ class Prepared:
     composer: Composer
     overrides: list[str]
     snapshot: Path | None
+
+    @cached_property
+    def sweep(self) -> DictConfig:
+        """The config of the sweep itself, which holds nothing of what its jobs vary."""
+        try:
+            return self.composer.compose(self.overrides, RunMode.MULTIRUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error, _without_values(self, self.overrides))) from error
 
 
 def open_command(command: Command) -> Prepared:
@@ -98,18 +109,19 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
         ConfigError: One of them cannot be run; the message is one line.
     """
     command = prepared.command
-    resume = [o.partition("=")[2] for o in prepared.overrides if key_of(o) == "sweep.resume"]
-    if resume and not command.is_multirun:
-        raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
     for override in prepared.overrides:
+        check_used(override, is_multirun=command.is_multirun)
         check_extra(override)
     jobs = [*list_jobs(prepared)]
     first = None
     for job in jobs:
         cfg = check_job(prepared, job)
         first = first or cfg
-    if resume and (folder := read_path(resume[-1])) != "null":
-        check_resume(folder, prepared.overrides, command.task)
+        if command.is_multirun:
+            check_same_sweep(job, cfg, prepared.sweep)
+    if command.is_multirun:
+        with hydra_config(prepared.sweep):
+            check_sweep_folder(prepared.sweep)
     assert first is not None
     return jobs, first
 
@@ -130,6 +142,8 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         with hydra_config(cfg):
             if not prepared.command.is_multirun:
                 set_output_dir(cfg, OmegaConf.select(cfg, "hydra.run.dir"))
+                if not prepared.command.is_restart:
+                    check_unused(cfg)
             check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
             own = without_hydra(cfg)
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
@@ -170,7 +184,7 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
 def _parse(parser: OverridesParser, override: str) -> Override:
     """Parse one override; parser also lists the choices of a glob."""
     try:
-        return parser.parse_override(override)
+        return parser.parse_overrides([override])[0]
     except HydraException as error:
         why = f"{override}: {one_line(error, None)}; wanted key=value"
         key, equals, value = override.partition("=")
@@ -190,11 +204,7 @@ def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> N
 
 def _search_class(prepared: Prepared) -> type[Search]:
     """Return the class of the search that the sweep's node names."""
-    try:
-        cfg = prepared.composer.compose(prepared.overrides, RunMode.MULTIRUN)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error, _without_values(prepared, prepared.overrides))) from error
-    node = OmegaConf.select(cfg, "sweep.search")
+    node = OmegaConf.select(prepared.sweep, "sweep.search")
     if node is None:  # some tasks have no such node
         return GridSearch
     target = node.get("_target_")

@@ -29,6 +29,7 @@ class Command:
         is_multirun: Whether it is a sweep (-m).
         check: Whether it is to be checked only (check=true).
         from_run: Run folder to start from (from_run=...), or None.
+        is_restart: Whether a launcher starts it again, in the folder of its run.
         flags: Hydra's flags, by their names in Hydra's own parser, such as "cfg".
     """
 
@@ -38,6 +39,7 @@ class Command:
     is_multirun: bool = False
     check: bool = False
     from_run: str | None = None
+    is_restart: bool = False
     flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
 
     @property
