@@ -107,7 +107,13 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def set_output_dir(cfg: DictConfig, folder: str | Path) -> None:
-    """Set the run folder of a composed config, as Hydra does when a job starts."""
+    """Set the run folder of a composed config, as Hydra does when a job starts.
+
+    Raises:
+        ConfigError: Hydra would take a part of its name for a reference.
+    """
+    if "${" in str(folder):
+        raise ConfigError(f"{folder}: a run's folder cannot have ${{ in its name; give another")
     with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
         cfg.hydra.runtime.output_dir = str(Path(folder).absolute())
 

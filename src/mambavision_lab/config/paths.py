@@ -6,6 +6,7 @@ quoted, and references such as `${paths.data_dir}/x` keep their meaning. A `~` i
 """
 
 import os
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -77,8 +78,10 @@ def read_path(value: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Return whether there is a file or folder, for any text, however long."""
-    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111
+    """Return whether there is such a file or folder, or the folder that has `${` in its name."""
+    home = os.path.expanduser(path)  # noqa: PTH111
+    named = [home, *(str(folder) for folder in Path(home).parents if "${" in str(folder))]
+    return any(map(os.path.exists, named))  # a name that is too long is that of no file
 
 
 def expand_home(node: DictConfig) -> None:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config import schema
-from mambavision_lab.config.check import check_config, check_extra, check_nodes, suggest
+from mambavision_lab.config.check import check_config, check_extra, check_nodes
 from mambavision_lab.config.command_options import check_same_sweep, check_used
 from mambavision_lab.config.compose import (
     Composer,
@@ -26,6 +26,7 @@ from mambavision_lab.config.compose import (
     set_output_dir,
     without_hydra,
 )
+from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
@@ -79,9 +80,18 @@ def open_command(command: Command) -> Prepared:
     if command.from_run is not None:
         found = find_snapshot(command.from_run, "from_run").resolve()
         if command.task == "train":
+            if flags.config_name or flags.config_path:
+                raise ConfigError(
+                    f"from_run={command.from_run}: composes from the run's snapshot; remove "
+                    "--config-name and --config-path"
+                )
             snapshot = found
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         else:  # these start from the run's checkpoint
+            if given := [o for o in overrides if key_of(o) == "ckpt_path"]:
+                raise ConfigError(
+                    f"from_run={command.from_run} {given[0]}: both name a checkpoint; give one of them"
+                )
             overrides.append(path_override("ckpt_path", found.parent / BEST_CHECKPOINT))
     if schema.SCHEMAS[command.task].uses_snapshot:
         given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]

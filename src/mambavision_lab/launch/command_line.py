@@ -91,6 +91,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         flags, unknown = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
         raise ConfigError(str(error)) from error
+    if flags.experimental_rerun:
+        raise ConfigError("--experimental-rerun: no such flag here; give from_run=RUN")
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such flag; see --help and --hydra-help")
     return flags

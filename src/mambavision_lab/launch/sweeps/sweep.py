@@ -181,7 +181,9 @@ def _command(config: DictConfig) -> dict[str, Any]:
     return {
         "task": task_of(config) or hydra.job.name,
         "overrides": _without_resume(given),
-        "from_run": str(Path(sources["main"]).parent) if hydra.job.config_name == "snapshot" else None,
+        "from_run": str(Path(sources["main"]).parent)
+        if hydra.job.config_name == "snapshot"
+        else None,
         "config_name": hydra.job.config_name,
     }
 
@@ -190,7 +192,9 @@ def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
     before = json.loads((folder / SWEEP).read_text())
     overrides = [_current(override) for override in before["overrides"]]
     # Earlier versions recorded less.
-    others = (before.get(key, command[key]) == command[key] for key in command if key != "overrides")
+    others = (
+        before.get(key, command[key]) == command[key] for key in command if key != "overrides"
+    )
     if not all(others) or _fixed(overrides) != _fixed(command["overrides"]):
         run = before.get("from_run")
         shown = [f"from_run={run}", *overrides] if run else overrides
