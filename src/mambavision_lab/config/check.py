@@ -31,8 +31,7 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: The first thing found wrong, with a suggestion.
     """
-    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     max_restarts = (resolved.get("launcher") or {}).get("max_restarts", 0)
     if max_restarts < 0:
         raise ConfigError(f"launcher.max_restarts={max_restarts}: wanted 0 or more")

@@ -84,7 +84,7 @@ class Composer:
 
 
 class _Loader(ConfigLoaderImpl):
-    """Hydra's loader, which also expands `~` and records the command; launchers send it to their processes."""
+    """Hydra's loader, which also expands `~` and records the command; launchers send it to workers."""
 
     def __init__(self, search_path: ConfigSearchPath, command: Sequence[str]) -> None:
         super().__init__(search_path)
@@ -112,10 +112,19 @@ def set_output_dir(cfg: DictConfig, folder: str | Path) -> None:
     Raises:
         ConfigError: Hydra would take a part of its name for a reference.
     """
-    if "${" in str(folder):
-        raise ConfigError(f"{folder}: a run's folder cannot have ${{ in its name; give another")
+    check_folder_name(folder)
     with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
         cfg.hydra.runtime.output_dir = str(Path(folder).absolute())
+
+
+def check_folder_name(folder: str | Path) -> None:
+    """Refuse a run folder in whose name Hydra would find a reference.
+
+    Raises:
+        ConfigError: It has `${` in it.
+    """
+    if "${" in str(folder):
+        raise ConfigError(f"{folder}: a run's folder cannot have ${{ in its name; give another")
 
 
 @contextmanager

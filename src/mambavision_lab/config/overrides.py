@@ -25,13 +25,17 @@ def parse(override: str) -> Override | None:
 
 def quoted(value: object) -> str:
     """Quote a value so that Hydra takes it literally, `${` included."""
-    # Backslashes escape before ${ and before a quote alone, there they are doubled.
-    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(value))
-    return quoted_once(text)
+    return quoted_once(escaped(str(value)))
+
+
+def escaped(value: str) -> str:
+    """Escape each `${` for OmegaConf, for which it would begin a reference."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # backslashes before it are doubled
 
 
 def quoted_once(value: str) -> str:
     """Quote a value so that Hydra's grammar takes it literally; a `${...}` still refers to a value."""
+    # Backslashes escape before a quote alone, there they are doubled.
     text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
     return f"'{text}'"
 

@@ -130,8 +130,11 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
         if command.is_multirun:
             check_same_sweep(job, cfg, prepared.sweep)
     if command.is_multirun:
-        with hydra_config(prepared.sweep):
-            check_sweep_folder(prepared.sweep)
+        try:
+            with hydra_config(prepared.sweep):
+                check_sweep_folder(prepared.sweep)
+        except OmegaConfBaseException as error:
+            raise ConfigError(one_line(error, None)) from error
     assert first is not None
     return jobs, first
 

@@ -62,8 +62,8 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
         if stop.code not in (1, 2):  # a signal ends the sweep
             store("interrupted")
             raise
-        is_reported = isinstance(stop, ReportedError)
-        store("failed", reason=stop.reason if is_reported else f"ended with status {stop.code}")
+        ended = f"ended with status {stop.code}"
+        store("failed", reason=stop.reason if isinstance(stop, ReportedError) else ended)
         raise JobFailedError(f"job {record['job']} failed") from stop
     except Exception as error:
         print(f"job {record['job']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)

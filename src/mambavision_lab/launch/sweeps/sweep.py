@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mambavision_lab.config.compose import check_folder_name
 from mambavision_lab.config.overrides import key_of, quoted
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
@@ -99,6 +100,7 @@ def check_sweep_folder(config: DictConfig) -> Path:
     resume = OmegaConf.select(config, _RESUME)
     given = f"{_RESUME}={resume}" if resume else f"hydra.sweep.dir={config.hydra.sweep.dir}"
     folder = Path(resume).resolve() if resume else Path(config.hydra.sweep.dir).absolute()
+    check_folder_name(folder)
     if (folder / SWEEP).is_file():
         _check_same(_command(config), folder, given)
     elif resume:
