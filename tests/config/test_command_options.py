@@ -33,8 +33,10 @@ def test_option_without_effect_is_refused(arguments, named, refusal):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["hydra.run.dir=x", "hydra.job.name=x", "-m sweep=optuna", "-m hydra.sweep.dir=x"]
-    + ["-m hydra.launcher.n_jobs=2", "hydra.verbose=true", "hydra.output_subdir=x", "seed=1"],
+    [
+        *("hydra.run.dir=x", "hydra.job.name=x", "-m sweep=optuna", "-m hydra.sweep.dir=x"),
+        *("-m hydra.launcher.n_jobs=2", "hydra.verbose=true", "hydra.output_subdir=x", "seed=1"),
+    ],
 )
 def test_option_with_an_effect_is_not_refused(arguments):
     *flags, override = arguments.split()

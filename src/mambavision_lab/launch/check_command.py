@@ -152,17 +152,19 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
     try:
         cfg = prepared.composer.compose(overrides)
         set_output_dir(cfg, _NOWHERE)
+        if not prepared.command.is_multirun:
+            with hydra_config(cfg):
+                folder = OmegaConf.select(cfg, "hydra.run.dir")
+            set_output_dir(cfg, folder)
         with hydra_config(cfg):
-            if not prepared.command.is_multirun:
-                set_output_dir(cfg, OmegaConf.select(cfg, "hydra.run.dir"))
-                if not prepared.command.is_restart:
-                    check_unused(cfg)
             check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
             own = without_hydra(cfg)
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
             if unknown := [str(key) for key in own if key not in known]:  # given with a +
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             check_config(own)
+            if not prepared.command.is_multirun and not prepared.command.is_restart:
+                check_unused(own)
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error
