@@ -1,4 +1,4 @@
-"""Train the speedrun for some seeds and log accuracy against seconds: python benchmarks/speedrun.py (make speedrun).
+"""Train the speedrun for some seeds and log accuracy against seconds: make speedrun.
 
 Each seed is one run of `train.py` in a process of its own. Seconds are those since its command was started,
 with start-up, validation and the final test; accuracy of an epoch is that of the validation split, the
