@@ -17,6 +17,14 @@ class ConfigError(ValueError):
         super().__init__(message)
 
 
+class ReportedError(SystemExit):
+    """What ended a task was printed where it happened: end with that status, the reason is for records."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status)
+        self.reason = reason
+
+
 def refuse(error: ConfigError) -> NoReturn:
     """Print why a command cannot be run, in one line, and exit with status 2."""
     print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
@@ -29,6 +37,11 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
     An exception without a message gives its name.
     """
     return " ".join(str(error).split())[:max_length] or type(error).__name__
+
+
+def error_text(error: BaseException) -> str:
+    """Give the name of an exception and its reason in one line."""
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def first_line(error: BaseException) -> str:

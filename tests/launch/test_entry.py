@@ -1,8 +1,10 @@
 """What a command does once it was found to be right: jobs, exit statuses, messages."""
 
+import json
+
 import pytest
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, ReportedError
 
 
 def test_jobs_keep_deletions(command):
@@ -37,7 +39,7 @@ def test_task_that_refuses_ends_in_one_line_and_status_2(command, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: data.root=x: too bad"]
 
 
-def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, capsys):
+def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, tmp_path, capsys):
     seen = []
 
     def task(cfg):
@@ -45,10 +47,14 @@ def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, caps
         if cfg.seed == 1:
             raise ConfigError("data.root=x: too bad")
         if cfg.seed == 2:
-            raise SystemExit(2)  # as the workers of a job that failed end it
+            raise ReportedError(1, "MemoryError: too little")  # as workers that failed end it
 
     assert command(task, "-m", "seed=0,1,2,3") == 1
     assert seen == [0, 1, 2, 3]
+    reasons = [
+        json.loads(path.read_text()).get("reason") for path in sorted(tmp_path.rglob("job.json"))
+    ]
+    assert reasons == [None, "data.root=x: too bad", "MemoryError: too little", None]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: job 1: data.root=x: too bad"
     assert lines[-1].startswith("error: 2 of 4 jobs failed; see ")
