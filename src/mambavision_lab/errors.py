@@ -22,7 +22,6 @@ class ConfigError(ValueError):
         super().__init__(message)
 
 
-<<<<<<< HEAD
 class RunError(RuntimeError):
     """A run that could start has failed: a full disk, no memory, a loss that is not finite.
 
@@ -33,8 +32,6 @@ class RunError(RuntimeError):
     status: ClassVar[int] = 1
 
 
-=======
->>>>>>> wt-launch
 class ReportedError(SystemExit):
     """What ended a task was printed where it happened: end with that status, the reason is for records."""
 
@@ -43,7 +40,6 @@ class ReportedError(SystemExit):
         self.reason = reason
 
 
-<<<<<<< HEAD
 _NO_SPACE = (
     "free some space or choose another folder with paths.log_dir=FOLDER, then resume the run"
 )
@@ -106,10 +102,6 @@ def explain(error: BaseException) -> ConfigError | RunError | None:
 
 def refuse(error: ConfigError | RunError) -> NoReturn:
     """Print why a command cannot be run, or has failed, in one line, and exit with its status."""
-=======
-def refuse(error: ConfigError) -> NoReturn:
-    """Print why a command cannot be run, in one line, and exit with status 2."""
->>>>>>> wt-launch
     print(f"error: {reason(error, max_length=None)}", file=sys.stderr, flush=True)
     sys.exit(error.status)
 
@@ -123,13 +115,8 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
 
 
 def error_text(error: BaseException) -> str:
-<<<<<<< HEAD
     """Give what is known of an exception, or its name and reason, in one line."""
     return str(explain(error) or f"{type(error).__name__}: {reason(error)}")
-=======
-    """Give the name of an exception and its reason in one line."""
-    return f"{type(error).__name__}: {reason(error)}"
->>>>>>> wt-launch
 
 
 def first_line(error: BaseException) -> str:

@@ -51,11 +51,7 @@ MESSAGES = {
     "ops.selective_scan.backend=x": [
         "ops.selective_scan.backend=x: no such backend; choose auto, "
     ],
-<<<<<<< HEAD
-    "+ops.selective_scan.bakend=x": ["ops.selective_scan.bakend: no such option; did you mean"],
-=======
     "+ops.selective_scan.backends=x": ["ops.selective_scan.backends: no such option; did you mean"],
->>>>>>> wt-launch
     "+trainer.logger=false": ["trainer.logger=False: would be ignored; choose with logger=none"],
     "+trainer.callbacks=[]": ["trainer.callbacks=[]: would be ignored; choose with callbacks=none"],
     "+classifier.num_classes=3": ["classifier.num_classes=3: would be ignored; set data.num_"],

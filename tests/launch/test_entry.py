@@ -1,6 +1,5 @@
 """What a command does once it was found to be right: jobs, exit statuses, messages."""
 
-<<<<<<< HEAD
 import csv
 import errno
 import json
@@ -8,12 +7,6 @@ import json
 import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-=======
-import json
-
-import pytest
-
->>>>>>> wt-launch
 from mambavision_lab.errors import ConfigError, ReportedError
 
 
@@ -49,7 +42,6 @@ def test_task_that_refuses_ends_in_one_line_and_status_2(command, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: data.root=x: too bad"]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("error", "status", "wanted"),
     [
@@ -73,8 +65,6 @@ def test_known_failure_is_one_line_and_its_traceback_in_the_log(
     assert type(error).__name__ in log
 
 
-=======
->>>>>>> wt-launch
 def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, tmp_path, capsys):
     seen = []
 

@@ -8,15 +8,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-<<<<<<< HEAD
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
-=======
-from mambavision_lab.config.group_checks import check_groups, suggest
->>>>>>> wt-launch
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
@@ -140,7 +136,6 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
             raise ConfigError(f"{path}.{key}: {signature.owner} has no option {key!r}; {hint}")
 
 
-<<<<<<< HEAD
 def _check_mode(path: str, node: dict[str, Any]) -> None:
     """Refuse a callback that would take the worst epoch for the best one."""
     monitor = str(node.get("monitor"))
@@ -154,8 +149,6 @@ def _check_mode(path: str, node: dict[str, Any]) -> None:
         )
 
 
-=======
->>>>>>> wt-launch
 def _check_value(path: str, value: Any, annotation: str | None) -> None:
     if annotation is None:
         return

@@ -28,11 +28,8 @@ def check_used(override: str, *, is_multirun: bool) -> None:
     Raises:
         ConfigError: The message says what to do instead.
     """
-<<<<<<< HEAD
-=======
     if override == "hydra/sweeper=lab":  # the one that runs every sweep
         return
->>>>>>> wt-launch
     key = key_of(override)
     for option, advice in _REPLACED.items():
         if _is_of(key, option):

@@ -21,11 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-<<<<<<< HEAD
 from mambavision_lab.errors import ConfigError, ReportedError, error_text, explain
-=======
-from mambavision_lab.errors import ConfigError, ReportedError, error_text, reason
->>>>>>> wt-launch
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
 from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
@@ -132,11 +128,7 @@ def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], notes: str) -> Any
     except Exception as error:
         is_refusal = isinstance(explain(error), ConfigError)
         if is_refusal:
-<<<<<<< HEAD
             write_atomically(refused, error_text(error))
-=======
-            write_atomically(refused, reason(error, max_length=None))
->>>>>>> wt-launch
         show_error(rank, error)
         if not is_refusal:
             write_atomically(Path(notes, f"failed-{restart}"), error_text(error))

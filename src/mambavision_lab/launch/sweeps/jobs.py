@@ -13,11 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-<<<<<<< HEAD
 from mambavision_lab.errors import ConfigError, ReportedError, RunError, error_text, reason
-=======
-from mambavision_lab.errors import ConfigError, ReportedError, error_text, reason
->>>>>>> wt-launch
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.worker import hydra_values
 from mambavision_lab.launch.sweeps.device_lock import take_devices
