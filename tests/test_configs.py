@@ -63,7 +63,7 @@ def overrides_of(tmp_path):
             given.append("model.name=resnet18")
         if "experiment=finetune" in overrides:
             given.append("model.pretrained=best.ckpt")
-        if root != "train":  # the others start from a trained network
+        if root not in ("train", "preview"):  # the others start from a trained network
             write_snapshot(compose("train", []), tmp_path)
             (tmp_path / "best.ckpt").touch()
             given += [f"ckpt_path={tmp_path}/best.ckpt"]

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "eval", "predict", "export", "analyze", "report", "reproduce", "models")
+COMMANDS = (
+    "train",
+    "eval",
+    "predict",
+    "export",
+    "analyze",
+    "preview",
+    "report",
+    "reproduce",
+    "models",
+)
 TOY = "trainer=debug model.stem_dim=8 model.embed_dim=32 model.depth=2 model.num_heads=2".split()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
-    from mambavision_lab.api import analyze, compose, evaluate, export, predict, train
+    from mambavision_lab.api import analyze, compose, evaluate, export, predict, preview, train
     from mambavision_lab.data.create import create_datamodule
     from mambavision_lab.inference import MambaVisionInference
     from mambavision_lab.models.create import (
@@ -31,6 +31,7 @@ _HOMES = {
     "predict": "mambavision_lab.api",
     "export": "mambavision_lab.api",
     "analyze": "mambavision_lab.api",
+    "preview": "mambavision_lab.api",
     "create_datamodule": "mambavision_lab.data.create",
     "create_mambavision": "mambavision_lab.models.create",
     "MambaVisionInference": "mambavision_lab.inference",
@@ -57,6 +58,7 @@ __all__ = [
     "export",
     "plot_training_curves",
     "predict",
+    "preview",
     "train",
 ]
 

@@ -36,7 +36,7 @@ def compose(
     """Compose and check the config of a task.
 
     Args:
-        task: "train", "eval", "predict", "export" or "analyze".
+        task: "train", "eval", "predict", "export", "analyze" or "preview".
         overrides: As on the command line: "data=cifar10", "optimizer.lr=1e-4", "from_run=logs/latest".
         config_dir: A folder of configs of your own, searched beside the package's.
 
@@ -85,6 +85,11 @@ def export(cfg: DictConfig) -> None:
 def analyze(cfg: DictConfig) -> None:
     """Count and measure what a network costs, for a config of the task "analyze"."""
     _run("analyze", "analyze", cfg)
+
+
+def preview(cfg: DictConfig) -> None:
+    """Look at a data set and its augmentation, for a config of the task "preview"."""
+    _run("preview", "preview", cfg)
 
 
 def _run(task: str, name: str, cfg: DictConfig) -> Any:

@@ -39,6 +39,12 @@ def analyze(root: Path | None = None) -> None:
     run_command_line(_task("analyze.analyze"), "analyze", root)
 
 
+def preview(root: Path | None = None) -> None:
+    """Look at a data set and its augmentation; with check=true at all its files alone."""
+    check = _task("preview.check_files")
+    run_command_line(_task("preview.preview"), "preview", root, on_check=check)
+
+
 def _task(path: str) -> Callable[[DictConfig], Any]:
     """Return a task of `mambavision_lab.tasks` that is imported when it is called."""
     module, _, name = path.rpartition(".")

@@ -1,1 +1,1 @@
-"""Costs of a network: parameters, multiply-accumulates, memory and time; knows no configs."""
+"""What a network costs, and what a data set holds and its loader gives; knows no configs."""

@@ -28,6 +28,13 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "dict": (dict,),
 }
+_LEAST = {
+    "launcher.max_restarts": 0,
+    "num_images": 2,
+    "num_epochs": 1,
+    "num_scanned": 1,
+    "seconds": 0,
+}
 _RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
@@ -38,9 +45,10 @@ def check_config(cfg: DictConfig) -> None:
         ConfigError: The first thing found wrong, with a suggestion.
     """
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    max_restarts = (resolved.get("launcher") or {}).get("max_restarts", 0)
-    if max_restarts < 0:
-        raise ConfigError(f"launcher.max_restarts={max_restarts}: wanted 0 or more")
+    for key, least in _LEAST.items():
+        number = OmegaConf.select(cfg, key)
+        if number is not None and number < least:
+            raise ConfigError(f"{key}={number}: wanted {least} or more")
     check_groups(resolved)
     check_nodes(resolved)
     check_training(resolved)

@@ -141,12 +141,30 @@ class AnalyzeConfig:
     paths: Any = "???"
 
 
+@dataclass
+class PreviewConfig:
+    """Keys of `configs/preview.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = False
+    name: str = "???"
+    seed: int = 42
+    data: Any = "???"
+    augment: Any = None
+    run: Any = None
+    num_images: int = 8
+    num_epochs: int = 3
+    num_scanned: int | None = 2000
+    seconds: float = 1.5
+    paths: Any = "???"
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
     "analyze": AnalyzeConfig,
+    "preview": PreviewConfig,
 }
 
 

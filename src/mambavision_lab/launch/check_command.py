@@ -87,6 +87,12 @@ def open_command(command: Command) -> Prepared:
                 )
             snapshot = found
             name, location, others = "snapshot", f"run://{snapshot}", [location]
+        elif command.task == "preview":  # of the run's data, unless others are given
+            others.append(f"run://{found}")
+            chosen = {key_of(override) for override in overrides}
+            overrides[:0] = [
+                f"{node}=snapshot" for node in ("data", "augment") if node not in chosen
+            ]
         else:  # these start from the run's checkpoint
             if given := [o for o in overrides if key_of(o) == "ckpt_path"]:
                 raise ConfigError(

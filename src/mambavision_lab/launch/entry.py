@@ -23,12 +23,18 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from mambavision_lab.config.compose import Composer, hydra_config
+from mambavision_lab.config.compose import Composer, hydra_config, without_hydra
 from mambavision_lab.config.help import help_text
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError, RunError, explain, refuse
-from mambavision_lab.launch.check_command import Prepared, check_jobs, open_command, show_check
+from mambavision_lab.launch.check_command import (
+    Prepared,
+    check_job,
+    check_jobs,
+    open_command,
+    show_check,
+)
 from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import join
@@ -41,7 +47,9 @@ Task = Callable[[DictConfig], Any]
 log = logging.getLogger(__name__)
 
 
-def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
+def run_command_line(
+    task: Task, name: str, root: Path | None = None, *, on_check: Task | None = None
+) -> None:
     """Run a task as a command: parse the command line, check it, and run the task for it.
 
     Args:
@@ -49,6 +57,7 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
         name: Its root config in `configs/`.
         root: Folder below which logs and data go, unless the environment says otherwise; None is
             the working folder.
+        on_check: What check=true does beside checking the configs, with the config of each job.
     """
     os.environ.setdefault("MAMBAVISION_ROOT", str(root or Path.cwd()))
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, is no news
@@ -57,9 +66,9 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
             command = read_command(name)
             launch = find_launch()
             if launch is None:
-                run(command, task)
+                run(command, task, on_check)
             else:
-                join(command, lambda given: run(given, task), task, launch)
+                join(command, lambda given: run(given, task, on_check), task, launch)
         except Exception as error:
             known = explain(error)
             if known is None:
@@ -67,7 +76,7 @@ def run_command_line(task: Task, name: str, root: Path | None = None) -> None:
             refuse(known)
 
 
-def run(command: Command, task: Task) -> None:
+def run(command: Command, task: Task, on_check: Task | None = None) -> None:
     """Check a command, then run its task, once or for each job of a sweep.
 
     Raises:
@@ -87,6 +96,11 @@ def run(command: Command, task: Task) -> None:
         return
     jobs, first = check_jobs(prepared)
     if command.check:
+        if on_check is not None:
+            for job in jobs:
+                cfg = check_job(prepared, job)
+                with hydra_config(cfg):
+                    on_check(without_hydra(cfg))
         show_check(jobs, first, command.is_multirun)
         return
     try:

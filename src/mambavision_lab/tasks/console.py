@@ -46,3 +46,8 @@ def human_count(number: int) -> str:
         if number >= limit:
             return f"{number / limit:.3g} {unit}"
     return str(number)
+
+
+def printable(text: object) -> str:
+    """Put a question mark for each byte of a file's name that does not decode."""
+    return str(text).encode(errors="replace").decode()

@@ -25,7 +25,7 @@ from mambavision_lab.data.folders import IMAGE_SUFFIXES, describe_others, is_ima
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference, Ranking, rank
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
-from mambavision_lab.tasks.console import console
+from mambavision_lab.tasks.console import console, printable
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def predict(cfg: DictConfig) -> None:
         for name, pixels, ranking in track(found, "predict", total=len(files), console=console):
             if isinstance(ranking, ConfigError):
                 skipped[name] = str(ranking)
-                console.print(f"skipped: {_printable(ranking)}", soft_wrap=True, markup=False)
+                console.print(f"skipped: {printable(ranking)}", soft_wrap=True, markup=False)
                 continue
             write(name, ranking)
             num_done += 1
@@ -188,7 +188,7 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         best, probability = ranking[0]
         pen.text((left, top + _TILE + 2), f"{probability:.0%} {best[:18]}", fill="black")
-        pen.text((left, top + _TILE + 16), _printable(Path(name).name[:22]), fill="gray")
+        pen.text((left, top + _TILE + 16), printable(Path(name).name[:22]), fill="gray")
     return sheet
 
 
@@ -217,11 +217,6 @@ def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> Non
     for name, _, ranking in shown:
         (best, probability), *others = ranking
         following = ", ".join(f"{c} {p:.1%}" for c, p in others[:1])
-        cells = (_printable(Path(name).name), best, f"{probability:.1%}", following)
+        cells = (printable(Path(name).name), best, f"{probability:.1%}", following)
         table.add_row(*map(escape, cells))
     console.print(table)
-
-
-def _printable(text: object) -> str:
-    """Put a question mark for each byte of a file's name that does not decode."""
-    return str(text).encode(errors="replace").decode()
