@@ -18,7 +18,7 @@ ROWS = re.findall(
 )
 LISTED = {(name, path) for name, paths in ROWS for path in re.findall(r"`([^`]+)`", paths)}
 PRIVATE = r"_(?!_)\w*(?<!_)"
-IN_TEXT = re.compile(rf"\b(?:hydra|torch|numba|lightning|timm|optuna)(?:\.\w+)*?\.{PRIVATE}")
+IN_TEXT = re.compile(rf"\b(?:hydra|torch|numba|lightning|timm|optuna)(?:\.\w+)*?\.{PRIVATE}\b")
 DOCUMENTED = {"_asdict", "_fields", "_replace", "_exit"}  # of namedtuple and os
 
 
