@@ -36,6 +36,7 @@ from mambavision_lab.tasks.build import (
     build,
     build_classifier,
     build_data,
+    build_loss,
     build_net,
     build_trainer,
 )
@@ -98,7 +99,7 @@ class BareLoop(Callback):
         """Train for an epoch in a usual loop; returns the seconds of all its steps but the first."""
         self.loader.sampler.set_epoch(trainer.current_epoch)
         smoothing, clip = (
-            self.cfg.classifier.label_smoothing,
+            self.cfg.loss.smoothing,
             self.cfg.trainer.gradient_clip_val,
         )
         began = 0.0
@@ -129,6 +130,7 @@ def loop(folder: Path, rounds: int) -> None:
         data.num_classes,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build_loss(cfg, data),
     )
     bare = BareLoop(cfg)
     trainer = build_trainer(cfg, BatchSeed(cfg.seed), bare)

@@ -37,6 +37,7 @@ from mambavision_lab.tasks.build import (
     build,
     build_classifier,
     build_data,
+    build_loss,
     build_net,
     build_optimizer,
     build_trainer,
@@ -84,6 +85,7 @@ def _train(cfg: DictConfig) -> float | None:
         data.num_classes,
         optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build_loss(cfg, data),
         metadata=metadata(cfg, data),
     )
     metric_names = classifier.metric_names()
