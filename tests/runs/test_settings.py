@@ -64,3 +64,18 @@ def test_refused_resume_names_what_to_type(cfg, refusal, tmp_path):
     cfg.ckpt_path, cfg.seed = str(tmp_path / "checkpoints" / "last.ckpt"), 7
     message = refusal(lambda: check_same_settings(cfg, before))
     assert f"give seed=42 or from_run={tmp_path}, or resume=weights " in message
+
+
+def test_settings_of_an_older_checkpoint_are_those_of_today(cfg, refusal):
+    """They name the loss otherwise, the augmentation at another place, and lack what is new."""
+    before = {k: x for k, x in settings_of(cfg).items() if not k.startswith("loss.")}
+    before |= {"classifier.label_smoothing": 0.1}
+    before["augment._target_"] = "mambavision_lab.data.augment.Augment"
+    for key in ("data.sampler", "augment.repeats", "augment.mix_prob", "augment.padding"):
+        del before[key]
+    check_same_settings(cfg, before)
+    cfg.loss.smoothing = 0.2
+    assert refusal(lambda: check_same_settings(cfg, before)).startswith("loss.smoothing=0.2: ")
+    cfg.loss.smoothing, cfg.augment.repeats = 0.1, 3
+    message = refusal(lambda: check_same_settings(cfg, before))
+    assert "of a run with augment.repeats=1, and restores that" in message

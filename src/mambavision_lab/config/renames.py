@@ -37,6 +37,18 @@ _CHECKPOINT_KEYS = {
     *("_target_", "dirpath", "filename", "auto_insert_metric_name"),
     *("monitor", "mode", "save_top_k", "every_n_epochs", "save_weights_only"),
 }
+# Options of a node that older runs lack, and the values that mean what those did.
+_ADDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "data": ("mambavision_lab.data.", {"sampler": "random"}),
+    "augment": (
+        "mambavision_lab.data.augment.",
+        {
+            **{"padding": "zeros", "erasing": 0.0, "repeats": 1},
+            **{"mixup": 0.0, "cutmix": 0.0, "mix_prob": 1.0, "mix_switch_prob": 0.5},
+            "mix_per_image": False,
+        },
+    ),
+}
 _CROSS_ENTROPY = "mambavision_lab.lit.losses.CrossEntropy"  # the only loss there was
 _CALLBACKS = "mambavision_lab.lit.callbacks"
 
@@ -72,22 +84,28 @@ def upgrade_snapshot(group: str, node: Any, others: Mapping[str, dict[str, Any]]
         node = _upgrade_callbacks(node)
     elif group == "sweep" and "_target_" in node:
         node = upgrade_sweep(node)
-    elif "train_schema" in node.get("defaults", ()):
+    elif not group:
         trainer, classifier = (others.get(name, {}) for name in MOVED_FROM)
         if "max_restarts" in trainer:
             node.setdefault("launcher", {"max_restarts": trainer["max_restarts"] or 0})
-        if "label_smoothing" in classifier:
+        if "label_smoothing" in classifier and "train_schema" in node.get("defaults", ()):
             smoothing = classifier["label_smoothing"]
             node.setdefault("loss", {"_target_": _CROSS_ENTROPY, "smoothing": smoothing})
     return node
 
 
 def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Bring the settings that a checkpoint stores, by key, to today's names."""
-    settings = dict(settings)
+    """Bring the settings that a checkpoint stores, by key, to today's names, with what is new filled in."""
+    settings = {
+        key: current_target(value) if key.endswith("._target_") else value
+        for key, value in settings.items()
+    }
     if "classifier.label_smoothing" in settings:
         smoothing = settings.pop("classifier.label_smoothing")
         settings |= {"loss._target_": _CROSS_ENTROPY, "loss.smoothing": smoothing}
+    for node, (owner, added) in _ADDED.items():
+        if str(settings.get(f"{node}._target_")).startswith(owner):
+            settings = {f"{node}.{key}": value for key, value in added.items()} | settings
     return settings
 
 

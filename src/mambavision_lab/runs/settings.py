@@ -62,7 +62,7 @@ def check_same_settings(cfg: DictConfig, before: Settings) -> None:
     Raises:
         ConfigError: A setting differs; the message names it, both values, and what to type.
     """
-    now, before = settings_of(cfg), upgrade_settings(before)
+    now, before = upgrade_settings(settings_of(cfg)), upgrade_settings(before)
     changed = [key for key in {**now, **before} if now.get(key) != before.get(key)]
     # A callback may come or go; its state does only with it.
     changed = [k for k in changed if not k.startswith("callbacks.") or (k in now and k in before)]
