@@ -1,5 +1,6 @@
 import pytest
 import torch
+from toys import TOY_OPTIONS
 
 from mambavision_lab.models.saved import write_weights
 from mambavision_lab.models.teacher import load_teacher
@@ -10,13 +11,11 @@ IMAGES = {"num_classes": 3, "in_chans": 2, "image_size": 16, "mean": [0.5], "std
 @pytest.fixture
 def saved(make_net, tmp_path):
     """A toy network and the folder that it was saved in."""
-    from toys import TOY_OPTIONS
-
     net = make_net()
     target = "mambavision_lab.models.plain.PlainMambaVision"
     description = {
         "architecture": {"_target_": target, **TOY_OPTIONS},
-        "preprocessing": {"mean": [0.5, 0.5], "std": [0.2]},
+        "preprocessing": {"mean": [0.5], "std": [0.2]},
     }
     write_weights(net, description, tmp_path)
     return net.eval(), str(tmp_path)
@@ -42,5 +41,5 @@ def test_teacher_is_the_saved_network(saved):
 def test_teacher_is_refused_that_does_not_fit_the_student(changed, message, saved, refusal):
     given = {"source": saved[1], **IMAGES, **changed}
     if changed == {"in_chans": 3}:
-        given |= {"mean": [0.5, 0.5], "std": [0.2, 0.2]}
+        given |= {"std": [0.2]}
     assert message in refusal(lambda: load_teacher(**given))
