@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, seed_everything
@@ -31,12 +30,13 @@ from mambavision_lab import compose
 from mambavision_lab.data.base import available_cores
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.command_line import quoted
-from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
+from mambavision_lab.lit.callbacks.batch_seed import BatchSeed, seed_batch
 from mambavision_lab.lit.image_classifier import param_groups
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,
     build_data,
+    build_loss,
     build_net,
     build_trainer,
 )
@@ -97,16 +97,15 @@ class BareLoop(Callback):
 
     def _epoch(self, trainer) -> float:
         """Train for an epoch in a usual loop; returns the seconds of all its steps but the first."""
-        source = np.random.SeedSequence([self.cfg.seed, trainer.current_epoch, 0])
-        torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
         self.loader.sampler.set_epoch(trainer.current_epoch)
         smoothing, clip = (
-            self.cfg.classifier.label_smoothing,
+            self.cfg.loss.smoothing,
             self.cfg.trainer.gradient_clip_val,
         )
         began = 0.0
         for i, batch in enumerate(self.loader):
             images, labels = trainer.datamodule.on_after_batch_transfer(batch, 0)
+            seed_batch(self.cfg.seed, trainer.current_epoch, i, 0)
             if i == 1:
                 began = time.perf_counter()
             logits = self.net(images.contiguous(memory_format=torch.channels_last))
@@ -131,9 +130,10 @@ def loop(folder: Path, rounds: int) -> None:
         data.num_classes,
         optimizer=build(cfg.optimizer, "optimizer"),
         scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build_loss(cfg, data),
     )
     bare = BareLoop(cfg)
-    trainer = build_trainer(cfg, EpochSeed(cfg.seed), bare)
+    trainer = build_trainer(cfg, BatchSeed(cfg.seed), bare)
     trainer.fit(classifier, datamodule=data)
     timed = {name: values[1:] for name, values in bare.seconds.items()}  # the first warms up
     for name, values in timed.items():

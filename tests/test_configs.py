@@ -61,6 +61,8 @@ def overrides_of(tmp_path):
             given.append(f"data.root={tmp_path}")
         if "model=timm" in overrides:
             given.append("model.name=resnet18")
+        if "loss=distillation" in overrides:
+            given.append("loss.teacher.source=best.ckpt")
         if "experiment=finetune" in overrides:
             given.append("model.pretrained=best.ckpt")
         if root not in ("train", "preview"):  # the others start from a trained network

@@ -7,7 +7,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
-from mambavision_lab.config.renames import upgrade_snapshot
+from mambavision_lab.config.renames import MOVED_FROM, upgrade_snapshot
 
 
 class RunSource(FileConfigSource):
@@ -21,9 +21,13 @@ class RunSource(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Load a file and bring it to today's names."""
         result = super().load_config(config_path)
-        trainer = Path(self.path) / "trainer" / "snapshot.yaml"
         content = OmegaConf.to_container(result.config)
-        settings: Any = OmegaConf.to_container(OmegaConf.load(trainer)) if trainer.is_file() else {}
+        files = {name: Path(self.path) / name / "snapshot.yaml" for name in MOVED_FROM}
+        others: Any = {
+            name: OmegaConf.to_container(OmegaConf.load(file))
+            for name, file in files.items()
+            if file.is_file()
+        }
         group = config_path.rpartition("/")[0].strip("/")
-        result.config = OmegaConf.create(upgrade_snapshot(group, content, settings))
+        result.config = OmegaConf.create(upgrade_snapshot(group, content, others))
         return result

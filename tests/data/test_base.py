@@ -8,8 +8,10 @@ import torch
 from lightning.pytorch import LightningModule
 from tolerances import assert_close
 from torch import nn
+from torchvision.transforms import v2
 
 from mambavision_lab.data import base
+from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.splits import Splits
@@ -48,7 +50,7 @@ def numbers(loader, epoch=0):
     """Image numbers of each batch, which must come with the labels of those images."""
     loader.sampler.set_epoch(epoch)
     batches = []
-    for images, labels in loader:
+    for images, labels, *_ in loader:
         assert images.dtype == torch.uint8
         batches.append(images[:, 0, 0, 0].tolist())
         assert labels.tolist() == [i % 3 for i in batches[-1]]
@@ -135,6 +137,14 @@ def test_base_chooses_workers_by_where_the_images_are(monkeypatch, cls, cores, g
         assert loader.persistent_workers == (workers > 0)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_base_chooses_workers_for_the_policy_of_images_in_memory(monkeypatch):
+    monkeypatch.setattr(base, "available_cores", lambda: 3)
+    data = make(augment=Augment(policy=v2.RandomInvert(p=1.0)))
+    assert data.train_dataloader().num_workers == 3
+    assert data.val_dataloader().num_workers == 0
+
+
 def test_base_in_memory_batches_come_whole_from_worker_processes():
     assert numbers(make(num_workers=1).val_dataloader()) == numbers(make().val_dataloader())
 
@@ -193,6 +203,44 @@ def test_base_without_trainer_augments_only_where_it_is_told_to():
         pixels = torch.tensor([0.0, 1.0, 2.0]) + 100 * is_training
         assert_close(got[:, 0, 0, 0], (pixels / 255 - 0.5) / 0.25, torch.float32)
         assert torch.equal(same, labels)
+
+
+def test_base_mixes_images_and_the_shares_of_their_classes():
+    data = make(augment=Augment(mixup=0.8))
+    batch = next(iter(data.train_dataloader()))
+    images, shares = data.prepare_batch(batch, is_training=True)
+    again, _ = data.prepare_batch(next(iter(data.train_dataloader())), is_training=True)
+    assert torch.equal(images, again)
+    plain, labels = data.prepare_batch(batch)
+    own = ((images - plain.flip(0)) / (plain - plain.flip(0)))[:, 0, 0, 0]
+    one_hot = torch.eye(3)[labels]
+    assert_close(
+        shares, own[:, None] * one_hot + (1 - own[:, None]) * one_hot.flip(0), torch.float32
+    )
+    assert 0 < own[0] < 1
+
+
+@pytest.mark.parametrize("batch_size", [5, 64])  # 64: a single batch of 23
+def test_base_refuses_to_mix_odd_batches_before_the_first(refusal, batch_size):
+    data = make(batch_size=batch_size, augment=Augment(cutmix=1.0))
+    odd = min(batch_size, 23)
+    assert refusal(data.train_dataloader).startswith(f"a batch of {odd} images cannot be mixed")
+
+
+def test_base_modules_of_others_augment_by_the_images_too():
+    data = make(augment=v2.RandomErasing(p=0.5))
+    batch = next(iter(data.train_dataloader()))
+    first, _ = data.prepare_batch(next(iter(data.train_dataloader())), is_training=True)
+    torch.rand(5)
+    second, _ = data.prepare_batch(batch, is_training=True)
+    assert torch.equal(first, second)
+
+
+def test_base_balanced_sampler_needs_labels(refusal):
+    data = make(InFiles, sampler="balanced")
+    assert len(data.train_dataloader()) == 2  # the files are listed with labels
+    data.splits.train = torch.utils.data.TensorDataset(torch.zeros(8, 3, 4, 4).byte())
+    assert "does not list the labels" in refusal(data.train_dataloader)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +320,7 @@ def test_base_fit_takes_arrays_that_cannot_be_written_to():
         ("val_fraction", 0.0),
         ("val_fraction", 1.0),
         ("in_chans", 2),
+        ("sampler", "fair"),
         ("mean", [0.1, 0.2]),
         ("std", []),
     ],

@@ -164,8 +164,8 @@ def test_damaged_files_are_skipped_counted_and_listed(write_damaged, caplog):
     assert [len(split) for split in (splits.train, splits.val, splits.test)] == [8, 9, 9]
     assert set(data.skipped) == damaged
     batches = list(data.train_dataloader())
-    assert [len(labels) for _, labels in batches] == [4, 4]
-    assert torch.cat([labels for _, labels in batches]).bincount().tolist() == [4, 4]
+    assert [len(labels) for _, labels, _ in batches] == [4, 4]
+    assert torch.cat([labels for _, labels, _ in batches]).bincount().tolist() == [4, 4]
     caplog.clear()
     data.teardown("fit")
     assert caplog.records[0].getMessage() == "4 image files cannot be read and are skipped:"

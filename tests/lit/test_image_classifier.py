@@ -7,9 +7,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tolerances import assert_close
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from mambavision_lab.files import configs_folder
 from mambavision_lab.lit.image_classifier import param_groups
+from mambavision_lab.lit.losses import CrossEntropy
 
 
 def names_of(group, net):
@@ -111,7 +113,7 @@ def test_top5_is_reported_beyond_five_classes_only(
 def test_metrics_over_uneven_batches_are_those_of_the_whole(
     phase, make_classifier, make_loader, make_trainer
 ):
-    classifier = make_classifier(Readout(7), num_classes=7, label_smoothing=0.3)
+    classifier = make_classifier(Readout(7), num_classes=7, loss=CrossEntropy(smoothing=0.3))
     loader = make_loader(num_images=30, batch_size=8, num_classes=7, shape=(2, 2, 2))
     evaluate = {"val": make_trainer().validate, "test": make_trainer().test}[phase]
     (metrics,) = evaluate(classifier, loader, verbose=False)
@@ -130,7 +132,7 @@ def test_metrics_over_uneven_batches_are_those_of_the_whole(
 
 def test_label_smoothing_acts_in_training_only(make_classifier, make_loader, make_trainer):
     constant = functools.partial(torch.optim.SGD, lr=0.0)
-    classifier = make_classifier(Readout(3), optimizer=constant, label_smoothing=0.4)
+    classifier = make_classifier(Readout(3), optimizer=constant, loss=CrossEntropy(smoothing=0.4))
     loader = make_loader(shape=(2, 2, 2))
     trainer = make_trainer(max_epochs=2)
     trainer.fit(classifier, loader, loader)
@@ -147,6 +149,28 @@ def test_label_smoothing_acts_in_training_only(make_classifier, make_loader, mak
     }
     assert {name: metrics[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert abs(expected["train/loss"] - expected["val/loss"]) > 1e-3
+
+
+def test_mixed_images_train_their_shares_and_have_no_accuracy(make_classifier, make_trainer):
+    images, shares = torch.randn(4, 2, 2, 2), torch.rand(4, 3).softmax(1)
+    classifier = make_classifier(Readout(3), optimizer=functools.partial(torch.optim.SGD, lr=0.0))
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(classifier, DataLoader(TensorDataset(images, shares), batch_size=4))
+    expected = F.cross_entropy(classifier(images), shares).item()
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert metrics["train/loss"] == pytest.approx(expected, rel=1e-5)
+    assert "train/acc1" not in metrics
+
+
+def test_loss_receives_logits_targets_and_images(make_classifier, make_loader, make_trainer):
+    class Seen(nn.Module):
+        def forward(self, logits, targets, images):
+            self.shapes = logits.shape, targets.shape, images.shape
+            return logits.square().mean()
+
+    classifier = make_classifier(Readout(3), loss=Seen())
+    make_trainer(max_steps=1).fit(classifier, make_loader(shape=(2, 2, 2)))
+    assert classifier.loss.shapes == ((4, 3), (4,), (4, 2, 2, 2))
 
 
 # Memory, compilation, checkpoints.
@@ -192,12 +216,12 @@ def test_checkpoint_holds_metadata_as_plain_values(
     make_net, make_classifier, make_loader, make_trainer, tmp_path
 ):
     metadata = {"name": "toy", "model": {"depth": 2, "mamba_ratio": 0.5}, "data": {"mean": [0.5]}}
-    classifier = make_classifier(metadata=metadata, label_smoothing=0.1)
+    classifier = make_classifier(metadata=metadata)
     trainer = make_trainer(max_epochs=1)
     trainer.fit(classifier, make_loader())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    stored = {**metadata, "label_smoothing": 0.1, "channels_last": True}
+    stored = {**metadata, "channels_last": True}
     assert checkpoint["hyper_parameters"] == stored
     # Into a classifier for images of another size: only the position embedding changes.
     other = make_classifier(make_net(image_size=32))

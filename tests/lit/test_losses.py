@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from mambavision_lab.lit.losses import BinaryCrossEntropy, CrossEntropy, Distillation, divergence
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.lit.losses import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Distillation,
+    balance_classes,
+    divergence,
+)
 
 LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
 LABELS = torch.tensor([0, 2])
@@ -25,6 +32,28 @@ def test_cross_entropy_weighs_classes():
     expected = -(3 * log_p[0, 0] + 0.5 * log_p[1, 2]) / 3.5
     torch.testing.assert_close(loss(LOGITS, LABELS, IMAGES), expected)
     assert not loss.state_dict()
+
+
+def test_balanced_classes_weigh_alike_in_any_loss_that_asks_for_it():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])
+    inner = CrossEntropy(class_weights="balanced")
+    loss = Distillation(loss=inner, teacher=nn.Identity())
+    balance_classes(loss, lambda: labels, 3)
+    torch.testing.assert_close(inner.class_weights, torch.tensor([10 / 18, 10 / 9, 10 / 3]))
+    per_class = inner.class_weights * labels.bincount()
+    torch.testing.assert_close(per_class, torch.full((3,), 10 / 3))
+
+
+def test_labels_are_read_only_for_balanced_classes():
+    balance_classes(CrossEntropy(), lambda: pytest.fail("labels were read"), 3)
+
+
+def test_class_weights_are_refused_that_are_not_one_per_class():
+    loss = CrossEntropy(class_weights=[1.0, 2.0])
+    with pytest.raises(ConfigError, match=r"loss.class_weights has 2 values for 3 classes"):
+        balance_classes(loss, lambda: LABELS, 3)
+    with pytest.raises(ValueError, match="class_weights=equal is unknown"):
+        CrossEntropy(class_weights="equal")
 
 
 def test_binary_cross_entropy_asks_each_class():

@@ -14,6 +14,7 @@ def cfg(compose):
 
 def test_resume_with_another_setting_is_refused(cfg, refusal):
     before = settings_of(cfg)
+    given_augment = [k for k, x in before.items() if k.startswith("augment.") and x is not None]
     for key, value, given, kept in (
         ("optimizer.lr", 0.1, "optimizer.lr=0.1", "optimizer.lr=0.001"),
         ("optimizer._target_", "torch.optim.SGD", "optimizer=SGD", "optimizer=AdamW"),
@@ -22,7 +23,8 @@ def test_resume_with_another_setting_is_refused(cfg, refusal):
         ("scheduler.min_lr_ratio", 0, "scheduler.min_lr_ratio=0", "scheduler.min_lr_ratio=0.01"),
         ("model.depth", 6, "model.depth=6", "model.depth=4"),
         ("data.batch_size", 8, "data.batch_size=8", "data.batch_size=32"),
-        ("augment", None, "augment=null (and 14 more)", "augment=Augment"),
+        ("augment", None, f"augment=null (and {len(given_augment) - 1} more)",
+         "augment=Augment"),
         ("augment.shift", 0.5, "augment.shift=0.5", "augment.shift=0.1"),
         ("seed", 7, "seed=7", "seed=42"),
         ("trainer.precision", "16-mixed", "trainer.precision=16-mixed", "trainer.precision=32-true"),
@@ -62,3 +64,18 @@ def test_refused_resume_names_what_to_type(cfg, refusal, tmp_path):
     cfg.ckpt_path, cfg.seed = str(tmp_path / "checkpoints" / "last.ckpt"), 7
     message = refusal(lambda: check_same_settings(cfg, before))
     assert f"give seed=42 or from_run={tmp_path}, or resume=weights " in message
+
+
+def test_settings_of_an_older_checkpoint_are_those_of_today(cfg, refusal):
+    """They name the loss otherwise, the augmentation at another place, and lack what is new."""
+    before = {k: x for k, x in settings_of(cfg).items() if not k.startswith("loss.")}
+    before |= {"classifier.label_smoothing": 0.1}
+    before["augment._target_"] = "mambavision_lab.data.augment.Augment"
+    for key in ("data.sampler", "augment.repeats", "augment.mix_prob", "augment.padding"):
+        del before[key]
+    check_same_settings(cfg, before)
+    cfg.loss.smoothing = 0.2
+    assert refusal(lambda: check_same_settings(cfg, before)).startswith("loss.smoothing=0.2: ")
+    cfg.loss.smoothing, cfg.augment.repeats = 0.1, 3
+    message = refusal(lambda: check_same_settings(cfg, before))
+    assert "of a run with augment.repeats=1, and restores that" in message

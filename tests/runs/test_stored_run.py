@@ -8,10 +8,11 @@ import pytest
 import yaml
 from composing import check
 
-from mambavision_lab.config.renames import current_target, upgrade_snapshot
+from mambavision_lab.config.renames import current_target, upgrade_settings, upgrade_snapshot
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.snapshot import find_snapshot
 
+CROSS_ENTROPY = "mambavision_lab.lit.losses.CrossEntropy"
 STORED = Path(__file__).with_name("stored_run")
 
 
@@ -35,6 +36,8 @@ def test_stored_snapshot_is_composed_with_todays_names(command, stored):
     assert cfg.sweep.search._target_ == "mambavision_lab.launch.sweeps.grid.GridSearch"
     assert cfg.optimizer.lr == 2e-3
     assert cfg.callbacks.freeze.epochs == 1
+    assert cfg.loss == {"_target_": CROSS_ENTROPY, "smoothing": 0.1}  # was the classifier's
+    assert "label_smoothing" not in cfg.classifier
 
 
 def test_stored_snapshot_takes_changes_on_top(command, stored):
@@ -79,6 +82,12 @@ def test_stored_checkpoint_callback_is_two_today():
     }
     assert now["newest"]["dirpath"] == dirpath
     assert now["freeze"] == before["freeze"]
+
+
+def test_stored_settings_of_a_checkpoint_have_todays_names():
+    stored = {"seed": 1, "classifier.label_smoothing": 0.2}
+    now = {"seed": 1, "loss._target_": CROSS_ENTROPY, "loss.smoothing": 0.2}
+    assert upgrade_settings(stored) == upgrade_settings(now) == now
 
 
 def test_checkpoint_callbacks_of_the_user_stay_as_they_are():

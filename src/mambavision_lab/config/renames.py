@@ -4,6 +4,7 @@ A run folder keeps its config as a snapshot. `upgrade_snapshot` brings one that 
 today's names while Hydra reads it (see `hydra_plugins/mambavision_lab_run_source.py`); its files stay.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 # Beginnings of module paths, as `_target_` has them.
@@ -14,6 +15,7 @@ _MODULES = {
 }
 # Options that users may still type.
 OPTIONS = {
+    "classifier.label_smoothing": "loss.smoothing",
     "callbacks.checkpoint.save_last": "callbacks.newest",
     "callbacks.checkpoint.every_n_train_steps": "callbacks.newest.every_n_steps",
     "callbacks.checkpoint.train_time_interval": "callbacks.newest.every_minutes",
@@ -25,6 +27,8 @@ OPTIONS = {
     "sweep.use_pruning": "sweep.search.use_pruning",
     "sweep.pruning_epochs": "sweep.search.pruning_epochs",
 }
+# Nodes of a snapshot with options that are other nodes' today.
+MOVED_FROM = ("trainer", "classifier")
 # Keys of the sweep's node that are the sweep's own; the others are the search's.
 _SWEEP_KEYS = ("resume", "devices_per_job")
 # Keys of the one checkpoint that runs had before the newest was a callback of its own.
@@ -33,6 +37,19 @@ _CHECKPOINT_KEYS = {
     *("_target_", "dirpath", "filename", "auto_insert_metric_name"),
     *("monitor", "mode", "save_top_k", "every_n_epochs", "save_weights_only"),
 }
+# Options of a node that older runs lack, and the values that mean what those did.
+_ADDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "data": ("mambavision_lab.data.", {"sampler": "random"}),
+    "augment": (
+        "mambavision_lab.data.augment.",
+        {
+            **{"padding": "zeros", "erasing": 0.0, "repeats": 1},
+            **{"mixup": 0.0, "cutmix": 0.0, "mix_prob": 1.0, "mix_switch_prob": 0.5},
+            "mix_per_image": False,
+        },
+    ),
+}
+_CROSS_ENTROPY = "mambavision_lab.lit.losses.CrossEntropy"  # the only loss there was
 _CALLBACKS = "mambavision_lab.lit.callbacks"
 
 
@@ -44,13 +61,14 @@ def current_target(target: str) -> str:
     return target
 
 
-def upgrade_snapshot(group: str, node: Any, trainer: dict[str, Any]) -> Any:
+def upgrade_snapshot(group: str, node: Any, others: Mapping[str, dict[str, Any]]) -> Any:
     """Bring one file of a snapshot to today's names.
 
     Args:
         group: Its group, such as "trainer"; "" for the root.
         node: Its content, as plain values.
-        trainer: Content of the snapshot's trainer node, whose `max_restarts` was the launcher's.
+        others: Content of the snapshot's nodes whose options have moved, by group: `max_restarts` of the
+            trainer is the launcher's, `label_smoothing` of the classifier the loss's.
 
     Returns:
         The content as today's version would have written it.
@@ -60,13 +78,35 @@ def upgrade_snapshot(group: str, node: Any, trainer: dict[str, Any]) -> Any:
         return node
     if group == "trainer":
         node.pop("max_restarts", None)
+    elif group == "classifier":
+        node.pop("label_smoothing", None)
     elif group == "callbacks":
         node = _upgrade_callbacks(node)
     elif group == "sweep" and "_target_" in node:
         node = upgrade_sweep(node)
-    elif not group and "max_restarts" in trainer:
-        node.setdefault("launcher", {"max_restarts": trainer["max_restarts"] or 0})
+    elif not group:
+        trainer, classifier = (others.get(name, {}) for name in MOVED_FROM)
+        if "max_restarts" in trainer:
+            node.setdefault("launcher", {"max_restarts": trainer["max_restarts"] or 0})
+        if "label_smoothing" in classifier and "train_schema" in node.get("defaults", ()):
+            smoothing = classifier["label_smoothing"]
+            node.setdefault("loss", {"_target_": _CROSS_ENTROPY, "smoothing": smoothing})
     return node
+
+
+def upgrade_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Bring the settings that a checkpoint stores, by key, to today's names, with what is new filled in."""
+    settings = {
+        key: current_target(value) if key.endswith("._target_") else value
+        for key, value in settings.items()
+    }
+    if "classifier.label_smoothing" in settings:
+        smoothing = settings.pop("classifier.label_smoothing")
+        settings |= {"loss._target_": _CROSS_ENTROPY, "loss.smoothing": smoothing}
+    for node, (owner, added) in _ADDED.items():
+        if str(settings.get(f"{node}._target_")).startswith(owner):
+            settings = {f"{node}.{key}": value for key, value in added.items()} | settings
+    return settings
 
 
 def upgrade_sweep(node: dict[str, Any]) -> dict[str, Any]:

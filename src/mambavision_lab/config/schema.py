@@ -48,6 +48,7 @@ class TrainConfig:
     data: Any = "???"
     augment: Any = None
     classifier: Any = "???"
+    loss: Any = "???"
     optimizer: Any = "???"
     scheduler: Any = None
     trainer: Any = "???"

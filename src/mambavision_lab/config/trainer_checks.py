@@ -36,9 +36,13 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     ours = ("lightning.", "mambavision_lab.")
     if classifier != _CLASSIFIER or not all(target.startswith(ours) for target in targets):
         return None
-    names = ["val/loss", "val/acc1", "train/loss", "train/acc1", "train/loss_step"]
-    if ((cfg.get("data") or {}).get("num_classes") or 0) > 5:
+    data = cfg.get("data") or {}
+    names = ["val/loss", "val/acc1", "train/loss", "train/loss_step"]
+    if (data.get("num_classes") or 0) > 5:
         names.insert(2, "val/acc5")
+    augment = data.get("augment") or {}
+    if not (augment.get("mixup") or augment.get("cutmix")):  # a mixed image has no label to count
+        names.append("train/acc1")
     return names + [name for target, name in _LOGGED_BY.items() if target in targets]
 
 

@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import squash
-from mambavision_lab.data.in_memory import InMemoryImages
-from mambavision_lab.data.sampling import ResumableSampler
+from mambavision_lab.data.augment.batch import Augment
+from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.data.in_memory import InMemoryImages, fit_images
+from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.splits import Splits
+from mambavision_lab.data.training_images import TrainingImages
 from mambavision_lab.errors import ConfigError
 
 MAX_AUTO_WORKERS = 8
@@ -42,9 +42,10 @@ class ImageDataModule(LightningDataModule):
         batch_size: Images per step and device.
         val_fraction: Share of each training class that is held out where there is no val split.
         seed: Fixes the splits.
-        augment: Applied to float batches (N, C, H, W) in [0, 1] in training, or None.
-        num_workers: Loader processes; None chooses 0 for data in memory, else this process's
-            share of the cores, at most 8.
+        sampler: "random", or "balanced" to give each class equally often in an epoch.
+        augment: An `Augment`, or another module for float batches (N, C, H, W) in [0, 1]; or None.
+        num_workers: Loader processes; None chooses 0 for data in memory without a policy to apply, else
+            this process's share of the cores, at most 8.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -68,6 +69,7 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 128,
         val_fraction: float = 0.1,
         seed: int = 0,
+        sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
     ) -> None:
@@ -77,6 +79,8 @@ class ImageDataModule(LightningDataModule):
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
             raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
+        if sampler not in ("random", "balanced"):
+            raise ConfigError(f"data.sampler={sampler} is unknown; choose random or balanced")
         for name, values in (("mean", mean), ("std", std)):
             if len(values) not in (1, in_chans):
                 raise ConfigError(
@@ -92,11 +96,13 @@ class ImageDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.seed = seed
+        self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
         self._splits: Splits | None = None
         self._label_map: Tensor | None = None
         self._first_epoch, self._num_skipped = 0, 0
+        self._training_seed: int | None = None
 
     def load(self) -> Splits:
         """Read or generate the three splits."""
@@ -148,6 +154,13 @@ class ImageDataModule(LightningDataModule):
         """Let the first training epoch be this one, without its first batches."""
         self._first_epoch, self._num_skipped = epoch, num_batches * self.batch_size
 
+    def seed_training(self, seed: int) -> None:
+        """Let the order of the training images and their augmentation follow from a run's seed.
+
+        Without this they follow from torch's seed when the loader is made.
+        """
+        self._training_seed = seed
+
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""
         names = (
@@ -168,46 +181,86 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Return a loader of shuffled batches that leaves out an incomplete last one.
 
-        The order follows from torch's seed and the epoch, which a Trainer sets; in a loop of your own
-        call `loader.sampler.set_epoch(epoch)`.
+        A batch has uint8 images (N, C, H, W), labels (N,), and the images' random numbers for
+        `prepare_batch`. Order and numbers follow from the seed and the epoch, which a Trainer sets; in a
+        loop of your own call `loader.sampler.set_epoch(epoch)`.
         """
-        data = self.splits.train
-        num_processes = self.trainer.world_size if self.trainer else 1
-        num_own = len(data) // num_processes  # type: ignore[arg-type]
-        return self._loader(data, shuffle=True, drop_last=num_own >= self.batch_size)
+        data, policy = self.splits.train, getattr(self.augment, "policy", None)
+        seed = torch.initial_seed() if self._training_seed is None else self._training_seed
+        images = TrainingImages(data, seed, policy)
+        sampler = training_sampler(
+            images,
+            self.trainer,
+            labels=self.train_labels() if self.sampler == "balanced" else None,
+            repeats=getattr(self.augment, "repeats", 1),
+        )
+        sampler.start_at(self._first_epoch, self._num_skipped)
+        if mixing := getattr(self.augment, "mixing", None):
+            mixing.check(min(len(sampler), self.batch_size))
+        workers = self._choose_workers(data, has_work=policy is not None)
+        return training_loader(images, sampler, self.batch_size, workers)
 
     def val_dataloader(self) -> DataLoader:
-        """Return a loader of all validation images, in order."""
-        return self._loader(self.splits.val)
+        """Return a loader of all validation images, in order; batches of uint8 images and labels."""
+        return self._evaluation_loader(self.splits.val)
 
     def test_dataloader(self) -> DataLoader:
-        """Return a loader of all test images, in order."""
-        return self._loader(self.splits.test)
+        """Return a loader of all test images, in order; batches of uint8 images and labels."""
+        return self._evaluation_loader(self.splits.test)
+
+    def train_labels(self) -> Tensor:
+        """Return the class of each training image, (N,), int64.
+
+        Raises:
+            ConfigError: The data set does not tell before its images are read.
+        """
+        labels = getattr(self.splits.train, "labels", None)
+        if labels is None:
+            raise ConfigError(
+                f"{type(self).__name__} does not list the labels of its training images; "
+                "balanced classes need them: give data.sampler=random and no class weights"
+            )
+        return torch.as_tensor(labels)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Prepare a batch that a Trainer has moved to its device."""
         is_training = self.trainer is not None and self.trainer.training
         return self.prepare_batch(batch, is_training=is_training)
 
-    def prepare_batch(self, batch: Batch, *, is_training: bool = False) -> Batch:
+    def prepare_batch(self, batch: Sequence[Any], *, is_training: bool = False) -> Batch:
         """Turn a loader's batch into the network's input, on the device of the batch.
 
         A Trainer calls it by itself; a loop of your own calls it on each batch.
 
         Args:
-            batch: Images, uint8, (N, C, H, W), and labels, (N,).
+            batch: Images, uint8, (N, C, H, W); labels, (N,); and their random numbers, as a training
+                loader gives them. Without, they are drawn from torch's random state.
             is_training: Whether to augment.
 
         Returns:
-            Normalised float32 images, shaped as before, and labels.
+            Normalised float32 images, shaped as before, and labels; where the augmentation mixes images,
+            the share of each class, (N, num_classes), in place of labels.
         """
-        images, labels = batch
+        images, labels, *draws = batch
         if self._label_map is not None:
             labels = self._label_map.to(labels.device)[labels]
         images = images.float() / 255
         if self.augment is not None and is_training:
-            images = self.augment(images)
+            images, labels = self._augment(self.augment, images, labels, *draws)
         return self.normalize(images), labels
+
+    def _augment(
+        self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None = None
+    ) -> Batch:
+        if draws is None:
+            draws = Draws.unseeded(len(images))
+        if not isinstance(augment, Augment):
+            with draws.seed_libraries():
+                return augment(images), labels
+        images = augment(images, draws)
+        if augment.mixing is not None:
+            images, labels = augment.mixing(images, labels, self.num_classes, draws)
+        return images, labels
 
     def normalize(self, images: Tensor) -> Tensor:
         """Subtract mean and divide by std; images (N, C, H, W) in [0, 1]."""
@@ -217,55 +270,20 @@ class ImageDataModule(LightningDataModule):
 
     def in_memory(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
         """Make a data set of uint8 images (N, C, H, W), resized to image_size and converted to in_chans."""
-        if isinstance(images, np.ndarray):
-            images = np.require(images, requirements="W")  # torch warns of read-only memory
-        fitted = squash(torch.as_tensor(images), self.image_size)
-        if fitted.shape[1] != self.in_chans:
-            to_channels = TF.rgb_to_grayscale if self.in_chans == 1 else TF.grayscale_to_rgb
-            fitted = to_channels(fitted)
-        return InMemoryImages(fitted.contiguous(), torch.tensor(np.asarray(labels)).long())
+        return fit_images(images, labels, self.image_size, self.in_chans)
 
-    def _loader(self, data: Dataset, shuffle: bool = False, drop_last: bool = False) -> DataLoader:
-        is_in_memory = isinstance(data, InMemoryImages)
-        workers = self.num_workers
-        if workers is None:
-            # Lightning's suggested_max_num_workers keeps one core of each process free: with two cores
-            # half of the decoding, and another number of workers samples other random crops.
-            num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
-            own_cores = max(1, available_cores() // num_sharing)
-            workers = 0 if is_in_memory else min(own_cores, MAX_AUTO_WORKERS)
-        # The same samplers for one process and for many: the order follows from seed and epoch alone, and
-        # no image is repeated. In training all processes take equally many steps, so the remainder is left
-        # out, other images in each epoch; in evaluation some processes have one image more.
-        make_sampler = ResumableSampler if shuffle else UnrepeatedDistributedSampler
-        num_processes = self.trainer.world_size if self.trainer else 1
-        num_images = len(data)  # type: ignore[arg-type]
-        if num_images < num_processes:
-            raise ConfigError(
-                f"a split of {num_images} images for {num_processes} processes: each needs at least "
-                "one; give more images, or fewer trainer.devices"
-            )
-        sampler: DistributedSampler = make_sampler(
-            data,
-            num_replicas=num_processes,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=shuffle,
-            drop_last=shuffle,
-            seed=torch.initial_seed() % 2**32,
-        )
-        if isinstance(sampler, ResumableSampler):
-            sampler.start_at(self._first_epoch, self._num_skipped)
-        return DataLoader(
-            data,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            generator=torch.Generator().manual_seed(torch.initial_seed()),
-            drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=_identity if is_in_memory else None,
-        )
+    def _evaluation_loader(self, data: Dataset) -> DataLoader:
+        return evaluation_loader(data, self.trainer, self.batch_size, self._choose_workers(data))
+
+    def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
+        if self.num_workers is not None:
+            return self.num_workers
+        if isinstance(data, InMemoryImages) and not has_work:
+            return 0
+        # Lightning's suggested_max_num_workers keeps one core of each process free: with two cores half of
+        # the decoding.
+        num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
+        return min(max(1, available_cores() // num_sharing), MAX_AUTO_WORKERS)
 
 
 def require_positive(**settings: int) -> None:
@@ -282,7 +300,3 @@ def require_positive(**settings: int) -> None:
 def available_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _identity(batch: Any) -> Any:
-    return batch

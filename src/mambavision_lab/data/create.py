@@ -9,8 +9,8 @@ or, in a loop of your own,
     loader = data.train_dataloader()
     for epoch in range(num_epochs):
         loader.sampler.set_epoch(epoch)  # another order in each epoch
-        for images, labels in loader:
-            batch = images.to(device), labels.to(device)
+        for batch in loader:
+            batch = data.transfer_batch_to_device(batch, device, 0)
             images, labels = data.prepare_batch(batch, is_training=True)
 """
 

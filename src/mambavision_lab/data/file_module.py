@@ -54,6 +54,7 @@ class ImageFilesDataModule(ImageDataModule):
         batch_size: int = 128,
         val_fraction: float = 0.1,
         seed: int = 0,
+        sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
         value_range: str | int | Sequence[float] = "auto",
@@ -72,6 +73,7 @@ class ImageFilesDataModule(ImageDataModule):
             batch_size=batch_size,
             val_fraction=val_fraction,
             seed=seed,
+            sampler=sampler,
             augment=augment,
             num_workers=num_workers,
         )

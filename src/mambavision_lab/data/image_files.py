@@ -45,6 +45,11 @@ class ImageFiles(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def labels(self) -> list[int]:
+        """Class of each image."""
+        return [label for _, label in self.items]
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
         return self.transform(self._decode(path)), label

@@ -48,6 +48,7 @@ class SyntheticDataModule(ImageDataModule):
         shuffle_labels: bool = False,
         batch_size: int = 128,
         seed: int = 0,
+        sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
     ) -> None:
@@ -60,6 +61,7 @@ class SyntheticDataModule(ImageDataModule):
             flip_keeps_class=flip_keeps_class,
             batch_size=batch_size,
             seed=seed,
+            sampler=sampler,
             augment=augment,
             num_workers=num_workers,
         )

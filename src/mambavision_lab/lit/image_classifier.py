@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
+from mambavision_lab.lit.losses import CrossEntropy
 from mambavision_lab.metrics import is_count
 
 Batch = tuple[Tensor, Tensor]
@@ -28,7 +29,10 @@ _METRICS = "train_metrics"  # entry of checkpoints
 
 
 class ImageClassifier(LightningModule):
-    """Cross-entropy training with top-1 and top-5 accuracy, accumulated over each epoch.
+    """Training of a loss, with top-1 and top-5 accuracy accumulated over each epoch.
+
+    `train/loss` is the loss that is trained. Where the augmentation mixes images, no label is theirs, and
+    there is no `train/acc1`.
 
     Args:
         net: Maps images (N, C, H, W) to logits (N, num_classes). Parameters named by its
@@ -43,7 +47,8 @@ class ImageClassifier(LightningModule):
         scale_lr: "linear" or "sqrt": the optimizer's learning rate is meant for one batch per step and is
             multiplied by the number of batches per step (processes times accumulated batches), or by its
             square root. None takes the rate as it is.
-        label_smoothing: Share of the target spread over all classes, in training only.
+        loss: What is trained, from logits, targets and images, such as those of `losses.py`; None is plain
+            cross-entropy. Validation and test use that whatever was trained.
         use_compile: Compile the network in place (checkpoint keys stay).
         channels_last: Keep images and convolutions in channels-last memory.
         metadata: Plain values stored in checkpoints, from which network and data can be rebuilt.
@@ -61,7 +66,7 @@ class ImageClassifier(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         layer_decay: float | None = None,
         scale_lr: str | None = None,
-        label_smoothing: float = 0.0,
+        loss: nn.Module | None = None,
         use_compile: bool = False,
         channels_last: bool = True,
         metadata: Mapping[str, Any] | None = None,
@@ -72,12 +77,7 @@ class ImageClassifier(LightningModule):
         if scale_lr is not None and scale_lr not in _LR_POWERS:
             raise ValueError(f"scale_lr={scale_lr} is unknown; choose linear, sqrt or null")
         self.save_hyperparameters(
-            {
-                "label_smoothing": label_smoothing,
-                "channels_last": channels_last,
-                **(metadata or {}),
-            },
-            logger=False,
+            {"channels_last": channels_last, **(metadata or {})}, logger=False
         )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
@@ -86,7 +86,7 @@ class ImageClassifier(LightningModule):
         self.make_scheduler = scheduler
         self.layer_decay = layer_decay
         self.scale_lr = scale_lr
-        self.label_smoothing = label_smoothing
+        self.loss = loss or CrossEntropy()
         self.use_compile = use_compile
         has_top5 = num_classes > 5
         self.metrics = nn.ModuleDict(
@@ -119,14 +119,11 @@ class ImageClassifier(LightningModule):
             self.net.compile()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the smoothed loss of one batch."""
-        images, labels = batch
+        """Return the loss of one batch."""
+        images, targets = batch
         logits = self(images)
-        losses = F.cross_entropy(
-            logits, labels, reduction="none", label_smoothing=self.label_smoothing
-        )
-        loss = losses.mean()
-        self._update("fit", losses, logits, labels)
+        loss = self.loss(logits, targets, images)
+        self._update("fit", loss.expand(len(images)), logits, targets)
         # One value every few steps: a log call costs as much as the rest of Lightning's step.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if self.global_step % max(1, every) == 0:
@@ -146,9 +143,10 @@ class ImageClassifier(LightningModule):
         return [FiniteLoss()]
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics."""
-        if not self._metrics_of("fit")["loss"].weight:
-            return  # resumed after the epoch's last step, without its metrics
+        """Log the epoch's training metrics.
+
+        None has counted anything where the run resumed after the epoch's last step.
+        """
         self._log("fit", prefix="train")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -214,18 +212,19 @@ class ImageClassifier(LightningModule):
         self._update(phase, F.cross_entropy(logits, labels, reduction="none"), logits, labels)
         return logits
 
-    def _update(self, phase: str, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def _update(self, phase: str, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
         for name, metric in self._metrics_of(phase).items():
             if name == "loss":
                 metric.update(losses.detach())
             elif name == "num_images":
-                metric.update(len(labels))
-            else:
-                metric.update(logits.detach(), labels)
+                metric.update(len(logits))
+            elif not targets.is_floating_point():  # labels, not shares of the classes
+                metric.update(logits.detach(), targets)
 
     def _log(self, phase: str, prefix: str) -> None:
         for name, metric in self._metrics_of(phase).items():
-            self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
+            if _has_counted(metric):
+                self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
 
     def _sum(self, state: Any) -> Tensor:
         """Sum a metric's state over processes."""
@@ -233,6 +232,10 @@ class ImageClassifier(LightningModule):
 
     def _metrics_of(self, phase: str) -> dict[str, Metric]:
         return dict(self.metrics[phase].items())  # type: ignore[operator]
+
+
+def _has_counted(metric: Metric) -> bool:
+    return any(torch.as_tensor(state).any() for state in metric.metric_state.values())
 
 
 def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:

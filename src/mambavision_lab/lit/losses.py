@@ -4,12 +4,16 @@ Targets are labels (N,), int64, or the share of each class, (N, num_classes), as
 Validation and test use plain cross-entropy whatever was trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from timm.loss import BinaryCrossEntropy as TimmBinaryCrossEntropy
 from torch import Tensor, nn
+
+from mambavision_lab.errors import ConfigError
+
+BALANCED = "balanced"
 
 
 class CrossEntropy(nn.Module):
@@ -17,19 +21,25 @@ class CrossEntropy(nn.Module):
 
     Args:
         smoothing: Share of the target spread over all classes.
-        class_weights: Weight of each class, as many as there are classes, or None.
+        class_weights: Weight of each class; or "balanced", to be set by `balance_classes`; or None.
     """
 
     class_weights: Tensor | None
 
     def __init__(
-        self, *, smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+        self, *, smoothing: float = 0.0, class_weights: Sequence[float] | str | None = None
     ) -> None:
         super().__init__()
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing={smoothing} must be at least 0 and below 1")
+        if isinstance(class_weights, str) and class_weights != BALANCED:
+            raise ValueError(
+                f"class_weights={class_weights} is unknown; give {BALANCED} or numbers"
+            )
         self.smoothing = smoothing
-        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.is_balanced = class_weights == BALANCED
+        is_given = class_weights is not None and not self.is_balanced
+        weights = torch.tensor(class_weights) if is_given else None
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
@@ -37,6 +47,30 @@ class CrossEntropy(nn.Module):
         return F.cross_entropy(
             logits, targets, weight=self.class_weights, label_smoothing=self.smoothing
         )
+
+
+def balance_classes(loss: nn.Module, labels: Callable[[], Tensor], num_classes: int) -> None:
+    """Weigh the classes of losses that ask for it inversely to their numbers of images, by 1 on average.
+
+    Args:
+        loss: A loss, with those that it is made of.
+        labels: Gives the class of each training image, (N,).
+        num_classes: Number of classes.
+
+    Raises:
+        ConfigError: Another number of weights was given than there are classes.
+    """
+    for part in loss.modules():
+        if not isinstance(part, CrossEntropy):
+            continue
+        if part.is_balanced:
+            counts = labels().bincount(minlength=num_classes).clamp_min(1)
+            part.class_weights = counts.sum() / (num_classes * counts)
+        elif part.class_weights is not None and len(part.class_weights) != num_classes:
+            raise ConfigError(
+                f"loss.class_weights has {len(part.class_weights)} values for {num_classes} classes; "
+                f"give one per class, or {BALANCED}"
+            )
 
 
 class BinaryCrossEntropy(nn.Module):

@@ -10,11 +10,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.renames import upgrade_settings
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.differences import flatten, setting_text
 from mambavision_lab.runs.snapshot import FOLDER as SNAPSHOT
 
-_NODES = ("seed", "model", "data", "classifier", "optimizer", "scheduler")
+_NODES = ("seed", "model", "data", "classifier", "loss", "optimizer", "scheduler")
 _TRAINER = (
     "accumulate_grad_batches",
     "gradient_clip_algorithm",
@@ -61,7 +62,7 @@ def check_same_settings(cfg: DictConfig, before: Settings) -> None:
     Raises:
         ConfigError: A setting differs; the message names it, both values, and what to type.
     """
-    now = settings_of(cfg)
+    now, before = upgrade_settings(settings_of(cfg)), upgrade_settings(before)
     changed = [key for key in {**now, **before} if now.get(key) != before.get(key)]
     # A callback may come or go; its state does only with it.
     changed = [k for k in changed if not k.startswith("callbacks.") or (k in now and k in before)]

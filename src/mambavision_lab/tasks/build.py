@@ -21,6 +21,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.losses import balance_classes
 from mambavision_lab.runs.settings import settings_of
 
 # Missing module -> our extra that brings it.
@@ -60,6 +61,13 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> Callable[..., Optimizer]
     except Exception as error:
         raise _refusal("optimizer", error) from error
     return make
+
+
+def build_loss(cfg: DictConfig, data: ImageDataModule) -> nn.Module:
+    """Make the loss; balanced class weights are those of the training images."""
+    loss = build(cfg.loss, "loss")
+    balance_classes(loss, data.train_labels, data.num_classes)
+    return loss
 
 
 def build_data(cfg: DictConfig) -> ImageDataModule:

@@ -13,8 +13,8 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
+from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
-from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
     Progress,
@@ -37,6 +37,7 @@ from mambavision_lab.tasks.build import (
     build,
     build_classifier,
     build_data,
+    build_loss,
     build_net,
     build_optimizer,
     build_trainer,
@@ -75,6 +76,7 @@ def train(cfg: DictConfig) -> float | None:
 def _train(cfg: DictConfig) -> float | None:
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = build_data(cfg)
+    data.seed_training(cfg.seed)
     data.setup("fit")
     net = build_net(cfg)
     classifier = build_classifier(
@@ -83,6 +85,7 @@ def _train(cfg: DictConfig) -> float | None:
         data.num_classes,
         optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
+        loss=build_loss(cfg, data),
         metadata=metadata(cfg, data),
     )
     metric_names = classifier.metric_names()
@@ -101,7 +104,7 @@ def _train(cfg: DictConfig) -> float | None:
     folder = Path(cfg.paths.output_dir)
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-    trainer = build_trainer(cfg, Resume(), EpochSeed(cfg.seed), *pruning)
+    trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
     check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)

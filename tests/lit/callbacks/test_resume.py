@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -9,11 +10,15 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
+from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.data.splits import Splits
-from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
+from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.progress import EpochLines
 from mambavision_lab.lit.callbacks.resume import Resume, has_open_epoch, read_progress
 from mambavision_lab.lit.callbacks.throughput import Throughput
@@ -43,6 +48,9 @@ class ToyData(ImageDataModule):
     """Random images of three classes."""
 
     supports_any_in_chans = True
+
+    def __init__(self, **options):
+        super().__init__(in_chans=2, **options)
 
     def load(self):
         rng = np.random.default_rng(0)
@@ -88,18 +96,23 @@ class SaveAndKill(Checkpoint):
 def fit(make_net, make_classifier, make_trainer, tmp_path):
     """Fit the toy network; returns the epochs' rows of metrics.csv, without speeds, and the weights."""
 
-    def run(name, callbacks=(), *, num_workers=0, ckpt_path=None, **options):
+    def run(name, callbacks=(), *, make_data=ToyData, num_workers=0, ckpt_path=None, **options):
         torch.manual_seed(0)
-        data = ToyData(image_size=16, in_chans=2, num_classes=3, mean=[0.5], std=[0.5], batch_size=2,
-                       num_workers=num_workers)  # fmt: skip
+        augment = Augment(
+            horizontal_flip=True, shift=0.1, rotation_deg=10, brightness=0.2, erasing=0.5,
+            crop_scale=[0.3, 1.0], policy=v2.RandomResizedCrop(16, antialias=True),
+        )  # fmt: skip
+        data = make_data(num_classes=3, image_size=16, mean=[0.5], std=[0.5], batch_size=2,
+                         augment=augment, num_workers=num_workers)  # fmt: skip
+        data.seed_training(7)
         classifier = make_classifier(
-            net=make_net(),
+            net=make_net(in_chans=data.in_chans, drop_path_rate=0.3),
             optimizer=functools.partial(torch.optim.AdamW, lr=1e-2),
             scheduler=functools.partial(cosine_with_warmup, warmup_epochs=0.5),
         )
         torch.manual_seed(7)
         logger = CSVLogger(tmp_path / name, name="", version="")
-        given = [Resume(), EpochSeed(7), Throughput(), *(callbacks or [Checkpoint()])]
+        given = [Resume(), BatchSeed(7), Throughput(), *(callbacks or [Checkpoint()])]
         if ckpt_path:
             checkpoint = load_checkpoint(ckpt_path)
             progress = read_progress(checkpoint)
@@ -162,6 +175,23 @@ def test_resumed_run_equals_the_unbroken_one_however_long(length, moment, fit, t
     for step in steps:
         at = step - 1 if moment == "batch" else step
         assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, at, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("moment", "step"), [("batch", 5), ("batch", 3), ("epoch", 4)])
+def test_resumed_run_on_image_files_repeats_their_random_crops(moment, step, fit, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, num in (("train", 3), ("val", 1), ("test", 1)):
+        for k, label in itertools.product(range(num), "abc"):
+            folder = tmp_path / "images" / split / label
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 255, (30, 24), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{k}.png")
+    make_data = functools.partial(
+        ImageFolderDataModule, root=tmp_path / "images", in_chans=1, check_files=False
+    )
+    options = {"make_data": make_data, "num_workers": 2, "max_epochs": 2}
+    assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, step, **options)
 
 
 def test_average_of_weights_resumes(fit, tmp_path):

@@ -42,9 +42,10 @@ class Augment(nn.Module):
         mix_prob: Share of the batches (or images) that are mixed.
         mix_switch_prob: Share of the mixed ones that take CutMix, where both are on.
         mix_per_image: Whether each image draws its own share and area, or the batch one for all.
+        repeats: How often an epoch gives an image, augmented anew, in a repeats-th of the images.
 
     Raises:
-        ConfigError: A choice is unknown or a share is not between 0 and 1.
+        ConfigError: A choice is unknown or a number is out of range.
 
     Source: Zhong et al. 2017, arXiv:1708.04896 (erasing); Jordan 2024, arXiv:2404.00498 (alternating flip).
     """
@@ -67,6 +68,7 @@ class Augment(nn.Module):
         mix_prob: float = 1.0,
         mix_switch_prob: float = 0.5,
         mix_per_image: bool = False,
+        repeats: int = 1,
     ) -> None:
         super().__init__()
         if horizontal_flip not in (True, False, ALTERNATING):
@@ -79,6 +81,8 @@ class Augment(nn.Module):
         for name, share in (("shift", shift), ("erasing", erasing)):
             if not 0 <= share <= 1:
                 raise ConfigError(f"augment.{name}={share} must lie between 0 and 1")
+        if repeats < 1:
+            raise ConfigError(f"augment.repeats={repeats} must be at least 1")
         self.horizontal_flip = horizontal_flip
         self.shift = shift
         self.padding = padding
@@ -89,6 +93,7 @@ class Augment(nn.Module):
         self.erasing = erasing
         self.crop_scale = crop_scale
         self.policy = policy
+        self.repeats = repeats
         self.mixing = None
         if mixup or cutmix:
             self.mixing = Mixing(

@@ -26,14 +26,14 @@ class Draws:
 
     Args:
         seed: The run's seed.
-        epoch: Counted from 0.
+        epoch: Counted from 0; one, or one of each image, (N,), int64.
         indices: Of the images in their data set, (N,), int64.
     """
 
-    def __init__(self, seed: int, epoch: int, indices: Tensor) -> None:
-        self.seed, self.epoch = seed, epoch
+    def __init__(self, seed: int, epoch: int | Tensor, indices: Tensor) -> None:
+        self._seed, self._epochs = seed, np.asarray(epoch).astype(np.uint64)
         self._indices = indices.cpu().numpy().astype(np.uint64)
-        self._keys = _mix(self._indices + np.uint64(_start(seed, epoch)))
+        self._keys = _mix(_mix(self._indices + np.uint64(_start(seed))) + self._epochs)
         self._num_drawn = 0
 
     @classmethod
@@ -53,34 +53,47 @@ class Draws:
 
     def alternating(self) -> Tensor:
         """Return whether it is an image's turn, (N,): every second epoch, half of the images in each."""
-        keys = _mix(self._indices + np.uint64(_start(self.seed, "alternating")))
-        return torch.from_numpy((keys + np.uint64(self.epoch)) % np.uint64(2) == 0)
+        keys = _mix(self._indices + np.uint64(_start(self._seed, "alternating")))
+        return torch.from_numpy((keys + self._epochs) % np.uint64(2) == 0)
 
     def generator(self, index: int, device: torch.device) -> torch.Generator:
         """Make a generator for one image of the batch, for draws of many numbers on a device."""
         return torch.Generator(device).manual_seed(int(self._keys[index] >> np.uint64(1)))
 
+    def library_seeds(self) -> list[int]:
+        """Draw a seed for each image, for `seed_libraries`."""
+        return (self._hashed() >> np.uint64(1)).tolist()
+
     @contextmanager
     def seed_libraries(self) -> Iterator[None]:
-        """Let the random states of torch, numpy and Python follow from the first image, within a block.
-
-        For transforms of libraries, which take no generator. The states are put back afterwards.
-        """
-        number = int(self._hashed()[0] >> np.uint64(1))
-        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-        torch.default_generator.manual_seed(number)
-        np.random.seed(number & 0xFFFFFFFF)
-        random.seed(number)
-        try:
+        """Let the random states of torch, numpy and Python follow from the first image, within a block."""
+        number = self.library_seeds()[0]
+        with keep_random_states():
+            seed_libraries(number)
             yield
-        finally:
-            torch.set_rng_state(states[0])
-            np.random.set_state(states[1])
-            random.setstate(states[2])
 
     def _hashed(self) -> np.ndarray:
         self._num_drawn += 1
         return _mix(self._keys + np.uint64(self._num_drawn * _INCREMENT % 2**64))
+
+
+@contextmanager
+def keep_random_states() -> Iterator[None]:
+    """Put the random states of torch, numpy and Python back after a block."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+def seed_libraries(number: int) -> None:
+    """Seed torch on the CPU, numpy and Python: for transforms of libraries, which take no generator."""
+    torch.default_generator.manual_seed(number)
+    np.random.seed(number & 0xFFFFFFFF)
+    random.seed(number)
 
 
 def _start(*numbers: int | str) -> int:

@@ -54,13 +54,21 @@ class Mixing:
         """Return mixed images (N, C, H, W) and the share of each class in them, (N, num_classes).
 
         Raises:
-            ConfigError: The batch has an odd number of images: one would be mixed with itself.
+            ConfigError: As in `check`.
         """
-        if len(images) % 2:
-            raise ConfigError(
-                f"a batch of {len(images)} images cannot be mixed in pairs; choose an even "
-                "data.batch_size, or augment.mixup=0 augment.cutmix=0"
-            )
+        self.check(len(images))
         self._mix.num_classes = num_classes
         with draws.seed_libraries():
             return self._mix(images.clone(), labels)
+
+    def check(self, num_images: int) -> None:
+        """Check that a batch can be mixed.
+
+        Raises:
+            ConfigError: It has an odd number of images: one would be mixed with itself.
+        """
+        if num_images % 2:
+            raise ConfigError(
+                f"a batch of {num_images} images cannot be mixed in pairs; choose an even "
+                "data.batch_size, or augment.mixup=0 augment.cutmix=0"
+            )

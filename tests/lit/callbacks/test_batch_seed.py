@@ -1,18 +1,19 @@
+import itertools
 from types import SimpleNamespace
 
 import torch
 
-from mambavision_lab.lit.callbacks.epoch_seed import EpochSeed
+from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 
 
-def sample(seed, epoch, rank):
+def sample(seed, epoch, batch, rank):
     trainer = SimpleNamespace(current_epoch=epoch, global_rank=rank)
-    EpochSeed(seed).on_train_epoch_start(trainer, None)
+    BatchSeed(seed).on_train_batch_start(trainer, None, None, batch)
     return torch.rand(2).tolist()
 
 
-def test_epoch_seed_repeats_an_epoch_and_no_other():
-    cases = [(seed, epoch, rank) for seed in (0, 1) for epoch in (0, 1) for rank in (0, 1)]
+def test_batch_seed_repeats_a_batch_and_no_other():
+    cases = [*itertools.product((0, 1), repeat=4)]
     sampled = [sample(*case) for case in cases]
     assert len({tuple(values) for values in sampled}) == len(cases)
     assert [sample(*case) for case in reversed(cases)] == sampled[::-1]

@@ -1,0 +1,87 @@
+"""Loaders of one process's share of the images, for training and for evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.sampling import ResumableSampler
+from mambavision_lab.data.training_images import TrainingImages
+from mambavision_lab.errors import ConfigError
+
+
+def training_sampler(
+    images: TrainingImages,
+    trainer: Trainer | None,
+    *,
+    labels: Sequence[int] | Tensor | None,
+    repeats: int,
+) -> ResumableSampler:
+    """Make the order of the training images of this process.
+
+    All processes take equally many steps: the remainder is left out, other images in each epoch.
+    """
+    share = _share_of(images, trainer)
+    return ResumableSampler(
+        images, labels=labels, repeats=repeats, seed=images.seed % 2**32, **share
+    )
+
+
+def training_loader(
+    images: TrainingImages, sampler: ResumableSampler, batch_size: int, num_workers: int
+) -> DataLoader:
+    """Make a loader of shuffled batches that leaves out an incomplete last one, unless it is the only one."""
+    drop_last = len(sampler) >= batch_size
+    return _loader(images, sampler, batch_size, num_workers, _identity, drop_last)
+
+
+def evaluation_loader(
+    data: Dataset, trainer: Trainer | None, batch_size: int, num_workers: int
+) -> DataLoader:
+    """Make a loader of all images in order; none is repeated, so that some processes have one more."""
+    sampler = UnrepeatedDistributedSampler(data, shuffle=False, **_share_of(data, trainer))
+    collate = _identity if isinstance(data, InMemoryImages) else None
+    return _loader(data, sampler, batch_size, num_workers, collate, drop_last=False)
+
+
+def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
+    """Return a sampler's options for this process's share of the images."""
+    num_processes, rank = (trainer.world_size, trainer.global_rank) if trainer else (1, 0)
+    num_images = len(data)  # type: ignore[arg-type]
+    if num_images < num_processes:
+        raise ConfigError(
+            f"a split of {num_images} images for {num_processes} processes: each needs at least "
+            "one; give more images, or fewer trainer.devices"
+        )
+    return {"num_replicas": num_processes, "rank": rank}
+
+
+def _loader(
+    data: Dataset,
+    sampler: Any,
+    batch_size: int,
+    num_workers: int,
+    collate_fn: Any,
+    drop_last: bool,
+) -> DataLoader:
+    return DataLoader(
+        data,
+        batch_size=batch_size,
+        sampler=sampler,
+        # Else the loader takes a number from torch's random state.
+        generator=torch.Generator().manual_seed(torch.initial_seed()),
+        drop_last=drop_last,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=collate_fn,
+    )
+
+
+def _identity(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,50 @@
+"""Training images as they are fetched: each by its position, with random numbers of its own."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from mambavision_lab.data.augment.draws import Draws, keep_random_states, seed_libraries
+from mambavision_lab.data.in_memory import InMemoryImages
+
+TrainingBatch = tuple[Tensor, Tensor, Draws]
+
+
+class TrainingImages(Dataset):
+    """Fetch batches by the positions of a `ResumableSampler`, with the random numbers of their images.
+
+    Random crops and the policy are so functions of (seed, epoch, image), in whichever process.
+
+    Args:
+        data: Gives a uint8 image (C, H, W) and its label by index.
+        seed: The run's.
+        policy: Applied to each uint8 image, or None.
+    """
+
+    def __init__(self, data: Dataset, seed: int, policy: nn.Module | None = None) -> None:
+        self.data, self.seed, self.policy = data, seed, policy
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getitems__(self, positions: list[int]) -> TrainingBatch:
+        """Return uint8 images, (N, C, H, W), their labels, (N,), and random numbers for them."""
+        where = torch.tensor(positions)
+        indices = where % len(self)
+        draws = Draws(self.seed, where // len(self), indices)
+        if isinstance(self.data, InMemoryImages) and self.policy is None:
+            return *self.data[indices], draws
+        with keep_random_states():
+            samples = [
+                self._fetch(index, number)
+                for index, number in zip(indices.tolist(), draws.library_seeds(), strict=True)
+            ]
+        images, labels = default_collate(samples)
+        return images, labels, draws
+
+    def _fetch(self, index: int, number: int) -> tuple[Tensor, Any]:
+        seed_libraries(number)
+        image, label = cast(tuple[Tensor, Any], self.data[index])
+        return image if self.policy is None else self.policy(image), label

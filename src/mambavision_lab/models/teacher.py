@@ -1,0 +1,87 @@
+"""A trained network that a student imitates: one of our runs, or of timm's with its pretrained weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.models.saved import build_saved, read_saved
+from mambavision_lab.models.timm_classifier import timm_classifier
+
+_TIMM = "timm/"
+
+
+def load_teacher(
+    *,
+    source: str,
+    num_classes: int,
+    in_chans: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> nn.Module:
+    """Load a teacher for the student's images; it maps them to logits of the same classes.
+
+    Args:
+        source: A run's folder, a checkpoint or a folder of weights; or "timm/NAME".
+        num_classes: Classes of the student.
+        in_chans: Channels of its images.
+        image_size: Pixels per side.
+        mean: Mean per channel by which its images are normalised.
+        std: Standard deviation per channel, likewise.
+
+    Raises:
+        ConfigError: There is no such network, it was trained on images normalised in another way, or it
+            does not take the student's images or know its number of classes.
+    """
+    net, trained = (_from_timm if source.startswith(_TIMM) else _from_run)(source)
+    for name, values in (("mean", mean), ("std", std)):
+        own, theirs = (_per_channel(x, in_chans) for x in (values, trained[name]))
+        if own != theirs:
+            raise ConfigError(
+                f"loss.teacher.source={source}: was trained with {name}={theirs}, the student's images "
+                f"have {own}; give data.{name}={theirs}"
+            )
+    net.eval()
+    try:
+        with torch.inference_mode():
+            logits = net(torch.zeros(1, in_chans, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"loss.teacher.source={source}: does not take images of "
+            f"{in_chans} x {image_size} x {image_size} ({reason(error)})"
+        ) from error
+    if logits.shape != (1, num_classes):
+        raise ConfigError(
+            f"loss.teacher.source={source}: knows {logits.shape[-1]} classes, the data have "
+            f"{num_classes}; give a teacher of the same classes"
+        )
+    return net
+
+
+def _from_timm(source: str) -> tuple[nn.Module, dict[str, Sequence[float]]]:
+    name = source.removeprefix(_TIMM)
+    known = get_pretrained_cfg(name, allow_unregistered=True)
+    net = timm_classifier(
+        name=name, pretrained=True, num_classes=known.num_classes if known else 1000
+    )
+    config: Any = net.pretrained_cfg
+    return net, {"mean": config["mean"], "std": config["std"]}
+
+
+def _from_run(source: str) -> tuple[nn.Module, dict[str, Sequence[float]]]:
+    if not Path(source).exists():
+        raise ConfigError(
+            f"loss.teacher.source={source}: no such file or folder; give a run's folder, a checkpoint, "
+            f"or {_TIMM}NAME"
+        )
+    description, weights = read_saved(Path(source))
+    return build_saved(description, weights, source), description["preprocessing"]
+
+
+def _per_channel(values: Sequence[float], in_chans: int) -> list[float]:
+    return list(values) * (in_chans if len(values) == 1 else 1)
