@@ -10,6 +10,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
+from mambavision_lab.lit.callbacks.ema import kind_of_weights
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.runs.snapshot import find_snapshot
@@ -56,8 +57,9 @@ def evaluate(cfg: DictConfig) -> float:
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
     num_images = len(data.splits.test)  # type: ignore[arg-type]
+    kind = kind_of_weights(checkpoint)
     settings = {
-        "checkpoint": short_path(Path(cfg.ckpt_path)),
+        "checkpoint": short_path(Path(cfg.ckpt_path)) + (f", {kind} weights" if kind else ""),
         "data": f"{num_images:,} images, {source}",
         "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
         "device": device_name(trainer),
