@@ -67,15 +67,17 @@ def test_average_of_weights_is_tested_as_eval_tests_it(call, tmp_path):
     status, out, err = call(
         "train", *"data.num_train=32 data.num_val=16 data.num_test=64 data.batch_size=16".split(),
         "data.image_size=16", "trainer=cpu", "trainer.max_epochs=1", f"hydra.run.dir={run}",
-        "callbacks=ema",
+        "callbacks=ema", "tta=flip",
     )  # fmt: skip
     assert status == 0, err
+    assert "; test with flips" in out
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["weights"]
     assert f"({stored} weights): val/acc1 " in out
     assert "val_raw/acc1 " in out
     status, out, _ = call("eval", f"from_run={run}", f"hydra.run.dir={tmp_path / 'eval'}")
     assert status == 0
     assert f"best.ckpt, {stored} weights" in out
+    assert "best.ckpt, with flips" in out
     of_train, of_eval = (
         json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("run", "eval")
     )

@@ -47,6 +47,7 @@ class TrainConfig:
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    tta: Any = None
     classifier: Any = "???"
     optimizer: Any = "???"
     scheduler: Any = None
@@ -71,6 +72,7 @@ class EvalConfig:
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    tta: Any = None
     classifier: Any = "???"
     trainer: Any = "???"
     callbacks: Any = None
