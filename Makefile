@@ -10,7 +10,7 @@ QUICK := -m "not slow and not network"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages bench golden clean
+.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages speedrun bench golden clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ packages: $(READY)  ## print the packages and what each imports
 
 reproduce: $(READY)  ## train as RUN=<run folder> did and compare the metrics
 	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
+
+speedrun: $(READY)  ## Fashion-MNIST in a quarter of an hour on two cores: accuracy against seconds; ARGS="--seeds 0 1 2"
+	$(PY) benchmarks/speedrun.py $(ARGS)
 
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
 	for name in selective_scan first_call training_step long_images models launching export predict; do \

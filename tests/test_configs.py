@@ -125,7 +125,7 @@ def test_root_config_composes_and_binds(root, overrides_of):
 def test_choice_composes_and_binds(group, choice, overrides_of):
     root = root_of(group.partition("/")[0])
     overrides = overrides_of(root, f"{group}={choice}")
-    check(root, *overrides)
+    check(root, *overrides, *(["-m", "seed=1,2"] if group == "sweep" else []))
     assert_arguments_bind(compose(root, overrides))
 
 

@@ -27,7 +27,7 @@ class LabSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run all jobs of the command line's overrides, in which sweeps are not expanded yet."""
-        sweep = open_sweep(self.config, arguments, self.context.config_loader)
+        sweep = open_sweep(self.config, self.context.config_loader)
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=self.task, config=self.config
         )

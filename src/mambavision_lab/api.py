@@ -24,6 +24,7 @@ from mambavision_lab.config.schema import SCHEMAS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check_command import check_jobs, open_command
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.runs.folder import check_unused
 
 # Composed configs with their `hydra` node, by run folder: tasks refer to it, and a user's config has none.
 _composed: dict[str, DictConfig] = {}
@@ -102,6 +103,7 @@ def _run(task: str, name: str, cfg: DictConfig) -> Any:
         )
     try:
         check_config(cfg)
+        check_unused(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error, None)) from error
     function: Callable[[DictConfig], Any] = getattr(

@@ -32,6 +32,14 @@ class RunError(RuntimeError):
     status: ClassVar[int] = 1
 
 
+class ReportedError(SystemExit):
+    """What ended a task was printed where it happened: end with that status, the reason is for records."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status)
+        self.reason = reason
+
+
 _NO_SPACE = (
     "free some space or choose another folder with paths.log_dir=FOLDER, then resume the run"
 )
@@ -104,6 +112,11 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
     An exception without a message gives its name.
     """
     return " ".join(str(error).split())[:max_length] or type(error).__name__
+
+
+def error_text(error: BaseException) -> str:
+    """Give what is known of an exception, or its name and reason, in one line."""
+    return str(explain(error) or f"{type(error).__name__}: {reason(error)}")
 
 
 def first_line(error: BaseException) -> str:

@@ -39,8 +39,22 @@ MESSAGES = {
     "launcher.max_restarts=x": ["launcher.max_restarts", "'x'"],
     "launcher.max_restarts=1.5": ["launcher.max_restarts", "1.5"],
     "launcher.max_restarts=null": ["launcher.max_restarts", "not Optional"],
-    "sweep.n_trials=3": ["sweep.n_trials: no such option; it is called sweep.search.n_trials"],
-    "sweep.devices_per_job=x": ["sweep.devices_per_job", "'x'"],
+    "-m sweep.n_trials=3": ["sweep.n_trials: no such option; it is called sweep.search.n_trials"],
+    "-m sweep.devices_per_job=x": ["sweep.devices_per_job", "'x'"],
+    "+callbacks=freeze": [
+        "+callbacks=freeze: callbacks has a choice already; give callbacks=freeze"
+    ],
+    "+callbacks=x": ["callbacks=x: no such choice; it has default"],
+    "callbacks=[x]": ["callbacks=x: no such choice; it has default"],
+    "+callbacks.x=1": ["callbacks.x=1: wanted callbacks.x._target_=CLASS"],
+    "++trainer=x": ["trainer"],
+    "ops.selective_scan.backend=x": [
+        "ops.selective_scan.backend=x: no such backend; choose auto, "
+    ],
+    "+ops.selective_scan.backends=x": ["ops.selective_scan.backends: no such option; did you mean"],
+    "+trainer.logger=false": ["trainer.logger=False: would be ignored; choose with logger=none"],
+    "+trainer.callbacks=[]": ["trainer.callbacks=[]: would be ignored; choose with callbacks=none"],
+    "+classifier.num_classes=3": ["classifier.num_classes=3: would be ignored; set data.num_"],
     "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],
 }
 

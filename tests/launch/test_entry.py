@@ -2,11 +2,12 @@
 
 import csv
 import errno
+import json
 
 import pytest
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, ReportedError
 
 
 def test_jobs_keep_deletions(command):
@@ -74,10 +75,14 @@ def test_sweep_continues_after_jobs_that_fail_and_ends_in_status_1(command, tmp_
         if cfg.seed == 3:
             raise OSError(errno.ENOSPC, "No space left")
         if cfg.seed == 2:
-            raise SystemExit(2)  # as the workers of a job that failed end it
+            raise ReportedError(1, "MemoryError: too little")  # as workers that failed end it
 
     assert command(task, "-m", "seed=0,1,2,3", f"hydra.sweep.dir={tmp_path}/sweep") == 1
     assert seen == [0, 1, 2, 3]
+    reasons = [
+        json.loads(path.read_text()).get("reason") for path in sorted(tmp_path.rglob("job.json"))
+    ]
+    assert reasons == [None, "data.root=x: too bad", "MemoryError: too little", None]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "error: job 1: data.root=x: too bad"
     assert lines[-1].startswith("error: 3 of 4 jobs failed; see ")

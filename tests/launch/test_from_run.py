@@ -91,6 +91,10 @@ def test_from_run_takes_a_downloaded_copy_of_the_snapshot(command, task, old_run
     [
         (["from_run=/no/such"], "from_run=/no/such: no such file or folder"),
         (["from_run=/"], "from_run=/: no run folder around it"),
+        (
+            ["from_run={}", "--config-name", "train"],
+            "composes from the run's snapshot; remove --config-name",
+        ),
         (["from_run={}", "trainer.devcies=2"], "did you mean 'devices'?"),
         (["from_run={}", "trainer.max_epochs=abc"], "trainer.max_epochs=abc: wanted int"),
         (["-m", "from_run={}", "trainer.max_epochs=1,abc"], "trainer.max_epochs=abc: wanted int"),
@@ -103,6 +107,12 @@ def test_from_run_refuses_in_one_line(command, task, old_run, capsys, arguments,
     assert len(lines) == 1
     assert named in lines[0]
     assert len(task.seen) == 1
+
+
+def test_checkpoint_and_run_are_not_both_given(old_run, refusal):
+    given = ["eval.py", f"from_run={old_run}", "ckpt_path=other.ckpt"]
+    message = refusal(lambda: open_command(parse_command("eval", given)))
+    assert message.endswith("ckpt_path=other.ckpt: both name a checkpoint; give one of them")
 
 
 @pytest.mark.parametrize("edit", ["change", "add", "remove"])

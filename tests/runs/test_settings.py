@@ -22,7 +22,7 @@ def test_resume_with_another_setting_is_refused(cfg, refusal):
         ("scheduler.min_lr_ratio", 0, "scheduler.min_lr_ratio=0", "scheduler.min_lr_ratio=0.01"),
         ("model.depth", 6, "model.depth=6", "model.depth=4"),
         ("data.batch_size", 8, "data.batch_size=8", "data.batch_size=32"),
-        ("augment", None, "augment=null (and 7 more)", "augment=Augment"),
+        ("augment", None, "augment=null (and 14 more)", "augment=Augment"),
         ("augment.shift", 0.5, "augment.shift=0.5", "augment.shift=0.1"),
         ("seed", 7, "seed=7", "seed=42"),
         ("trainer.precision", "16-mixed", "trainer.precision=16-mixed", "trainer.precision=32-true"),

@@ -163,7 +163,7 @@ def test_analyze_takes_a_trained_network(call, analyzed, analyses, tmp_path):
         ("data.image_size=x", "data.image_size: "),
         ("data.widht=3", "data.widht: no such option"),
         ("device=abacus", "device=abacus"),
-        ("ops.selective_scan.backend=fast", "'fast' is unknown"),
+        ("ops.selective_scan.backend=fast", "ops.selective_scan.backend=fast: no such backend"),
         ("colour=blue", "colour: no such option"),
         ("blue", "wanted key=value"),
     ],

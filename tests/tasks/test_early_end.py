@@ -48,7 +48,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("callback", "options", "wanted"), CASES, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("callback", "options", "wanted"), CASES)
 def test_early_end_is_explained_in_one_line(callback, options, wanted, make_trainer, capsys):
     loader = DataLoader(TensorDataset(torch.ones(4, 2), torch.tensor([0, 1, 0, 1])), batch_size=2)
     classifier = ImageClassifier(

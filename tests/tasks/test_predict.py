@@ -80,13 +80,17 @@ def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_
         (checkpoint, f"images={photos}", "format=xml"): "choose csv or jsonl",
         (checkpoint, f"images={photos}", "topk=1"): "top_k",
         (f"ckpt_path={run}/checkpoints/nameless.ckpt", f"images={photos}"): "no class names",
-        (checkpoint, f"images={photos}", "ops.selective_scan.backend=fast"): "'fast' is unknown",
+        (
+            checkpoint,
+            f"images={photos}",
+            "ops.selective_scan.backend=fast",
+        ): "ops.selective_scan.backend=fast: no such backend",
         (
             checkpoint,
             f"images={photos}",
             "format=jsonl",
             f"hydra.run.dir={folder}",
-        ): "already there",
+        ): "holds a run; give another folder",
         (checkpoint,): "images",
     }
     (photos / "notes.txt").unlink()

@@ -1,7 +1,6 @@
 """Check a composed config before anything starts: names, types and paths, without importing torch."""
 
 import ast
-import difflib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.folder_checks import check_folders
+from mambavision_lab.config.group_checks import check_groups, suggest
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.signatures import read_signature
@@ -37,11 +37,11 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: The first thing found wrong, with a suggestion.
     """
-    resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(resolved, dict)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     max_restarts = (resolved.get("launcher") or {}).get("max_restarts", 0)
     if max_restarts < 0:
         raise ConfigError(f"launcher.max_restarts={max_restarts}: wanted 0 or more")
+    check_groups(resolved)
     check_nodes(resolved)
     check_training(resolved)
     check_folders(resolved)
@@ -147,13 +147,6 @@ def _check_mode(path: str, node: dict[str, Any]) -> None:
         raise ConfigError(
             f"{path}.mode={mode}: {monitor} is best at its {right}; give {path}.mode={right}"
         )
-
-
-def suggest(given: str, known: Any) -> str:
-    """Suggest the nearest name for a mistyped one, or list them all."""
-    names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
 
 
 def _check_value(path: str, value: Any, annotation: str | None) -> None:

@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
+from mambavision_lab.config.paths import expand_home
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import configs_folder
@@ -83,7 +84,7 @@ class Composer:
 
 
 class _Loader(ConfigLoaderImpl):
-    """Hydra's loader, which also records the command; launchers send it to their processes."""
+    """Hydra's loader, which also expands `~` and records the command; launchers send it to workers."""
 
     def __init__(self, search_path: ConfigSearchPath, command: Sequence[str]) -> None:
         super().__init__(search_path)
@@ -91,6 +92,7 @@ class _Loader(ConfigLoaderImpl):
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
         cfg = super().load_configuration(*args, **kwargs)
+        expand_home(cfg)
         with open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.command = self.command
         return cfg
@@ -105,9 +107,24 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def set_output_dir(cfg: DictConfig, folder: str | Path) -> None:
-    """Set the run folder of a composed config, as Hydra does when a job starts."""
+    """Set the run folder of a composed config, as Hydra does when a job starts.
+
+    Raises:
+        ConfigError: Hydra would take a part of its name for a reference.
+    """
+    check_folder_name(folder)
     with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
         cfg.hydra.runtime.output_dir = str(Path(folder).absolute())
+
+
+def check_folder_name(folder: str | Path) -> None:
+    """Refuse a run folder in whose name Hydra would find a reference.
+
+    Raises:
+        ConfigError: It has `${` in it.
+    """
+    if "${" in str(folder):
+        raise ConfigError(f"{folder}: a run's folder cannot have ${{ in its name; give another")
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from mambavision_lab.config.check import suggest
+from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError, first_line
+from mambavision_lab.files import list_choices
 
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
@@ -38,12 +39,18 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     for cause in chain:
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):
             return _unknown_key(_full_key(cause), composed)
-        if isinstance(cause, MissingConfigException) and cause.options is not None:
+        if isinstance(cause, MissingConfigException):
             group, _, option = (cause.missing_cfg_file or "").rpartition("/")
-            return f"{group}={option}: no such choice; {suggest(option, cause.options)}"
+            if choices := cause.options or (list_choices(group) if group else None):
+                return f"{group}={option}: no such choice; {suggest(option, choices)}"
         if isinstance(cause, OmegaConfBaseException):
             key = _full_key(cause)
             return f"{key}: {first_line(cause)}" if key else first_line(cause)
+    if several := re.match(r"Multiple values for (\S+)\. .*: (\S+)'", str(error)):
+        group, choice = several.groups()
+        return (
+            f"+{group}={choice}: {group} has a choice already; give {group}={choice} without the +"
+        )
     return first_line(error)
 
 

@@ -1,6 +1,13 @@
 """Read and write single overrides in Hydra's grammar: their keys, and values that are taken literally."""
 
 import re
+import shlex
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+_QUOTED = re.compile(r"""(['"])(?:\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 
 
 def key_of(override: str) -> str:
@@ -8,16 +15,47 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+def parse(override: str) -> Override | None:
+    """Parse one override as Hydra does; None where its grammar cannot."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
 def quoted(value: object) -> str:
-    """Quote a value so that Hydra's grammar takes it literally."""
+    """Quote a value so that Hydra takes it literally, `${` included."""
+    return quoted_once(escaped(str(value)))
+
+
+def escaped(value: str) -> str:
+    """Escape each `${` for OmegaConf, for which it would begin a reference."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # backslashes before it are doubled
+
+
+def quoted_once(value: str) -> str:
+    """Quote a value so that Hydra's grammar takes it literally; a `${...}` still refers to a value."""
     # Backslashes escape before a quote alone, there they are doubled.
-    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), str(value))
+    text = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
     return f"'{text}'"
 
 
 def unquoted(value: str) -> str:
-    """Return a value without the quotes around it, if it has any, as Hydra's grammar reads it."""
-    quote = value[:1]
-    if len(value) < 2 or quote not in ("'", '"') or value[-1] != quote:
+    """Return a value without the quotes around it, if it has any, as Hydra reads it."""
+    if not _QUOTED.fullmatch(value):
         return value
-    return re.sub(rf"(\\+)({quote}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
+    text = re.sub(rf"(\\+)({value[0]}|$)", lambda m: m[1][: len(m[1]) // 2] + m[2], value[1:-1])
+    return re.sub(r"(\\+)\$\{", lambda m: m[1][: len(m[1]) // 2] + "${", text)
+
+
+def to_type(key: str, value: str, *others: str) -> str:
+    """Return what to type in a shell for a value, or several of a sweep, that are taken literally.
+
+    The items of a list are quoted one by one.
+    """
+    if value.startswith("["):
+        items = value.removeprefix("[").removesuffix("]").split(",")
+        text = f"{key}=[{','.join(quoted_once(item.strip()) for item in items)}]"
+    else:
+        text = f"{key}={','.join(map(quoted_once, (value, *others)))}"
+    return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'

@@ -38,6 +38,20 @@ def read_signature(target: str) -> Signature | None:
     return _signature_in(path, module, name)
 
 
+def read_keys(target: str) -> list[str]:
+    """Read the keys of a dictionary that a module of ours defines, by its dotted name."""
+    module, _, name = target.rpartition(".")
+    path = _source_of(module)
+    assert path is not None
+    for node in _parse(path).body:
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=found), value=ast.Dict(keys=keys)) if (
+                found == name
+            ):
+                return [str(ast.literal_eval(key)) for key in keys if key is not None]
+    raise LookupError(f"module {module!r} has no dictionary {name!r}")
+
+
 def _source_of(module: str) -> Path | None:
     """Return the file of a module; only its top-level package is looked up, nothing is imported."""
     top, *rest = module.split(".")

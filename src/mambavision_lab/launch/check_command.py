@@ -3,12 +3,13 @@
 Command -> open_command -> Prepared(composer, overrides) -> check_jobs -> the composed config of a single job
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import get_class
@@ -16,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config import schema
-from mambavision_lab.config.check import check_config, check_extra, check_nodes, suggest
+from mambavision_lab.config.check import check_config, check_extra, check_nodes
+from mambavision_lab.config.command_options import check_same_sweep, check_used
 from mambavision_lab.config.compose import (
     Composer,
     Source,
@@ -24,14 +26,17 @@ from mambavision_lab.config.compose import (
     set_output_dir,
     without_hydra,
 )
+from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.messages import one_line
-from mambavision_lab.config.overrides import key_of, quoted, unquoted
+from mambavision_lab.config.overrides import key_of, to_type
+from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
-from mambavision_lab.launch.sweeps.sweep import check_resume
+from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
+from mambavision_lab.runs.folder import check_unused
 from mambavision_lab.runs.snapshot import find_snapshot
 
 _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
@@ -53,6 +58,14 @@ class Prepared:
     overrides: list[str]
     snapshot: Path | None
 
+    @cached_property
+    def sweep(self) -> DictConfig:
+        """The config of the sweep itself, which holds nothing of what its jobs vary."""
+        try:
+            return self.composer.compose(self.overrides, RunMode.MULTIRUN)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error, _without_values(self, self.overrides))) from error
+
 
 def open_command(command: Command) -> Prepared:
     """Find where a command's configs come from: the package, a run's snapshot, the user's folders.
@@ -67,10 +80,19 @@ def open_command(command: Command) -> Prepared:
     if command.from_run is not None:
         found = find_snapshot(command.from_run, "from_run").resolve()
         if command.task == "train":
+            if flags.config_name or flags.config_path:
+                raise ConfigError(
+                    f"from_run={command.from_run}: composes from the run's snapshot; remove "
+                    "--config-name and --config-path"
+                )
             snapshot = found
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         else:  # these start from the run's checkpoint
-            overrides.append(f"ckpt_path={quoted(found.parent / BEST_CHECKPOINT)}")
+            if given := [o for o in overrides if key_of(o) == "ckpt_path"]:
+                raise ConfigError(
+                    f"from_run={command.from_run} {given[0]}: both name a checkpoint; give one of them"
+                )
+            overrides.append(path_override("ckpt_path", found.parent / BEST_CHECKPOINT))
     if schema.SCHEMAS[command.task].uses_snapshot:
         given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
         if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
@@ -78,7 +100,7 @@ def open_command(command: Command) -> Prepared:
                 "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
             )
         if given:
-            others.append(f"run://{find_snapshot(unquoted(given[-1]))}")
+            others.append(f"run://{find_snapshot(read_path(given[-1]))}")
     if flags.config_path is not None:
         location, others = _folder("--config-path", flags.config_path), [location, *others]
     if flags.config_dir is not None:
@@ -97,18 +119,22 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
         ConfigError: One of them cannot be run; the message is one line.
     """
     command = prepared.command
-    resume = [o.partition("=")[2] for o in prepared.overrides if key_of(o) == "sweep.resume"]
-    if resume and not command.is_multirun:
-        raise ConfigError(f"sweep.resume={resume[-1]}: only a sweep can be resumed; add -m")
     for override in prepared.overrides:
+        check_used(override, is_multirun=command.is_multirun)
         check_extra(override)
     jobs = [*list_jobs(prepared)]
     first = None
     for job in jobs:
         cfg = check_job(prepared, job)
         first = first or cfg
-    if resume and (folder := unquoted(resume[-1])) != "null":
-        check_resume(folder, prepared.overrides, command.task)
+        if command.is_multirun:
+            check_same_sweep(job, cfg, prepared.sweep)
+    if command.is_multirun:
+        try:
+            with hydra_config(prepared.sweep):
+                check_sweep_folder(prepared.sweep)
+        except OmegaConfBaseException as error:
+            raise ConfigError(one_line(error, None)) from error
     assert first is not None
     return jobs, first
 
@@ -126,15 +152,19 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
     try:
         cfg = prepared.composer.compose(overrides)
         set_output_dir(cfg, _NOWHERE)
+        if not prepared.command.is_multirun:
+            with hydra_config(cfg):
+                folder = OmegaConf.select(cfg, "hydra.run.dir")
+            set_output_dir(cfg, folder)
         with hydra_config(cfg):
-            if not prepared.command.is_multirun:
-                set_output_dir(cfg, OmegaConf.select(cfg, "hydra.run.dir"))
             check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
             own = without_hydra(cfg)
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
             if unknown := [str(key) for key in own if key not in known]:  # given with a +
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             check_config(own)
+            if not prepared.command.is_multirun and not prepared.command.is_restart:
+                check_unused(own)
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error
@@ -148,10 +178,7 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
     """
     overrides, is_multirun = prepared.overrides, prepared.command.is_multirun
     parser = OverridesParser.create(config_loader=prepared.composer.loader)  # for glob(*)
-    try:
-        parsed = parser.parse_overrides(overrides)
-    except HydraException as error:
-        raise ConfigError(f"{one_line(error, None)}; wanted key=value") from error
+    parsed = [_parse(parser, override) for override in overrides]
     sweeps = [o.input_line for o in parsed if o.is_sweep_override()]
     if not is_multirun:
         if sweeps:
@@ -159,7 +186,7 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
         yield overrides
         return
     for override in sweeps:
-        if override and key_of(override).partition(".")[0] in ("sweep", "hydra"):
+        if override and key_of(override).partition(".")[0] in UNSWEPT:
             raise ConfigError(
                 f"{override}: how a sweep is run cannot itself be swept; give one value"
             )
@@ -167,6 +194,18 @@ def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
         yield from _search_class(prepared).probes(parsed)
     except HydraException as error:
         raise ConfigError(one_line(error, None)) from error
+
+
+def _parse(parser: OverridesParser, override: str) -> Override:
+    """Parse one override; parser also lists the choices of a glob."""
+    try:
+        return parser.parse_overrides([override])[0]
+    except HydraException as error:
+        why = f"{override}: {one_line(error, None)}; wanted key=value"
+        key, equals, value = override.partition("=")
+        if equals and value[:1] not in ("{", "'", '"'):
+            why += f"; to take it as text, type {to_type(key, value)}"
+        raise ConfigError(why) from error
 
 
 def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> None:
@@ -180,11 +219,7 @@ def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> N
 
 def _search_class(prepared: Prepared) -> type[Search]:
     """Return the class of the search that the sweep's node names."""
-    try:
-        cfg = prepared.composer.compose(prepared.overrides, RunMode.MULTIRUN)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(one_line(error, _without_values(prepared, prepared.overrides))) from error
-    node = OmegaConf.select(cfg, "sweep.search")
+    node = OmegaConf.select(prepared.sweep, "sweep.search")
     if node is None:  # some tasks have no such node
         return GridSearch
     target = node.get("_target_")
@@ -211,15 +246,14 @@ def _without_values(prepared: Prepared, overrides: list[str]) -> DictConfig | No
 def _without_links(override: str) -> str:
     """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = override.partition("=")
-    if key not in ("ckpt_path", "model.pretrained") or not value or not Path(value).exists():
+    path = read_path(value)
+    if key_of(override) not in ("ckpt_path", "model.pretrained") or not path or not exists(path):
         return override
-    path = str(Path(value).resolve())
-    is_plain = re.fullmatch(r"[\w/\\.:@%+ -]+", path, re.ASCII)  # as Hydra reads it without quotes
-    return f"{key}={path if is_plain else quoted(path)}"
+    return path_override(key, Path(path).resolve())
 
 
 def _folder(flag: str, given: str) -> str:
-    folder = Path(given).absolute()
+    folder = Path(read_path(given)).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{flag} {given}: no such folder; give a folder of configs")
     return f"file://{folder}"

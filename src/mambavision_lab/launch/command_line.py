@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from hydra._internal.utils import get_args_parser
 
 from mambavision_lab.config.overrides import unquoted
+from mambavision_lab.config.paths import literal_path, read_path
 from mambavision_lab.errors import ConfigError
 
 
@@ -24,10 +25,11 @@ class Command:
     Attributes:
         task: Name of its root config in `configs/`, such as "train".
         argv: The command line itself, the program first, for records and messages.
-        overrides: Hydra's overrides, in the order given.
+        overrides: Hydra's overrides, in the order given; files and folders in them are quoted for Hydra.
         is_multirun: Whether it is a sweep (-m).
         check: Whether it is to be checked only (check=true).
         from_run: Run folder to start from (from_run=...), or None.
+        is_restart: Whether a launcher starts it again, in the folder of its run.
         flags: Hydra's flags, by their names in Hydra's own parser, such as "cfg".
     """
 
@@ -37,6 +39,7 @@ class Command:
     is_multirun: bool = False
     check: bool = False
     from_run: str | None = None
+    is_restart: bool = False
     flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
 
     @property
@@ -63,18 +66,19 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
     """Parse a command line, the program first; see `read_command`."""
     flags = _parse(list(argv[1:]))
     overrides: list[str] = flags.overrides
-    check = (_take(overrides, "check") or "false").lower()
+    check = unquoted(_take(overrides, "check") or "false").lower()
     if check not in ("true", "false"):
         raise ConfigError(f"check={check}: wanted true or false")
     from_run = _take(overrides, "from_run")
+    is_multirun = bool(flags.multirun)
     program = f"{task}.py" if argv[0] == "-c" else argv[0]  # started by code, not by a file
     return Command(
         task=task,
         argv=(program, *argv[1:]),
-        overrides=tuple(overrides),
-        is_multirun=bool(flags.multirun),
+        overrides=tuple(literal_path(o, is_multirun=is_multirun) for o in overrides),
+        is_multirun=is_multirun,
         check=check == "true",
-        from_run=from_run,
+        from_run=None if from_run is None else read_path(from_run),
         flags=flags,
     )
 
@@ -87,6 +91,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         flags, unknown = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
         raise ConfigError(str(error)) from error
+    if flags.experimental_rerun:
+        raise ConfigError("--experimental-rerun: no such flag here; give from_run=RUN")
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such flag; see --help and --hydra-help")
     return flags
@@ -97,4 +103,4 @@ def _take(overrides: list[str], key: str) -> str | None:
     given = [override for override in overrides if override.startswith(f"{key}=")]
     for override in given:
         overrides.remove(override)
-    return unquoted(given[-1].partition("=")[2]) if given else None
+    return given[-1].partition("=")[2] if given else None

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log, run_job
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -91,7 +91,7 @@ def run(command: Command, task: Task) -> None:
         return
     try:
         if command.is_multirun:
-            _sweep(prepared.composer, prepared.overrides, _as_job(task))
+            _sweep(prepared.composer, prepared.sweep, _as_job(task))
         else:
             _run_single(prepared.composer, first, _as_job(task))
     except HydraException as error:  # around what a constructor refuses
@@ -110,8 +110,8 @@ def _run_single(composer: Composer, cfg: DictConfig, job: Task) -> Any:
     return done.return_value  # raises what the job raised
 
 
-def _sweep(composer: Composer, overrides: list[str], job: Task) -> None:
-    cfg = composer.compose(overrides, RunMode.MULTIRUN)
+def _sweep(composer: Composer, cfg: DictConfig, job: Task) -> None:
+    """Run the jobs of a sweep, whose own config was composed for its check."""
     configure_log(cfg.hydra.hydra_logging, cfg.hydra.verbose)
     context = HydraContext(config_loader=composer.loader, callbacks=Callbacks(cfg))
     context.callbacks.on_multirun_start(config=cfg, config_name=composer.source.name)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.compose import Composer, package_source, without_hydra
 from mambavision_lab.config.schema import task_of
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import LAST_CHECKPOINT, write_atomically
 from mambavision_lab.runs.differences import find_differences, write_differences
 from mambavision_lab.runs.provenance import collect
@@ -19,6 +20,7 @@ from mambavision_lab.runs.snapshot import write_snapshot
 
 log = logging.getLogger(__name__)
 
+SWEEP = "sweep.json"  # in a sweep's folder: its command
 REQUEUE_CHECKPOINT = (
     "checkpoints/requeue.ckpt"  # saved within an epoch, before SLURM requeued the job
 )
@@ -49,6 +51,29 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     if is_latest:
         _point_latest(Path(cfg.paths.log_dir), folder)
     return folder
+
+
+def check_unused(cfg: DictConfig) -> None:
+    """Refuse a run folder that holds another run or a sweep, unless a training resumes there.
+
+    Raises:
+        ConfigError: It does; the message says what to do.
+    """
+    folder, task = Path(cfg.paths.output_dir), task_of(cfg)
+    if cfg.get("overwrite") or (task == "train" and is_resuming(cfg)):
+        return
+    if (folder / SWEEP).is_file():
+        raise ConfigError(f"hydra.run.dir={folder}: holds a sweep; give another folder")
+    if not holds_run(folder):
+        return
+    newest = find_newest_checkpoint(folder) if task == "train" else None
+    resume = f", or resume the run with ckpt_path={newest}" if newest else ""
+    raise ConfigError(f"hydra.run.dir={folder}: holds a run; give another folder{resume}")
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder holds what `open_run_folder` writes."""
+    return any((folder / name).exists() for name in ("config.yaml", "snapshot"))
 
 
 def is_resuming(cfg: DictConfig) -> bool:

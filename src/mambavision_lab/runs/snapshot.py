@@ -13,6 +13,7 @@ from typing import Any, cast
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.overrides import escaped
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
 
@@ -26,7 +27,7 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
     composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
-    resolved = cast(dict[str, Any], OmegaConf.to_container(_with_ops_unresolved(cfg), resolve=True))
+    resolved = _literal(OmegaConf.to_container(_with_ops_unresolved(cfg), resolve=True))
     composed["paths"]["output_dir"] = "${hydra:runtime.output_dir}"  # each run has its own
     nodes = [key for key, value in composed.items() if isinstance(value, dict)]
     for node in nodes:
@@ -60,6 +61,16 @@ def _with_ops_unresolved(cfg: DictConfig) -> DictConfig:
         for key in options:
             OmegaConf.update(copied, f"ops.{name}.{key}", f"\\${{ops.{name}.{key}}}")
     return copied
+
+
+def _literal(node: Any) -> Any:
+    """Escape each `${` of resolved values, such as that of a folder's name; references to ops stay."""
+    if isinstance(node, dict):
+        return {key: _literal(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literal(value) for value in node]
+    is_literal = isinstance(node, str) and not node.startswith("${ops.")
+    return escaped(node) if is_literal else node
 
 
 def find_snapshot(path: str, option: str = "ckpt_path") -> Path:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, ReportedError
 from mambavision_lab.exporters.base import ExportFormat, ExportSpec
 from mambavision_lab.exporters.verify import (
     BATCHES,
@@ -64,7 +64,7 @@ def export(cfg: DictConfig) -> None:
             (unfinished / name).replace(output / name)
     except ParityError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)  # not 2: the command was right, the result is not
+        raise ReportedError(1, str(error)) from error  # not 2: the command was right
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not existed and not any(output.iterdir()):

@@ -44,10 +44,10 @@ from mambavision_lab.tasks.build import (
     device_name,
     metadata,
 )
-from mambavision_lab.tasks.checks import check_start
 from mambavision_lab.tasks.console import human_count, print_panel, print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
+from mambavision_lab.tasks.start_checks import check_start
 
 log = logging.getLogger(__name__)
 

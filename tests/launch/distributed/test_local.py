@@ -52,6 +52,15 @@ def test_each_job_of_several_processes_fails_in_its_own_way(start, tmp_path):
         "raises": ["failed"] * 2,
         "lost": ["failed", "done"],
     }
+    reasons = {name: rows["launcher.max_restarts=1", f"name={name}"]["reason"] for name in names}
+    assert reasons == {
+        "fine": "",
+        "refused": "name=refused: by every process",
+        "raises": "ZeroDivisionError: on rank 1 alone",
+        "lost": "",
+    }
+    lost = rows["launcher.max_restarts=0", "name=lost"]
+    assert lost["reason"] == "rank 1 was killed by SIGKILL"
     folders = [Path(row["folder"]) for row in rows.values()]
     for folder in folders:  # both ranks have one config, and the same as the folder's name says
         records = records_of(folder)

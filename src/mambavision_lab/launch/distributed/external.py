@@ -11,6 +11,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,7 +202,7 @@ class ExternalRun:
             overrides.append(f"ckpt_path={quoted(checkpoint)}")
         start = checkpoint or "the beginning"
         print(f"restarted by {self.launch.launcher}: resuming from {start}", flush=True)
-        return self.command.with_overrides(*overrides)
+        return replace(self.command.with_overrides(*overrides), is_restart=True)
 
     def _use_launched_processes(self, cfg: DictConfig) -> None:
         """Set the trainer's devices and nodes to those of the launcher."""

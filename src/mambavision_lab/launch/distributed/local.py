@@ -17,14 +17,18 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from mambavision_lab.errors import ConfigError, explain
+from mambavision_lab.errors import ConfigError, ReportedError, error_text, explain
+from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
 from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
 from mambavision_lab.runs.folder import find_newest_checkpoint
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 Task = Callable[[DictConfig], Any]
 
@@ -42,7 +46,8 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
 
     Raises:
         ConfigError: This system cannot start workers.
-        SystemExit: A worker failed and has printed why, or a signal stopped the run.
+        ReportedError: A worker failed and has printed why.
+        Stopped: A signal stopped the run.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         raise ConfigError(
@@ -50,7 +55,7 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
             "choose trainer.devices=1 and launcher.max_restarts=0"
         )
     from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # A server that has already done the slow imports forks workers in a fraction of a second.
@@ -77,19 +82,14 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
     _silence_torch()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with tempfile.TemporaryDirectory(prefix="mambavision-") as marks:
-            results = elastic_launch(config, _work)(task, cfg, hydra_values(), marks)
+        with tempfile.TemporaryDirectory(prefix="mambavision-") as notes:
+            try:
+                results = elastic_launch(config, _work)(task, cfg, hydra_values(), notes)
+            except ChildFailedError as error:
+                rank, first = error.get_first_failure()
+                raise _reported(rank, first, [*error.failures.values()], Path(notes)) from None
     except SignalException as stop:  # an Exception, which Hydra would swallow
         raise Stopped(stop.sigval) from None
-    except ChildFailedError as error:
-        failures: list[ProcessFailure] = [*error.failures.values()]
-        if any(failure.exitcode == 2 for failure in failures):
-            sys.exit(2)
-        rank, first = error.get_first_failure()
-        if first.exitcode < 0:
-            name = signal.Signals(-first.exitcode).name
-            print(f"error: rank {rank} was killed by {name}", file=sys.stderr)
-        sys.exit(1)
     finally:
         multiprocessing.set_start_method(start_method, force=True)
         for number, handler in handlers.items():
@@ -97,14 +97,28 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
     return results[0]
 
 
-def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], marks: str) -> Any:
-    """Run the task as one of the worker processes; marks is a folder that outlives a restart."""
+def _reported(
+    rank: int, first: "ProcessFailure", failures: "list[ProcessFailure]", notes: Path
+) -> ReportedError:
+    """Return what ends the run when workers have failed, with the reason that one of them has noted."""
+    status = 2 if any(failure.exitcode == 2 for failure in failures) else 1
+    if first.exitcode < 0 and status == 1:
+        reason = f"rank {rank} was killed by {signal.Signals(-first.exitcode).name}"
+        print(f"error: {reason}", file=sys.stderr)
+        return ReportedError(status, reason)
+    if noted := sorted(notes.iterdir(), key=lambda path: path.stat().st_mtime):
+        return ReportedError(status, noted[-1].read_text())
+    return ReportedError(status, f"rank {rank} ended with status {first.exitcode}")
+
+
+def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], notes: str) -> Any:
+    """Run the task as one of the worker processes; notes is a folder that outlives a restart."""
     _end_with_parent()
     handle_signals()
     rank, restart = (int(os.environ[name]) for name in ("RANK", "TORCHELASTIC_RESTART_COUNT"))
     begin_rank(rank, hydra)
     _share_cores(int(os.environ["LOCAL_WORLD_SIZE"]))
-    refused = Path(marks, "refused")
+    refused = Path(notes, "refused")
     if restart:
         if refused.exists():  # it would be refused again
             sys.exit(2)
@@ -114,8 +128,10 @@ def _work(task: Task, cfg: DictConfig, hydra: dict[str, Any], marks: str) -> Any
     except Exception as error:
         is_refusal = isinstance(explain(error), ConfigError)
         if is_refusal:
-            refused.touch()
+            write_atomically(refused, error_text(error))
         show_error(rank, error)
+        if not is_refusal:
+            write_atomically(Path(notes, f"failed-{restart}"), error_text(error))
         sys.exit(2 if is_refusal else 1)
 
 

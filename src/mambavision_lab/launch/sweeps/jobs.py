@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.errors import ConfigError, RunError, reason
+from mambavision_lab.errors import ConfigError, ReportedError, RunError, error_text, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.worker import hydra_values
 from mambavision_lab.launch.sweeps.device_lock import take_devices
@@ -59,15 +59,15 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
         store("failed", reason=why)
         raise
     except SystemExit as stop:
-        # 1 and 2 come from workers that failed and have printed why; others end the sweep.
-        if stop.code not in (1, 2):
+        if stop.code not in (1, 2):  # a signal ends the sweep
             store("interrupted")
             raise
-        store("failed", reason=f"a worker ended with status {stop.code}")
+        ended = f"ended with status {stop.code}"
+        store("failed", reason=stop.reason if isinstance(stop, ReportedError) else ended)
         raise JobFailedError(f"job {record['job']} failed") from stop
     except Exception as error:
         print(f"job {record['job']} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
-        store("failed", reason=f"{type(error).__name__}: {reason(error)}")
+        store("failed", reason=error_text(error))
         raise
     except BaseException:
         store("interrupted")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from mambavision_lab.config.compose import check_folder_name
 from mambavision_lab.config.overrides import key_of, quoted
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
@@ -30,9 +31,8 @@ from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
 from mambavision_lab.launch.sweeps.search import Job, Search
 from mambavision_lab.metrics import is_lower_better
-from mambavision_lab.runs.folder import find_newest_checkpoint, write_json
+from mambavision_lab.runs.folder import SWEEP, find_newest_checkpoint, holds_run, write_json
 
-COMMAND = "sweep.json"
 _RESUME = "sweep.resume"
 # A resumed sweep may have more trials, and another number of jobs side by side.
 _CHANGEABLE = (
@@ -64,53 +64,53 @@ class Sweep:
     runs_one_by_one: bool
 
 
-def open_sweep(config: DictConfig, arguments: Sequence[str], loader: ConfigLoader) -> Sweep:
+def open_sweep(config: DictConfig, loader: ConfigLoader) -> Sweep:
     """Make a sweep's folder, or find the one to resume, and point the config at it.
 
     Args:
         config: The composed config, `hydra` included.
-        arguments: The command's overrides.
         loader: Lists the choices of `glob(*)`.
 
     Raises:
-        ConfigError: The folder to resume holds no sweep, or that of another command.
+        ConfigError: The folder holds something else, such as the sweep of another command.
     """
     # Some entry points have no sweep node.
     search: Search = instantiate(OmegaConf.select(config, "sweep.search")) or GridSearch()
-    overrides, task = _without_resume(arguments), task_of(config) or config.hydra.job.name
-    command = {
-        "task": task,
-        "overrides": overrides,
-        "from_run": _from_run(config) if config.hydra.job.config_name == "snapshot" else None,
-    }
-    resume = OmegaConf.select(config, "sweep.resume")
-    if resume is None:
-        folder = Path(config.hydra.sweep.dir).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = Path(resume).resolve()
-        _check_same(command, folder, resume)
-    write_json(command, folder / COMMAND)
+    command, folder = _command(config), check_sweep_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(command, folder / SWEEP)
     with read_write(config), open_dict(config):
         config.hydra.sweep.dir = str(folder)
     return Sweep(
         search=search,
-        parsed=OverridesParser.create(config_loader=loader).parse_overrides(overrides),
+        parsed=OverridesParser.create(config_loader=loader).parse_overrides(command["overrides"]),
         folder=folder,
-        task=task,
+        task=command["task"],
         metric=config.get("optimized_metric"),
         runs_one_by_one=config.hydra.runtime.choices["hydra/launcher"] == "basic",
     )
 
 
-def check_resume(folder: str, overrides: Sequence[str], task: str) -> None:
-    """Refuse to resume a folder that holds no sweep, or that of another command.
+def check_sweep_folder(config: DictConfig) -> Path:
+    """Find the folder of a sweep, or that of the one to resume.
 
     Raises:
-        ConfigError: The message is one line.
+        ConfigError: It holds something else, such as the sweep of another command.
     """
-    own = [o for o in _without_resume(overrides) if not o.startswith(("hydra.", "hydra/"))]
-    _check_same({"task": task, "overrides": own}, Path(folder), folder)
+    resume = OmegaConf.select(config, _RESUME)
+    given = f"{_RESUME}={resume}" if resume else f"hydra.sweep.dir={config.hydra.sweep.dir}"
+    folder = Path(resume).resolve() if resume else Path(config.hydra.sweep.dir).absolute()
+    check_folder_name(folder)
+    if (folder / SWEEP).is_file():
+        _check_same(_command(config), folder, given)
+    elif resume:
+        raise ConfigError(
+            f"{given}: no sweep there; give a folder such as logs/sweep/NAME/DATE_TIME, with "
+            f"{SWEEP} in it"
+        )
+    elif holds_run(folder):
+        raise ConfigError(f"{given}: holds a run; give another folder")
+    return folder
 
 
 def run_sweep(sweep: Sweep, launcher: Launcher) -> list[Any]:
@@ -175,27 +175,34 @@ def _cancel_local_jobs() -> None:
                 found.cancel()
 
 
-def _from_run(config: DictConfig) -> str:
-    """Return the run folder whose snapshot a config was composed from."""
-    sources = config.hydra.runtime.config_sources
-    return str(next(Path(s.path).parent for s in sources if s.provider == "main"))
+def _command(config: DictConfig) -> dict[str, Any]:
+    """Return what makes a sweep the same one when it is started again."""
+    hydra = config.hydra
+    given = cast(list[str], OmegaConf.to_container(hydra.overrides.task))  # with interpolations
+    sources = {source.provider: source.path for source in hydra.runtime.config_sources}
+    return {
+        "task": task_of(config) or hydra.job.name,
+        "overrides": _without_resume(given),
+        "from_run": str(Path(sources["main"]).parent)
+        if hydra.job.config_name == "snapshot"
+        else None,
+        "config_name": hydra.job.config_name,
+    }
 
 
 def _check_same(command: dict[str, Any], folder: Path, given: str) -> None:
-    if not (folder / COMMAND).is_file():
-        raise ConfigError(
-            f"{_RESUME}={given}: no sweep there; give a folder such as "
-            f"logs/sweep/NAME/DATE_TIME, with {COMMAND} in it"
-        )
-    before = json.loads((folder / COMMAND).read_text())
+    before = json.loads((folder / SWEEP).read_text())
     overrides = [_current(override) for override in before["overrides"]]
-    run = before.get("from_run")
-    is_same = before["task"] == command["task"] and run == command.get("from_run", run)
-    if not is_same or _fixed(overrides) != _fixed(command["overrides"]):
+    # Earlier versions recorded less.
+    others = (
+        before.get(key, command[key]) == command[key] for key in command if key != "overrides"
+    )
+    if not all(others) or _fixed(overrides) != _fixed(command["overrides"]):
+        run = before.get("from_run")
         shown = [f"from_run={run}", *overrides] if run else overrides
         raise ConfigError(
-            f"{_RESUME}={given}: that sweep is of another command: {before['task']}.py -m "
-            f"{' '.join(shown)}; give the same overrides, or start a new sweep"
+            f"{given}: that sweep is of another command: {before['task']}.py -m {' '.join(shown)}; "
+            f"give the same overrides with {_RESUME}, or start a new sweep in another folder"
         )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
-from mambavision_lab.tasks.checks import check_start
+from mambavision_lab.tasks.start_checks import check_start
 
 
 @pytest.fixture(scope="module")
