@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.config.renames import current_target
 from mambavision_lab.data.decode import WHITE, decode, squash
-from mambavision_lab.data.image_files import evaluation_transform
+from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
@@ -115,7 +115,7 @@ class MambaVisionInference(
             for v in (settings["mean"], settings["std"])
         ]
         self._fit = (
-            evaluation_transform(self.image_size)
+            evaluation_transform(self.image_size, settings.get("crop_fraction", CROP_FRACTION))
             if settings["keeps_aspect"]
             else lambda pixels: squash(pixels, self.image_size)
         )

@@ -9,6 +9,10 @@ from mambavision_lab.errors import ConfigError
 _CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
 _GRADIENT_NORM = "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"
+_AVERAGES = (
+    "mambavision_lab.lit.callbacks.ema.EMA",
+    "mambavision_lab.lit.callbacks.mesa.MESA",
+)
 _LOGGED_BY = {_THROUGHPUT: "train/images_per_s", _GRADIENT_NORM: "train/grad_norm"}
 
 
@@ -39,6 +43,8 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     names = ["val/loss", "val/acc1", "train/loss", "train/acc1", "train/loss_step"]
     if ((cfg.get("data") or {}).get("num_classes") or 0) > 5:
         names.insert(2, "val/acc5")
+    if any(target in _AVERAGES for target in targets):  # of the raw weights, too
+        names += [name.replace("val/", "val_raw/") for name in names if name.startswith("val/")]
     return names + [name for target, name in _LOGGED_BY.items() if target in targets]
 
 

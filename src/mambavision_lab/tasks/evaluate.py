@@ -117,20 +117,19 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
 def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
     """Warn where images are prepared otherwise than in training, as by data=image_folder on top.
 
-    Another size that the command itself gives is meant.
+    What the command itself gives is meant.
     """
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    for name in ("in_chans", "image_size", "mean", "std"):
-        value = getattr(data, name)
+    for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
+        value = getattr(data, name, None)
         if name not in trained or value == trained[name]:
-            continue
-        if name == "image_size" and any(x.startswith("data.image_size=") for x in given):
             continue
         if name == "in_chans":
             raise ConfigError(
                 f"data.in_chans={value}: the network takes {trained[name]}; give that"
             )
-        log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
+        if not any(override.startswith(f"data.{name}=") for override in given):
+            log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
 
 
 def _fit_to_size(net: nn.Module, data: ImageDataModule) -> None:
