@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.ema import EMA
@@ -44,6 +45,7 @@ class MESA(EMA):
         if not 0 <= start < 1:
             raise ConfigError(f"callbacks.ema.start={start}: wanted at least 0 and below 1")
         self.weight, self.start = weight, start
+        self._hook: RemovableHandle | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Follow the classifier's loss, which is called in training alone."""
@@ -65,7 +67,8 @@ class MESA(EMA):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the loss as it was found."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
 
     def _divergence(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         with torch.no_grad():
