@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as TF
 from mambavision_lab import MambaVisionInference
 from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.inference import rank
+from mambavision_lab.models.tta import TestTimeAugmentation
 
 NAMES = ["ant", "bee", "cat"]
 TOY = {"num_classes": 3, "image_size": 16, "patch_size": 4, "stem_dim": 4, "embed_dim": 8}
@@ -94,6 +95,27 @@ def test_inference_uses_the_range_and_the_background_of_the_training(make_checkp
         assert inference.description["preprocessing"].items() >= settings.items()
         assert inference.prepare(deep).unique().tolist() == [128]
         assert inference.prepare(clear)[:, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_inference_crops_as_the_training_did(make_checkpoint, tmp_path):
+    trained = MambaVisionInference(make_checkpoint(crop_fraction=0.8)[0], device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    framed = Image.new("L", (20, 20))
+    framed.paste(255, (2, 2, 18, 18))
+    for inference in (trained, MambaVisionInference(tmp_path / "saved", device="cpu")):
+        assert inference.image_size == 16
+        assert inference.prepare(framed).min() == 255
+
+
+def test_inference_averages_over_views(make_checkpoint):
+    folder, _ = make_checkpoint()
+    tta = TestTimeAugmentation(flip=True)
+    inference = MambaVisionInference(folder, device="cpu", tta=tta)
+    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    images = inference.normalize(pixels)
+    with torch.inference_mode():
+        expected = (inference.net(images).softmax(1) + inference.net(images.flip(3)).softmax(1)) / 2
+    assert torch.allclose(inference.logits(pixels).exp(), expected, atol=1e-6)
 
 
 def test_inference_of_an_older_checkpoint_takes_all_16_bits_and_white(make_checkpoint):

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.config.renames import current_target
 from mambavision_lab.data.decode import WHITE, decode, squash
-from mambavision_lab.data.image_files import evaluation_transform
+from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
@@ -28,6 +28,7 @@ from mambavision_lab.models.saved import (
     read_saved,
     write_weights,
 )
+from mambavision_lab.models.tta import TestTimeAugmentation
 
 Ranking = list[tuple[str, float]]
 
@@ -79,6 +80,7 @@ class MambaVisionInference(
             or a folder that `save_pretrained` or `export.py export=safetensors` wrote.
         device: Where to run, such as "cpu" or "cuda"; None takes a GPU where there is one.
         scan_backend: "auto" or a backend of `selective_scan`.
+        tta: Average the probabilities over several views of each image.
 
     Attributes:
         description: Plain values, all but the weights: `architecture`, `preprocessing`, `class_names`, and
@@ -94,6 +96,7 @@ class MambaVisionInference(
         *,
         device: str | torch.device | None = None,
         scan_backend: str = "auto",
+        tta: TestTimeAugmentation | None = None,
     ) -> None:
         self.description, weights = read_saved(Path(path))
         architecture = self.description.get("architecture") or {}
@@ -112,13 +115,16 @@ class MambaVisionInference(
             for v in (settings["mean"], settings["std"])
         ]
         self._fit = (
-            evaluation_transform(self.image_size)
+            evaluation_transform(self.image_size, settings.get("crop_fraction", CROP_FRACTION))
             if settings["keeps_aspect"]
             else lambda pixels: squash(pixels, self.image_size)
         )
         self.device = _device(device)
         net = build_saved(self.description, weights, path, scan_backend)
         self.net = net.to(self.device).eval()
+        self.tta = tta
+        if tta is not None:
+            tta.check(self.net, self.in_chans, self.image_size)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # not its config and constructor arguments
@@ -127,6 +133,7 @@ class MambaVisionInference(
         *,
         device: str | torch.device | None = None,
         scan_backend: str = "auto",
+        tta: TestTimeAugmentation | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "MambaVisionInference":
@@ -136,6 +143,7 @@ class MambaVisionInference(
             source: The folder, or an id such as "you/clothes".
             device: As in the constructor.
             scan_backend: As in the constructor.
+            tta: As in the constructor.
             revision: Branch, tag or commit on the hub; None is the newest.
             token: For a private repository, where `hf auth login` was not called.
 
@@ -147,7 +155,7 @@ class MambaVisionInference(
             folder = download_folder(str(source), [CONFIG, WEIGHTS], revision=revision, token=token)
         if not is_weights_folder(folder):
             raise ConfigError(f"{source}: holds no {WEIGHTS} and {CONFIG}; give what was saved")
-        return cls(folder, device=device, scan_backend=scan_backend)
+        return cls(folder, device=device, scan_backend=scan_backend, tta=tta)
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write model.safetensors, config.json and a model card into a folder, made if need be.
@@ -226,9 +234,14 @@ class MambaVisionInference(
         return self._fit(pixels).contiguous()
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W)."""
+        """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W).
+
+        With test-time augmentation they are log-probabilities.
+        """
         with torch.inference_mode():
-            return self.net(self._on_device(pixels)).float().cpu()
+            images = self._on_device(pixels)
+            logits = self.tta(self.net, images) if self.tta else self.net(images)
+            return logits.float().cpu()
 
     def require_class_names(self) -> list[str]:
         """Return the class names.

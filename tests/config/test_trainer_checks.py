@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from mambavision_lab.config.trainer_checks import check_training, metric_names
+from mambavision_lab.lit.callbacks.ema import EMA
 from mambavision_lab.lit.callbacks.grad_norm import GradientNorm
 from mambavision_lab.lit.callbacks.throughput import Throughput
 from mambavision_lab.lit.image_classifier import ImageClassifier
@@ -99,7 +100,7 @@ def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
         optimizer=functools.partial(torch.optim.SGD, lr=0.1),
         channels_last=False,
     )
-    trainer = make_trainer(max_epochs=1, callbacks=[GradientNorm(), Throughput()])
+    trainer = make_trainer(max_epochs=1, callbacks=[GradientNorm(), Throughput(), EMA()])
     trainer.fit(classifier, loader, loader)
     cfg = {
         "classifier": {"_target_": "mambavision_lab.lit.image_classifier.ImageClassifier"},
@@ -107,6 +108,7 @@ def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
         "callbacks": {
             "a": {"_target_": "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"},
             "b": {"_target_": "mambavision_lab.lit.callbacks.throughput.Throughput"},
+            "c": {"_target_": "mambavision_lab.lit.callbacks.ema.EMA"},
         },
     }
     logged = {name for name in trainer.callback_metrics if not is_count(name)}

@@ -134,6 +134,18 @@ def test_background_is_below_transparent_pixels_and_stored(tmp_path, given, stor
     assert data.metadata()["background"] == stored
 
 
+def test_crop_fraction_is_that_of_evaluation_and_stored(tmp_path):
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            framed = Image.new("L", (10, 10))
+            framed.paste(255, (1, 1, 9, 9))
+            framed.save(tmp_path / name / f"{i}.png")
+    data = make(tmp_path, image_size=8, crop_fraction=0.8)
+    assert data.splits.test[0][0].min() == 255  # the frame is cut off
+    assert data.metadata()["crop_fraction"] == 0.8
+
+
 def test_check_lists_all_damaged_files_before_training(write_damaged, caplog, refusal):
     root, damaged = write_damaged
     data = make(root)
@@ -185,6 +197,7 @@ def test_skipping_refuses_a_split_of_which_nothing_is_left(write_values, refusal
     ("setting", "value"),
     [
         *(("value_range", value) for value in ("all", [3], [5, 5], [1, "a"], 0, 33, True)),
+        *(("crop_fraction", value) for value in (0.0, 1.1)),
         *(("background", value) for value in (256, -1, [1, 2], "white", [0.5] * 3)),
         ("on_bad_image", "ignore"),
     ],

@@ -40,6 +40,7 @@ def test_examples_of_the_page_compute_what_inference_does(
     names = ["ant", "bee", "cat", "dog"]  # the head is wider than the data have classes
     preprocessing = {"image_size": 28, "in_chans": in_chans, "mean": [0.4], "std": [0.2]}
     preprocessing |= {"value_range": [1000.0, 3000.0], "background": [250, 120, 0]}
+    preprocessing |= {"crop_fraction": 0.7}
     description = {
         "architecture": {"_target_": "mambavision_lab.models.plain.PlainMambaVision", **options},
         "preprocessing": {**preprocessing, "keeps_aspect": keeps_aspect},

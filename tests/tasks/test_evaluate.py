@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
 from mambavision_lab.data.digits import DigitsDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
+from mambavision_lab.models.hierarchical import MambaVision
+from mambavision_lab.models.timm_classifier import timm_classifier
 from mambavision_lab.tasks import evaluate
 
 STORED = Path(__file__).parents[1] / "runs" / "stored_run"
@@ -31,7 +34,8 @@ def test_evaluation_takes_all_images_of_another_folder_by_class_name(call, tmp_p
     given = (f"from_run={run}", "trainer=cpu", *folder.split())
     status, out, err = call("eval", *given)
     assert status == 0, err
-    assert "data.image_size=32, but the run was trained with 16" in err
+    assert "data.image_size" not in err
+    assert "32 x 32, trained with 16" in out
     (file,) = (tmp_path / "logs" / "eval").rglob("metrics.json")
     metrics = json.loads(file.read_text())
     assert metrics["test/num_images"] == 6
@@ -86,3 +90,38 @@ def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
     data = DigitsDataModule(**{**SETTINGS, "num_classes": 10})
     cfg = OmegaConf.create({"use_all_images": True})
     assert "choose data=image_folder" in refusal(lambda: evaluate._choose_images(cfg, data))
+
+
+class Images:
+    """As much of a data module as a network has to fit."""
+
+    def __init__(self, image_size, in_chans=1):
+        self.image_size, self.in_chans = image_size, in_chans
+
+
+SMALL = {"num_classes": 3, "in_chans": 1}
+NETWORKS = {
+    "plain": lambda make_net: make_net(in_chans=1),
+    "hierarchical": lambda _: MambaVision(
+        dim=8, in_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=[4, 4, 2, 2],
+        **SMALL,
+    ),
+    "vit": lambda _: timm_classifier(name="vit_tiny_patch16_224", image_size=16, **SMALL),
+    "resnet": lambda _: timm_classifier(name="resnet18", image_size=16, **SMALL),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_evaluation_takes_images_of_another_size(name, make_net):
+    net = NETWORKS[name](make_net).eval()
+    evaluate._fit_to_size(net, Images(32))
+    assert net(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+
+
+def test_evaluation_refuses_a_size_that_the_network_does_not_take(make_net, refusal):
+    message = refusal(lambda: evaluate._fit_to_size(make_net(in_chans=1), Images(33)))
+    assert message.startswith("data.image_size=33: ")
+    assert "multiples of the patch size" in message
+    fixed = timm_classifier(name="mixer_s16_224", image_size=32, **SMALL)
+    message = refusal(lambda: evaluate._fit_to_size(fixed, Images(64)))
+    assert message.startswith("data.image_size=64: MlpMixer does not take images of 64 x 64 pixels")

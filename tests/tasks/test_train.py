@@ -1,5 +1,6 @@
 """How a training run starts from a checkpoint; whole runs are tests of the command and of the callbacks."""
 
+import csv
 import json
 
 import pytest
@@ -63,15 +64,39 @@ def test_impossible_resume_is_refused(overrides, entries, named, start, refusal)
 @pytest.mark.slow
 def test_average_of_weights_is_tested_as_eval_tests_it(call, tmp_path):
     run = tmp_path / "run"
-    status, *_ = call(
+    status, out, err = call(
         "train", *"data.num_train=32 data.num_val=16 data.num_test=64 data.batch_size=16".split(),
         "data.image_size=16", "trainer=cpu", "trainer.max_epochs=1", f"hydra.run.dir={run}",
-        "+callbacks.ema._target_=lightning.pytorch.callbacks.weight_averaging.EMAWeightAveraging",
-        "+callbacks.ema.decay=0.8",
+        "callbacks=ema", "tta=flip",
     )  # fmt: skip
+    assert status == 0, err
+    assert "; test with flips" in out
+    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["weights"]
+    assert f"({stored} weights): val/acc1 " in out
+    assert "val_raw/acc1 " in out
+    status, out, _ = call("eval", f"from_run={run}", f"hydra.run.dir={tmp_path / 'eval'}")
     assert status == 0
-    assert call("eval", f"from_run={run}", f"hydra.run.dir={tmp_path / 'eval'}")[0] == 0
+    assert f"best.ckpt, {stored} weights" in out
+    assert "best.ckpt, with flips" in out
     of_train, of_eval = (
         json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("run", "eval")
     )
     assert of_train["test/loss"] == of_eval["test/loss"]
+
+
+@pytest.mark.slow
+def test_weights_of_two_processes_are_stored_as_they_were_validated(call, tmp_path):
+    run = tmp_path / "run"
+    status, _, err = call(
+        "train", *"data.num_train=64 data.num_val=33 data.num_test=33 data.batch_size=16".split(),
+        *"data.image_size=16 model=mambavision_micro trainer=cpu trainer.devices=2".split(),
+        *"trainer.max_epochs=2 callbacks.checkpoint.monitor=val/loss callbacks.checkpoint.mode=min".split(),
+        "callbacks=ema", f"hydra.run.dir={run}",
+    )  # fmt: skip
+    assert status == 0, err
+    with (run / "metrics.csv").open(newline="") as file:
+        losses = [float(x) for row in csv.DictReader(file) if (x := row["val_raw/loss"])]
+    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["weights"]
+    assert stored == "raw"
+    final = json.loads((run / "metrics.json").read_text())["val/loss"]
+    assert final == pytest.approx(min(losses), abs=1e-6)

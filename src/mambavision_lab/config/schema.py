@@ -47,6 +47,7 @@ class TrainConfig:
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    tta: Any = None
     classifier: Any = "???"
     loss: Any = "???"
     optimizer: Any = "???"
@@ -72,6 +73,7 @@ class EvalConfig:
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    tta: Any = None
     classifier: Any = "???"
     trainer: Any = "???"
     callbacks: Any = None

@@ -9,6 +9,10 @@ from mambavision_lab.errors import ConfigError
 _CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
 _GRADIENT_NORM = "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"
+_AVERAGES = (
+    "mambavision_lab.lit.callbacks.ema.EMA",
+    "mambavision_lab.lit.callbacks.mesa.MESA",
+)
 _LOGGED_BY = {_THROUGHPUT: "train/images_per_s", _GRADIENT_NORM: "train/grad_norm"}
 
 
@@ -43,6 +47,8 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     augment = data.get("augment") or {}
     if not (augment.get("mixup") or augment.get("cutmix")):  # a mixed image has no label to count
         names.append("train/acc1")
+    if any(target in _AVERAGES for target in targets):  # of the raw weights, too
+        names += [name.replace("val/", "val_raw/") for name in names if name.startswith("val/")]
     return names + [name for target, name in _LOGGED_BY.items() if target in targets]
 
 

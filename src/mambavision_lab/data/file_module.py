@@ -10,6 +10,7 @@ from torch import nn
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
 from mambavision_lab.data.decode import Colour
 from mambavision_lab.data.image_files import (
+    CROP_FRACTION,
     ImageFiles,
     Items,
     evaluation_transform,
@@ -30,6 +31,7 @@ class ImageFilesDataModule(ImageDataModule):
         value_range: Black and white of images of more than 8 bits: [low, high], a number of bits, "bits"
             for what each file states, else all its 16 bits, or "auto" for that where each training file
             states it, else for the smallest and largest value of the training images.
+        crop_fraction: Share of an image's shorter side that evaluation looks at, above 0 and at most 1.
         background: What transparent pixels are composited on, from 0 to 255: grey, or red, green, blue.
         check_files: Whether a training decodes every file once before it starts, and lists those that
             cannot be read.
@@ -58,6 +60,7 @@ class ImageFilesDataModule(ImageDataModule):
         augment: nn.Module | None = None,
         num_workers: int | None = None,
         value_range: str | int | Sequence[float] = "auto",
+        crop_fraction: float = CROP_FRACTION,
         background: int | Sequence[int] = 255,
         check_files: bool = True,
         on_bad_image: str = "error",
@@ -79,6 +82,11 @@ class ImageFilesDataModule(ImageDataModule):
         )
         self.is_range_measured = value_range == "auto"
         self.value_range = None if value_range in ("auto", "bits") else _as_range(value_range)
+        if not 0 < crop_fraction <= 1:
+            raise ConfigError(
+                f"data.crop_fraction={crop_fraction}: wanted a share above 0 and at most 1"
+            )
+        self.crop_fraction = crop_fraction
         self.background = _as_colour(background)
         if on_bad_image not in ("error", "skip"):
             raise ConfigError(f"data.on_bad_image={on_bad_image}: choose error or skip")
@@ -94,7 +102,7 @@ class ImageFilesDataModule(ImageDataModule):
             self.value_range = measure_value_range(items["train"], _num_threads())
             self.is_range_measured = False
         crop = training_transform(self.image_size, getattr(self.augment, "crop_scale", None))
-        centre = evaluation_transform(self.image_size)
+        centre = evaluation_transform(self.image_size, self.crop_fraction)
         train, val, test = (
             ImageFiles(items[name], self.in_chans, fit, self.value_range, self.background)
             for name, fit in (("train", crop), ("val", centre), ("test", centre))
@@ -115,7 +123,8 @@ class ImageFilesDataModule(ImageDataModule):
         """Collect what a checkpoint stores about the data, as plain values."""
         plain = super().metadata()  # loads the splits, which measures the range
         value_range = list(self.value_range) if self.value_range else None
-        return plain | {"value_range": value_range, "background": list(self.background)}
+        kept = {"crop_fraction": self.crop_fraction, "background": list(self.background)}
+        return plain | {"value_range": value_range} | kept
 
     def prepare_data(self) -> None:
         """Check all files at the start of a training, once.

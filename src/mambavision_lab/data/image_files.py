@@ -15,6 +15,8 @@ from mambavision_lab.errors import ConfigError
 
 Items = list[tuple[str, int]]  # paths and labels
 
+CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
+
 _MAX_ASPECT = 4
 _MAX_MEASURED = 1000  # files
 _OUTLIERS = 0.001  # share of an image's pixels
@@ -115,9 +117,9 @@ def _measure(path: str) -> tuple[ValueRange, bool] | None:
     return (found, stated is not None) if found else None
 
 
-def evaluation_transform(image_size: int) -> v2.Transform:
-    """Resize the shorter side to 8/7 of image_size (256 at 224) and take the centre."""
-    resize = v2.Resize(round(image_size * 8 / 7), antialias=True)
+def evaluation_transform(image_size: int, crop_fraction: float = CROP_FRACTION) -> v2.Transform:
+    """Resize the shorter side so that image_size is crop_fraction of it (224 of 256), and take the centre."""
+    resize = v2.Resize(round(image_size / crop_fraction), antialias=True)
     return v2.Compose([v2.Lambda(_cut_ends), resize, v2.CenterCrop(image_size)])
 
 

@@ -20,6 +20,7 @@ from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
 from mambavision_lab.lit.losses import CrossEntropy
 from mambavision_lab.metrics import is_count
+from mambavision_lab.models.tta import TestTimeAugmentation
 
 Batch = tuple[Tensor, Tensor]
 
@@ -88,6 +89,7 @@ class ImageClassifier(LightningModule):
         self.scale_lr = scale_lr
         self.loss = loss or CrossEntropy()
         self.use_compile = use_compile
+        self.tta: TestTimeAugmentation | None = None  # in the test alone
         has_top5 = num_classes > 5
         self.metrics = nn.ModuleDict(
             {
@@ -208,7 +210,8 @@ class ImageClassifier(LightningModule):
 
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
         images, labels = batch
-        logits = self(images)
+        augment = self.tta if phase == "test" else None
+        logits = self(images) if augment is None else augment(self, images)
         self._update(phase, F.cross_entropy(logits, labels, reduction="none"), logits, labels)
         return logits
 

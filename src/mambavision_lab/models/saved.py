@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mambavision_lab.data.image_files import CROP_FRACTION
 from mambavision_lab.errors import ConfigError, first_line, reason
 from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, find_damage, write_atomically
 from mambavision_lab.metrics import is_speed
@@ -104,6 +105,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             # Older checkpoints do not name the choice; they will be used on files.
             "keeps_aspect": data.get("keeps_aspect", True),
             "value_range": data.get("value_range"),
+            "crop_fraction": data.get("crop_fraction", CROP_FRACTION),
             "background": data.get("background", [255, 255, 255]),
         },
         "class_names": data.get("class_names"),

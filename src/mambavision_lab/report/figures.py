@@ -23,8 +23,18 @@ MAX_NAMED = 24  # classes that fit an axis by name
 
 # Title, axis label with unit, logarithmic where it spans decades, and the lines: (metric, its label).
 PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
-    ("Loss", "cross-entropy (nats)", False, (("train/loss", "train"), ("val/loss", "val"))),
-    ("Top-1 accuracy", "correct images (%)", False, (("train/acc1", "train"), ("val/acc1", "val"))),
+    (
+        "Loss",
+        "cross-entropy (nats)",
+        False,
+        (("train/loss", "train"), ("val/loss", "val"), ("val_raw/loss", "val, raw weights")),
+    ),
+    (
+        "Top-1 accuracy",
+        "correct images (%)",
+        False,
+        (("train/acc1", "train"), ("val/acc1", "val"), ("val_raw/acc1", "val, raw weights")),
+    ),
     ("Learning rate", "rate (1)", False, (("lr", "rate"),)),
     ("Gradient norm, before clipping", "2-norm (1)", True, (("train/grad_norm", "norm"),)),
     ("Training speed", "images/s", False, (("train/images_per_s", "speed"),)),

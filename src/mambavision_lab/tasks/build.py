@@ -22,6 +22,7 @@ from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes
+from mambavision_lab.models.tta import TestTimeAugmentation
 from mambavision_lab.runs.settings import settings_of
 
 # Missing module -> our extra that brings it.
@@ -94,6 +95,16 @@ def build_classifier(
         _recursive_=False,
         **arguments,
     )
+
+
+def build_tta(
+    cfg: DictConfig, net: nn.Module, data: ImageDataModule
+) -> TestTimeAugmentation | None:
+    """Make the test-time augmentation, for images that the network takes; None where there is none."""
+    tta: TestTimeAugmentation | None = build(cfg.tta, "tta")
+    if tta is not None:
+        tta.check(net, data.in_chans, data.image_size)
+    return tta
 
 
 def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:

@@ -4,13 +4,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
+from mambavision_lab.lit.callbacks.ema import kind_of_weights
 from mambavision_lab.models.saved import load_checkpoint, load_weights
+from mambavision_lab.models.tta import try_size
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.runs.snapshot import find_snapshot
 from mambavision_lab.tasks.build import (
@@ -18,6 +22,7 @@ from mambavision_lab.tasks.build import (
     build_data,
     build_net,
     build_trainer,
+    build_tta,
     device_name,
 )
 from mambavision_lab.tasks.console import print_panel, print_results
@@ -51,14 +56,22 @@ def evaluate(cfg: DictConfig) -> float:
     source = _choose_images(cfg, data)
     _compare_preprocessing(data, trained)
     data.use_classes(class_names)
-    classifier = build_classifier(cfg, build_net(cfg), len(class_names))
+    net = build_net(cfg)
+    classifier = build_classifier(cfg, net, len(class_names))
     load_weights(classifier, checkpoint, cfg.ckpt_path)
+    size = f"{data.image_size} x {data.image_size}"
+    if data.image_size != trained.get("image_size", data.image_size):
+        size += f", trained with {trained['image_size']}"
+        _fit_to_size(net, data)
+    classifier.tta = build_tta(cfg, net, data)
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
     num_images = len(data.splits.test)  # type: ignore[arg-type]
+    kind = kind_of_weights(checkpoint)
     settings = {
-        "checkpoint": short_path(Path(cfg.ckpt_path)),
+        "checkpoint": short_path(Path(cfg.ckpt_path)) + (f", {kind} weights" if kind else ""),
         "data": f"{num_images:,} images, {source}",
+        "size": size,
         "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
         "device": device_name(trainer),
         "folder": short_path(folder),
@@ -71,7 +84,8 @@ def evaluate(cfg: DictConfig) -> float:
         )
     metrics = {name: float(value) for name, value in results[0].items()}
     write_json(metrics, folder / "metrics.json")
-    print_results(f"{cfg.run.name}: {cfg.ckpt_path}", metrics, folder)
+    views = f", with {classifier.tta}" if classifier.tta else ""
+    print_results(f"{cfg.run.name}: {cfg.ckpt_path}{views}", metrics, folder)
     return metrics["test/acc1"]
 
 
@@ -101,16 +115,36 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
 
 
 def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
-    """Warn where images are prepared otherwise than in training, as by data=image_folder on top."""
-    for name in ("in_chans", "image_size", "mean", "std"):
-        value = getattr(data, name)
+    """Warn where images are prepared otherwise than in training, as by data=image_folder on top.
+
+    What the command itself gives is meant.
+    """
+    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
+    for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
+        value = getattr(data, name, None)
         if name not in trained or value == trained[name]:
             continue
         if name == "in_chans":
             raise ConfigError(
                 f"data.in_chans={value}: the network takes {trained[name]}; give that"
             )
-        log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
+        if not any(override.startswith(f"data.{name}=") for override in given):
+            log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
+
+
+def _fit_to_size(net: nn.Module, data: ImageDataModule) -> None:
+    """Let a trained network take images of another size, a ViT by interpolating its position embedding.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    setting = f"data.image_size={data.image_size}"
+    if callable(resize := getattr(net, "set_input_size", None)):
+        try:
+            resize(data.image_size)
+        except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
+            raise ConfigError(f"{setting}: {reason(error, 160)}; choose another size") from error
+    try_size(net, data.in_chans, data.image_size, setting)
 
 
 def _is_same(root: str, other: str) -> bool:

@@ -41,6 +41,7 @@ from mambavision_lab.tasks.build import (
     build_net,
     build_optimizer,
     build_trainer,
+    build_tta,
     device_name,
     metadata,
 )
@@ -88,6 +89,7 @@ def _train(cfg: DictConfig) -> float | None:
         loss=build_loss(cfg, data),
         metadata=metadata(cfg, data),
     )
+    classifier.tta = build_tta(cfg, net, data)
     metric_names = classifier.metric_names()
     if cfg.optimized_metric not in metric_names:
         raise ConfigError(
@@ -123,7 +125,8 @@ def _train(cfg: DictConfig) -> float | None:
         if trainer.is_global_zero:
             write_json(metrics, folder / "metrics.json")
     if trainer.is_global_zero:
-        print_results(f"{cfg.name}, {weights}", metrics, folder)
+        views = f"; test with {classifier.tta}" if classifier.tta else ""
+        print_results(f"{cfg.name}, {weights}{views}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from torch.utils.data import Dataset
@@ -19,6 +19,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
+from mambavision_lab.lit.callbacks.ema import AVERAGED, EMA, KIND, RAW, with_weights
 from mambavision_lab.lit.callbacks.progress import EpochLines
 from mambavision_lab.lit.callbacks.resume import Resume, has_open_epoch, read_progress
 from mambavision_lab.lit.callbacks.throughput import Throughput
@@ -194,16 +195,27 @@ def test_resumed_run_on_image_files_repeats_their_random_crops(moment, step, fit
     assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, step, **options)
 
 
-def test_average_of_weights_resumes(fit, tmp_path):
+@pytest.mark.parametrize("kind", [AVERAGED, RAW])
+def test_average_of_weights_resumes(kind, fit, tmp_path):
     def average():
-        return EMAWeightAveraging(decay=0.5)
+        return EMA(decay=0.35)  # warmed up after the fifth update: the resumed run has to count on
 
     path = tmp_path / "last.ckpt"
     rows, weights = fit("unbroken", callbacks=[average(), Checkpoint()], max_epochs=2)
     fit("broken", callbacks=[average(), SaveAndKill(path, "epoch", 4)], max_epochs=2)
+    torch.save(with_weights(torch.load(path, weights_only=True), kind), path)  # as in best.ckpt
+    assert torch.load(path, weights_only=True)[KIND] == kind
     resumed = fit("broken", callbacks=[average(), Checkpoint()], ckpt_path=path, max_epochs=2)
     assert resumed[0] == rows
     assert all(torch.equal(resumed[1][name], value) for name, value in weights.items())
+
+
+def test_run_that_resumes_without_its_average_has_the_raw_weights(fit, tmp_path):
+    path = tmp_path / "last.ckpt"
+    _, weights = fit("unbroken", max_epochs=2)
+    fit("broken", callbacks=[EMA(), SaveAndKill(path, "epoch", 4)], max_epochs=2)
+    _, resumed = fit("broken", ckpt_path=path, max_epochs=2)
+    assert all(torch.equal(resumed[name], value) for name, value in weights.items())
 
 
 def saved(epochs, batches, is_last_batch=False):

@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import BEST_CHECKPOINT, link
+from mambavision_lab.lit.callbacks.ema import AVERAGED, RAW, raw_name, with_weights
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.saved import load_checkpoint
 
 log = logging.getLogger(__name__)
+
+_ONLY_TO_RESUME = {
+    "callbacks",
+    "optimizer_states",
+    "lr_schedulers",
+    "current_model_state",
+    "averaging_state",
+}
 
 
 class Validation(NamedTuple):
@@ -24,12 +33,14 @@ class Validation(NamedTuple):
     score: float
     epoch: int  # from 0, as in metrics.csv
     step: int  # optimizer steps before it
+    kind: str | None = None  # of weights: averaged or raw, where there are both
 
 
 class BestCheckpoint(Checkpoint):
     """Keep the checkpoints with the best validations; a file's score is always that of its own weights.
 
     It is written after a validation and before the next step of training. Of equal scores the later wins.
+    Where `EMA` validates two kinds of weights, the better one is scored and becomes the file's `state_dict`.
 
     Args:
         dirpath: Folder of the files.
@@ -79,6 +90,7 @@ class BestCheckpoint(Checkpoint):
         self.save_weights_only = save_weights_only
         self.kept: dict[str, Validation] = {}  # by name of the file
         self._newest: tuple[str, Validation] | None = None  # with the name of its file
+        self._saved: Validation | None = None  # whose weights are being saved
 
     @property
     def best_model_path(self) -> str:
@@ -123,8 +135,8 @@ class BestCheckpoint(Checkpoint):
         if self.monitor not in metrics:
             names = ", ".join(name for name in metrics if name.startswith("val/"))
             raise ConfigError(f"monitor={self.monitor}: no such metric; choose one of {names}")
-        score = trainer.strategy.broadcast(metrics[self.monitor])
-        validation = Validation(score, trainer.current_epoch, trainer.global_step)
+        score, kind = trainer.strategy.broadcast(self._score(metrics))
+        validation = Validation(score, trainer.current_epoch, trainer.global_step, kind)
         self._newest = (self._name(validation, metrics), validation)
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._consider(trainer)
@@ -132,6 +144,26 @@ class BestCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights of a validation at the epoch's end: a run can resume from here."""
         self._consider(trainer)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a best checkpoint hold the kind of weights whose score it has; other callbacks come before."""
+        if self._saved is None:
+            return
+        if self._saved.kind is not None:
+            checkpoint |= with_weights(checkpoint, self._saved.kind)
+        if self.save_weights_only:
+            for name in _ONLY_TO_RESUME & checkpoint.keys():
+                del checkpoint[name]
+
+    def _score(self, metrics: dict[str, float]) -> tuple[float, str | None]:
+        """Return the score of the better kind of weights, and which it is."""
+        score, raw_score = metrics[self.monitor], metrics.get(raw_name(self.monitor))
+        if raw_score is None:
+            return score, None
+        is_better = raw_score > score if self.mode == "max" else raw_score < score
+        return (raw_score, RAW) if is_better else (score, AVERAGED)
 
     def _consider(self, trainer: Trainer) -> None:
         """Keep the weights that were validated last if their score is among the best."""
@@ -149,7 +181,9 @@ class BestCheckpoint(Checkpoint):
         others = sorted((other for other in self.kept if other != name), key=self._rank_of)
         num_dropped = max(0, len(others) + 1 - self.save_top_k) if self.save_top_k > 0 else 0
         self.kept = {other: self.kept[other] for other in others[num_dropped:]} | {name: validation}
-        trainer.save_checkpoint(self.dirpath / name, self.save_weights_only)
+        self._saved = validation
+        trainer.save_checkpoint(self.dirpath / name, weights_only=False)
+        self._saved = None
         for other in others[:num_dropped]:
             trainer.strategy.remove_checkpoint(self.dirpath / other)
         path, best = self.dirpath / name, self.dirpath / Path(BEST_CHECKPOINT).name
@@ -217,10 +251,13 @@ def find_best(trainer: Trainer) -> tuple[str | None, str]:
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, BestCheckpoint) and (best := callback.best_validation):
             score = f"{callback.monitor} {format_metric(callback.monitor, best.score)}"
-            words = f"best of epoch {best.epoch + 1}, step {best.step}: {score}"
+            weights = f" ({best.kind} weights)" if best.kind else ""
+            words = f"best of epoch {best.epoch + 1}, step {best.step}{weights}: {score}"
             return callback.best_model_path, words
         if isinstance(callback, ModelCheckpoint):  # Lightning's own, if the user wants it
             path = Path(callback.best_model_path)
             if path.is_file() and path.parent == Path(callback.dirpath or ""):  # of this run
                 return str(path), f"best of {path.name}"
-    return None, f"last weights, step {trainer.global_step}"
+    is_averaged = any(isinstance(c, WeightAveraging) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    kind = f"{AVERAGED} weights" if is_averaged else "weights"
+    return None, f"last {kind}, step {trainer.global_step}"

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
+
+from mambavision_lab.lit.callbacks.ema import RAW, with_weights
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,16 @@ class Resume(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count an epoch whose end was reached as complete, before Lightning takes over the progress."""
+        """Count an epoch whose end was reached as complete, before Lightning takes over the progress.
+
+        Without averaging a run takes up the raw weights, not the average of the run that it resumes.
+        """
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
         for count in ("total", "current"):
             epochs[count]["completed"] = epochs[count]["processed"]
+        is_averaging = any(isinstance(c, WeightAveraging) for c in trainer.callbacks)  # type: ignore[attr-defined]
+        if trainer.state.fn == TrainerFn.FITTING and not is_averaging:
+            pl_module.load_state_dict(with_weights(checkpoint, RAW)["state_dict"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch for the callbacks, or have Lightning start the next where the last was over."""
