@@ -27,9 +27,9 @@ def register() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _count_classes(root: str, *, _root_: DictConfig) -> int:
+def _count_classes(*data: Any, _root_: DictConfig) -> int:
     """Count the classes of a folder of images; in an evaluation it needs no training images."""
-    return count_classes(root, is_training=schema.task_of(_root_) != "eval")
+    return count_classes(*data, is_training=schema.task_of(_root_) != "eval")
 
 
 def _leaf(choice: str) -> str:
