@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config import schema
 from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.data.resolvers import RESOLVERS
 from mambavision_lab.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ def register() -> None:
     """Register schemas and resolvers; doing it again changes nothing."""
     schema.register()
     resolvers: dict[str, Callable[..., Any]] = {
+        **RESOLVERS,
         "count_classes": _count_classes,
         "leaf": _leaf,
         "required": _required,

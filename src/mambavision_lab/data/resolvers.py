@@ -1,0 +1,12 @@
+"""What configs ask about their data while they are composed, such as the number of classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.data.medmnist_sets import find_set
+
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "count_classes": count_classes,
+    "medmnist": lambda name, key: getattr(find_set(name), key),
+}
