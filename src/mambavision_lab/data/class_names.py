@@ -60,7 +60,8 @@ def number_labels(class_names: Sequence[str]) -> dict[str, int]:
 def describe_labels(class_names: Sequence[str]) -> str:
     """Say in a message which labels there are."""
     names = f"{', '.join(class_names[:5])}{' ...' if len(class_names) > 5 else ''}"
-    by_number = f", or 0 to {len(class_names) - 1}" if "0" in number_labels(class_names) else ""
+    has_numbers = len(number_labels(class_names)) > len(class_names)
+    by_number = f", or 0 to {len(class_names) - 1}" if has_numbers else ""
     return f"one of {len(class_names)} classes ({names}{by_number})"
 
 

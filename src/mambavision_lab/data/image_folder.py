@@ -16,10 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from mambavision_lab.data.class_folders import ImageLister, class_folder, list_classes, name_classes
 from mambavision_lab.data.class_names import read_class_names
 from mambavision_lab.data.file_module import ImageFilesDataModule
-from mambavision_lab.data.image_files import Items
 from mambavision_lab.data.labels_file import read_labels_file, read_val_labels
 from mambavision_lab.data.split_folders import find_splits, siblings_of_split
-from mambavision_lab.data.splits import Splits, split_by_class
+from mambavision_lab.data.splits import Items, Splits, hold_out_missing
 from mambavision_lab.errors import ConfigError
 
 T = TypeVar("T")
@@ -75,12 +74,12 @@ class ImageFolderDataModule(ImageFilesDataModule):
     def load(self) -> Splits:
         """List the files and hold out what has no split of its own."""
         items, class_names = self._list_rows() if self.labels_file else self._list_folders()
-        for split in ("test", "val", "train"):
-            if split not in items and self._is_all_for_test:
-                items[split] = []
-            elif split not in items:
-                items["train"], items[split] = self._hold_out(items["train"])
-        return self.make_splits(items, class_names)
+        if self._is_all_for_test:
+            filled: dict[str, Items] = {"train": [], "val": [], **items}
+        else:
+            source = f"data.root={self.root}"
+            filled = hold_out_missing(items, self.val_fraction, self.seed, source)
+        return self.make_splits(filled, class_names)
 
     def _choose(self, found: Mapping[str, T]) -> dict[str, T]:
         """Choose what each split has of its own, out of what the data have under its usual name."""
@@ -136,14 +135,3 @@ class ImageFolderDataModule(ImageFilesDataModule):
             )
         for note in notes:
             log.warning(note)
-
-    def _hold_out(self, items: Items) -> tuple[Items, Items]:
-        train, held_out = split_by_class(
-            [label for _, label in items], self.val_fraction, self.seed
-        )
-        if not len(held_out):
-            raise ConfigError(
-                f"data.root={self.root}: no class has two images, so none can be held out; "
-                "add images, or val/ and test/ folders"
-            )
-        return [items[i] for i in train], [items[i] for i in held_out]

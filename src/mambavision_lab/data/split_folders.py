@@ -52,6 +52,15 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(name.lower())
 
 
+def split_in(path: str) -> str | None:
+    """Return the split that a path has in its names, such as seg_train/0.tar; None for none.
+
+    Of several the last counts.
+    """
+    found = _SIMILAR.findall(path.lower())
+    return _SPLIT_OF[found[-1][0]] if found else None
+
+
 def is_divided(folder: str | Path) -> bool:
     """Return whether a folder holds folders of splits."""
     return bool(_named_splits(Path(folder)))
