@@ -50,7 +50,7 @@ class Linear(LightningModule):
 
 
 # What the configs cannot do without, beside a root.
-NEEDED = {"webdataset": {"classes": ["ant", "bee"]}}
+NEEDED = {"hf": {"num_classes": 2}, "webdataset": {"classes": ["ant", "bee"]}}
 
 
 @pytest.mark.parametrize("name", list_choices("data"))
