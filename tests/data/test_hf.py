@@ -108,3 +108,13 @@ def test_hf_names_the_row_of_a_label_or_image_that_cannot_be_used(tmp_path, refu
     data = make(tmp_path / "empty")
     message = refusal(lambda: data.splits.test[1])
     assert message.startswith(f"{tmp_path}/empty test row 1: cannot be read as an image")
+
+
+def test_hf_leaves_out_a_split_whose_labels_are_secret(tmp_path, caplog):
+    secret = table(20, 4, labels=[-1] * 4)
+    datasets.DatasetDict(train=table(0, 20), test=secret).save_to_disk(tmp_path / "some")
+    splits = make(tmp_path / "some", val_fraction=0.2).splits
+    assert sorted(numbers(splits.train) + numbers(splits.val) + numbers(splits.test)) == [
+        (k, k % 2) for k in range(20)
+    ]
+    assert "the test split has no labels and is not used" in caplog.text

@@ -3,12 +3,17 @@
 Any row is read by its place, so shuffling, processes and resuming are those of image files.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
 
 from mambavision_lab.data.file_module import ImageFilesDataModule
 from mambavision_lab.data.hf_splits import find_column, list_rows, name_hf_classes, open_splits
 from mambavision_lab.data.splits import Splits, hold_out_missing
+
+log = logging.getLogger(__name__)
 
 
 class HFDataModule(ImageFilesDataModule):
@@ -53,6 +58,18 @@ class HFDataModule(ImageFilesDataModule):
         items = {
             split: list_rows(f"{self.source} {split}", data, image, label, class_names)
             for split, data in splits.items()
+            if self._has_labels(split, data[label])
         }
         filled = hold_out_missing(items, self.val_fraction, self.seed, f"data.root={self.source}")
         return self.make_splits(filled, class_names)
+
+    def _has_labels(self, split: str, labels: Any) -> bool:
+        """Return whether a split has labels; -1 for all of them is the hub's way to keep them secret."""
+        if set(labels) != {-1}:
+            return True
+        self._warn(f"data.root={self.root}: the {split} split has no labels and is not used")
+        return False
+
+    @rank_zero_only
+    def _warn(self, message: str) -> None:
+        log.warning(message)
