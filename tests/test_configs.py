@@ -55,6 +55,10 @@ def overrides_of(tmp_path):
 
     def call(root: str, *overrides: str) -> list[str]:
         given = [*overrides]
+        if "data=hf" in overrides:
+            given += [f"data.root={tmp_path}", "data.num_classes=2"]
+        if "data=webdataset" in overrides:
+            given += [f"data.root={tmp_path}", "data.classes=[cat,dog]"]
         if "data=image_folder" in overrides:
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)

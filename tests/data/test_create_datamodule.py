@@ -49,12 +49,17 @@ class Linear(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+# What the configs cannot do without, beside a root.
+NEEDED = {"hf": {"num_classes": 2}, "webdataset": {"classes": ["ant", "bee"]}}
+
+
 @pytest.mark.parametrize("name", list_choices("data"))
 def test_create_makes_every_data_module_of_the_configs(name, tmp_path, write_images):
     write_images(tmp_path / "data" / name, 1)
     config = OmegaConf.load(configs_folder() / "data" / f"{name}.yaml")
     needs_root = OmegaConf.is_missing(config, "root")
-    data = create_datamodule(name, **({"root": f"{tmp_path}/data/{name}"} if needs_root else {}))
+    needed = {"root": f"{tmp_path}/data/{name}"} if needs_root else {}
+    data = create_datamodule(name, **needed, **NEEDED.get(name, {}))
     assert type(data).__name__.lower() == f"{name.replace('_', '')}datamodule"
     assert data.augment is None
     assert data.root is None or data.root == f"{tmp_path}/data/{name}"

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config import schema
 from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.data.resolvers import RESOLVERS
 from mambavision_lab.errors import ConfigError
 
 
@@ -17,6 +18,7 @@ def register() -> None:
     """Register schemas and resolvers; doing it again changes nothing."""
     schema.register()
     resolvers: dict[str, Callable[..., Any]] = {
+        **RESOLVERS,
         "count_classes": _count_classes,
         "leaf": _leaf,
         "required": _required,
@@ -27,9 +29,9 @@ def register() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _count_classes(root: str, *, _root_: DictConfig) -> int:
+def _count_classes(*data: Any, _root_: DictConfig) -> int:
     """Count the classes of a folder of images; in an evaluation it needs no training images."""
-    return count_classes(root, is_training=schema.task_of(_root_) != "eval")
+    return count_classes(*data, is_training=schema.task_of(_root_) != "eval")
 
 
 def _leaf(choice: str) -> str:

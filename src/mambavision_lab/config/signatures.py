@@ -15,7 +15,7 @@ from pathlib import Path
 class Signature:
     """Parameters that may be given by keyword, each with its annotation as source text.
 
-    Open when `**kwargs` takes any.
+    Open when `**kwargs` takes any; where they are passed to the base, its parameters count.
     """
 
     owner: str
@@ -112,8 +112,31 @@ def _may_define(tree: ast.Module, name: str) -> bool:
 def _of_class(tree: ast.Module, package: str, node: ast.ClassDef) -> Signature | None:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _from_arguments(node.name, item.args, skip_first=True)
-    for base in node.bases:  # the constructor is the first base's that has one
+            own = _from_arguments(node.name, item.args, skip_first=True)
+            given = _given_to_base(item)
+            base = _of_bases(tree, package, node) if given is not None else None
+            if given is None or base is None:
+                return own
+            rest = {name: kind for name, kind in base.parameters.items() if name not in given}
+            return Signature(node.name, rest | own.parameters, base.is_open)
+    return _of_bases(tree, package, node)
+
+
+def _given_to_base(constructor: ast.FunctionDef) -> set[str] | None:
+    """Return what a constructor itself gives to its base, beside all its `**kwargs`.
+
+    None where it does not hand these on.
+    """
+    for call in ast.walk(constructor):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__":
+            names = {keyword.arg for keyword in call.keywords}
+            return {name for name in names if name} if None in names else None
+    return None
+
+
+def _of_bases(tree: ast.Module, package: str, node: ast.ClassDef) -> Signature | None:
+    """Return the signature of the first base that has a constructor."""
+    for base in node.bases:
         if isinstance(base, ast.Name):
             inherited = _signature_of_base(tree, package, base.id)
             if inherited is not None:

@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mambavision_lab.data.class_names import Classes, read_class_names
 from mambavision_lab.data.folders import count_images, describe_others, is_image, scan, subfolders
+from mambavision_lab.data.labels_file import read_labels_file
 from mambavision_lab.data.split_folders import find_splits, is_divided
 from mambavision_lab.errors import ConfigError
 
@@ -63,9 +65,17 @@ def name_classes(root: str | os.PathLike[str], is_training: bool = True) -> list
     return names
 
 
-def count_classes(root: str | os.PathLike[str], is_training: bool = True) -> int:
-    """Count the classes of a data set."""
-    return len(name_classes(root, is_training))
+def count_classes(
+    root: str | os.PathLike[str],
+    labels_file: str | None = None,
+    classes: Classes = None,
+    *,
+    is_training: bool = True,
+) -> int:
+    """Count the classes of a data set, by its folders or its CSV, or those that are given."""
+    if labels_file is not None:
+        return len(read_labels_file(str(root), labels_file, classes, is_training).class_names)
+    return len(read_class_names(classes, Path(root)) or name_classes(root, is_training))
 
 
 def _advice(folder: Path) -> str:
@@ -119,6 +129,17 @@ class ImageLister:
             items += [(file, label) for file in files]
         self._note(folder, found, items, others)
         return items
+
+    def files_below(self, folder: Path) -> list[str]:
+        """List the images in a folder and below it, sorted, whatever their class.
+
+        Raises:
+            ConfigError: There are none, or as in `images_in`.
+        """
+        files = sorted(self._files(folder, []))
+        if not files:
+            raise ConfigError(f"{folder}: holds no images; add some or remove the folder")
+        return files
 
     def refuse_repeated(self) -> None:
         """Refuse links to files that are listed themselves; call it when all folders are listed.

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.data.class_folders import count_classes
+from mambavision_lab.data.resolvers import RESOLVERS
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import configs_folder, list_choices
 
@@ -55,7 +55,8 @@ def create_datamodule(
         root["augment"] = node if "_target_" in node else None
     for key, value in options.items():
         root["data"][key] = fspath(value) if isinstance(value, PathLike) else value
-    OmegaConf.register_new_resolver("count_classes", count_classes, replace=True)
+    for key, resolver in RESOLVERS.items():
+        OmegaConf.register_new_resolver(key, resolver, replace=True)
     settings = _resolve(root, name)
     if isinstance(augment, nn.Module):
         settings["augment"] = augment
@@ -87,7 +88,7 @@ def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, ConfigError):  # raised by count_classes
+            if isinstance(cause, ConfigError):  # raised by a resolver
                 raise cause from None
             cause = cause.__cause__ or cause.__context__
         raise ConfigError(f"data {name!r}: {reason(error)}") from error

@@ -71,7 +71,7 @@ def decode(
     try:
         if isinstance(source, Image.Image):
             return _from_pillow(source, *settings)
-        return _from_file(_read(source), is_draft, *settings)
+        return _from_file(read_source(source), is_draft, *settings)
     except FileNotFoundError as error:
         raise ConfigError(f"{_name(source)}: no such file; give an image") from error
     except Image.DecompressionBombError as error:
@@ -139,7 +139,7 @@ def _from_file(source: Path | bytes, is_draft: bool, *settings: Any) -> Tensor:
             return _from_pillow(image, *settings)
 
 
-def _read(source: Any) -> Path | bytes:
+def read_source(source: Any) -> Path | bytes:
     """Read an open file, which stays open, from its start where it has one; paths are read later."""
     if isinstance(source, str | PathLike):
         return Path(source)

@@ -12,12 +12,11 @@ from mambavision_lab.data.decode import Colour
 from mambavision_lab.data.image_files import (
     CROP_FRACTION,
     ImageFiles,
-    Items,
     evaluation_transform,
     measure_value_range,
     training_transform,
 )
-from mambavision_lab.data.splits import Splits
+from mambavision_lab.data.splits import Items, Splits
 from mambavision_lab.data.value_range import ValueRange, union
 from mambavision_lab.errors import ConfigError
 
@@ -169,7 +168,7 @@ class ImageFilesDataModule(ImageDataModule):
         self.skipped = self._check(splits)
         for name in ("train", "val", "test"):
             split = getattr(splits, name)
-            left = [item for item in split.items if item[0] not in self.skipped]
+            left = [item for item in split.items if str(item[0]) not in self.skipped]
             if split.items and not left:
                 raise ConfigError(
                     f"data.root={self.root}: none of the {len(split.items)} {name} images can be read"

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import WHITE, Colour, decode, open_image
+from mambavision_lab.data.decode import WHITE, Colour, decode, open_image, read_source
+from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
 from mambavision_lab.errors import ConfigError
-
-Items = list[tuple[str, int]]  # paths and labels
 
 CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
 
@@ -26,7 +25,7 @@ class ImageFiles(Dataset):
     """Image files, each decoded and transformed when it is read.
 
     Args:
-        items: Paths and labels.
+        items: Paths, or what else `decode` reads, and labels.
         in_chans: 1 for grey, 3 for colour.
         transform: From a uint8 image (C, H, W) to one of the network's size.
         value_range: As in `decode`.
@@ -66,13 +65,13 @@ class ImageFiles(Dataset):
         with ThreadPool(num_threads) as pool:
             found = pool.map(self._check, [path for path, _ in self.items], chunksize=16)
         errors = {
-            path: result
+            str(path): result
             for (path, _), result in zip(self.items, found, strict=True)
             if isinstance(result, str)
         }
         return errors, union(result for result in found if not isinstance(result, str))
 
-    def _check(self, path: str) -> str | ValueRange:
+    def _check(self, path: Any) -> str | ValueRange:
         try:
             pixels = self._decode(path, is_draft=True)
         except ConfigError as error:
@@ -83,7 +82,7 @@ class ImageFiles(Dataset):
             float((shares < 1 - _OUTLIERS).sum()),
         )
 
-    def _decode(self, path: str, is_draft: bool = False) -> Tensor:
+    def _decode(self, path: Any, is_draft: bool = False) -> Tensor:
         return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
 
 
@@ -104,10 +103,10 @@ def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
     return low_high if low_high and low_high[0] < low_high[1] else None
 
 
-def _measure(path: str) -> tuple[ValueRange, bool] | None:
+def _measure(path: Any) -> tuple[ValueRange, bool] | None:
     """Return the extent of a deep image's values, and whether the file states their range."""
     try:
-        with open_image(Path(path)) as image:
+        with open_image(read_source(path)) as image:
             if not is_deep(image):
                 return None
             values, stated = read_values(image)

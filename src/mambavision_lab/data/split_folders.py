@@ -47,6 +47,20 @@ def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
     return {split: path for split, (path,) in named.items()}
 
 
+def split_of(name: str) -> str | None:
+    """Return the split that a usual name is that of, in any case; None for another name."""
+    return _SPLIT_OF.get(name.lower())
+
+
+def split_in(path: str) -> str | None:
+    """Return the split that a path has in its names, such as seg_train/0.tar; None for none.
+
+    Of several the last counts.
+    """
+    found = _SIMILAR.findall(path.lower())
+    return _SPLIT_OF[found[-1][0]] if found else None
+
+
 def is_divided(folder: str | Path) -> bool:
     """Return whether a folder holds folders of splits."""
     return bool(_named_splits(Path(folder)))
@@ -55,7 +69,7 @@ def is_divided(folder: str | Path) -> bool:
 def siblings_of_split(folder: str | os.PathLike[str]) -> list[Path]:
     """List the folders of the other splits, where a folder is itself that of a split; else none."""
     path = Path(str(folder)).resolve()
-    if path.name.lower() not in _SPLIT_OF:
+    if split_of(path.name) is None:
         return []
     return [p for paths in _named_splits(path.parent).values() for p in paths if p != path]
 
@@ -65,7 +79,7 @@ def _named_splits(folder: Path) -> dict[str, list[Path]]:
     named: dict[str, list[Path]] = {}
     others = False
     for path in subfolders(folder):
-        if split := _SPLIT_OF.get(path.name.lower()):
+        if split := split_of(path.name):
             named.setdefault(split, []).append(path)
         else:
             others = True

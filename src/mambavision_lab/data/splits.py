@@ -1,10 +1,15 @@
 """The splits of a data set, and a way to hold one out of the training images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
+
+from mambavision_lab.errors import ConfigError
+
+Items = list[tuple[Any, int]]  # where an image is read from, and its label
 
 
 @dataclass
@@ -35,3 +40,34 @@ def split_by_class(labels: Any, fraction: float, seed: int) -> tuple[np.ndarray,
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         is_held_out[members[:count]] = True
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def hold_out_missing(
+    items: Mapping[str, Items], fraction: float, seed: int, source: str
+) -> dict[str, Items]:
+    """Hold test and val images out of each training class, where there are none of their own.
+
+    Args:
+        items: Train, and perhaps val and test, -> source and label of each image.
+        fraction: As in `split_by_class`, for each of the two.
+        seed: As in `split_by_class`.
+        source: Setting that names the data, for messages.
+
+    Raises:
+        ConfigError: There are no training images, or no class has two.
+    """
+    filled = dict(items)
+    if not filled.get("train"):
+        raise ConfigError(f"{source}: there are no training images; give some")
+    for split in ("test", "val"):
+        if split not in filled:
+            labels = [label for _, label in filled["train"]]
+            kept, held_out = split_by_class(labels, fraction, seed)
+            if not len(held_out):
+                raise ConfigError(
+                    f"{source}: no class has two images, so none can be held out; add images, or give "
+                    "val and test images of their own"
+                )
+            filled[split] = [filled["train"][i] for i in held_out]
+            filled["train"] = [filled["train"][i] for i in kept]
+    return filled

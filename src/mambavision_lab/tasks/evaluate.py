@@ -100,7 +100,11 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
         return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
     trained = OmegaConf.load(find_snapshot(cfg.ckpt_path) / "data" / "as_trained.yaml")
     assert isinstance(trained, DictConfig)
-    is_own = trained._target_ == cfg.data._target_ and _is_same(trained.root, cfg.data.root)
+    is_own = (
+        trained._target_ == cfg.data._target_
+        and _is_same(trained.root, cfg.data.root)
+        and trained.get("labels_file") == cfg.data.get("labels_file")
+    )
     if not is_own if cfg.use_all_images is None else cfg.use_all_images:
         data.use_all_for_test()
         if trained.get("root") and not Path(trained.root).exists():
@@ -110,8 +114,7 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
                 cfg.data.root,
                 trained.root,
             )
-    folder = data.split_folders().get("test")
-    return f"all of {folder}" if folder else f"held out of {data.root}"
+    return data.describe_test()
 
 
 def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
