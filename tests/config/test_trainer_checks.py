@@ -23,9 +23,14 @@ BASE = {
         "checkpoint": {"_target_": f"{CALLBACKS}.model_checkpoint.ModelCheckpoint"},
         "stop": {"_target_": f"{CALLBACKS}.early_stopping.EarlyStopping", "monitor": "val/acc1"},
         "grad_norm": {"_target_": "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"},
+        "best": {
+            "_target_": "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint",
+            "filename": "{epoch}-{step}-{val/acc1:.3f}-{val/num_images}",
+        },
         "off": None,
     },
 }
+FILENAME = "callbacks.best.filename"
 CHECKPOINT, STOP = "callbacks.checkpoint.monitor", "callbacks.stop.monitor"
 
 
@@ -60,6 +65,21 @@ REFUSED = [
         {"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR"}},
         "takes no num_steps and steps_per_epoch; wanted a function of (optimizer, num_steps,",
     ),
+    (
+        {"trainer.accumulate_grad_batches": 0},
+        "=0: wanted more than 0; give 1 to accumulate nothing",
+    ),
+    (
+        {"trainer.limit_train_batches": 0},
+        "trainer.limit_train_batches=0: wanted more than 0; eval.py",
+    ),
+    ({"trainer.val_check_interval": 0}, "trainer.limit_val_batches=0 switches validation off"),
+    ({"trainer.check_val_every_n_epoch": 0}, "trainer.limit_val_batches=0 switches validation off"),
+    (
+        {FILENAME: "{val/acc:.2f}"},
+        f"{FILENAME}={{val/acc:.2f}}: a validation has no 'val/acc'; it may",
+    ),
+    ({FILENAME: "{train/loss}"}, "has no 'train/loss'; it may hold {val/loss}, {val/acc1}"),
 ]
 ACCEPTED = [
     {},
@@ -69,6 +89,9 @@ ACCEPTED = [
     {"trainer.check_val_every_n_epoch": 2},
     {"trainer.check_val_every_n_epoch": 2, "trainer.max_epochs": -1},
     {"trainer.val_check_interval": 0.5},
+    {"trainer.check_val_every_n_epoch": None, "trainer.val_check_interval": 100},
+    {"trainer.limit_train_batches": 0.5},
+    {FILENAME: "{val/f1}", "callbacks.f1": {"_target_": "parts.F1"}},
     {CHECKPOINT: "lr-AdamW/pg1"},
     {CHECKPOINT: "step"},
     {"scheduler": None},

@@ -44,6 +44,12 @@ def test_run_folder_latest_points_at_the_newest_run(compose, log_dir):
     assert {path.name for path in log_dir.iterdir()} == {"latest", "train"}
 
 
+def test_run_folder_latest_is_there_for_a_first_run_that_lies_elsewhere(compose, log_dir, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    open_run_folder(compose("train", f"paths.output_dir={elsewhere}"), is_latest=True)
+    assert (log_dir / "latest").resolve() == elsewhere
+
+
 @pytest.mark.parametrize("target", ["gone", "train"])
 def test_run_folder_latest_replaces_links_that_are_old_or_broken(compose, log_dir, target):
     (log_dir / "train").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Check what the Trainer, its callbacks and the schedule accept when made, and refuse when they run."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,16 @@ _AVERAGES = (
     "mambavision_lab.lit.callbacks.ema.EMA",
     "mambavision_lab.lit.callbacks.mesa.MESA",
 )
+_BEST_CHECKPOINT = "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint"
 _LOGGED_BY = {_THROUGHPUT: "train/images_per_s", _GRADIENT_NORM: "train/grad_norm"}
+
+# Option of the Trainer that Lightning divides by -> what zero may have meant.
+_ABOVE_ZERO = {
+    "limit_train_batches": "eval.py evaluates without training",
+    "accumulate_grad_batches": "give 1 to accumulate nothing",
+    "val_check_interval": "trainer.limit_val_batches=0 switches validation off",
+    "check_val_every_n_epoch": "trainer.limit_val_batches=0 switches validation off",
+}
 
 
 def check_training(cfg: dict[Any, Any]) -> None:
@@ -25,11 +35,16 @@ def check_training(cfg: dict[Any, Any]) -> None:
     if not cfg.get("optimizer"):
         return  # nothing is trained
     trainer = cfg.get("trainer") or {}
+    for name, advice in _ABOVE_ZERO.items():
+        if isinstance(value := trainer.get(name), int | float) and value <= 0:
+            raise ConfigError(f"trainer.{name}={value}: wanted more than 0; {advice}")
     for path, callback in _callbacks(cfg):
         if callback.get("monitor") is not None:
             _check_monitor(path, callback["monitor"], cfg)
             if callback["_target_"].endswith(".EarlyStopping"):
                 _check_early_stopping(path, callback, trainer)
+        if callback["_target_"] == _BEST_CHECKPOINT:
+            _check_filename(path, str(callback.get("filename", "")), cfg)
     _check_schedule(cfg.get("scheduler"))
 
 
@@ -66,6 +81,23 @@ def _check_monitor(path: str, monitor: Any, cfg: dict[Any, Any]) -> None:
         f"{path}.monitor={monitor}: there is no such metric in training; "
         f"choose one of {', '.join(names)}"
     )
+
+
+def _check_filename(path: str, filename: str, cfg: dict[Any, Any]) -> None:
+    """Refuse a metric in a checkpoint's name that is not known when a validation ends."""
+    names = metric_names(cfg)
+    if names is None:
+        return
+    known = [
+        name for name in names if name not in ("train/loss", "train/acc1", "train/images_per_s")
+    ]
+    known += ["val/num_images", "epoch", "step"]
+    for name in re.findall(r"\{([^}:!]*)", filename):
+        if name not in known:
+            raise ConfigError(
+                f"{path}.filename={filename}: a validation has no {name!r}; it may hold "
+                f"{', '.join(f'{{{key}}}' for key in known)}"
+            )
 
 
 def _check_early_stopping(path: str, callback: dict[str, Any], trainer: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mambavision_lab.errors import ConfigError, refuse
@@ -39,7 +38,7 @@ def _report(runs: list[str], output: Path, overwrite: bool) -> None:
     from mambavision_lab.report.run_record import read_run
     from mambavision_lab.report.write import plot_training_curves, write_comparison, write_report
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if len(runs) == 1:
         console.print(f"wrote {write_report(runs[0])}", soft_wrap=True)
         if read_run(runs[0]).curves:
@@ -52,7 +51,7 @@ def _report(runs: list[str], output: Path, overwrite: bool) -> None:
     for heading in ("", *run_names(records)):
         table.add_column(heading, overflow="fold")
     for key, values in [*results_table(records), *differing_settings(records)]:
-        table.add_row(key, *map(escape, values))
+        table.add_row(key, *values)
     console.print(table)
     console.print(f"wrote {write_comparison(runs, output)}", soft_wrap=True)
 

@@ -118,6 +118,7 @@ def _point_latest(log_dir: Path, folder: Path) -> None:
     if link.exists() and not link.is_symlink():
         return
     try:
+        log_dir.mkdir(parents=True, exist_ok=True)  # the run may lie elsewhere
         with tempfile.TemporaryDirectory(dir=log_dir, prefix=".latest-") as unfinished:
             fresh = Path(unfinished) / "latest"
             fresh.symlink_to(os.path.relpath(folder, log_dir), target_is_directory=True)

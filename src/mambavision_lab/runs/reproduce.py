@@ -72,7 +72,7 @@ def show_comparison(before: dict[str, float], after: dict[str, float]) -> bool:
             difference = "none" if old == new else f"{new - old:+.3g}"
         is_same &= difference == "none"
         table.add_row(name, str(old), str(new), difference)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print("reproduced: every metric is the same" if is_same else "not the same metrics")
     return is_same

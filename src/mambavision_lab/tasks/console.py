@@ -6,11 +6,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from mambavision_lab.metrics import format_metric, is_speed
 from mambavision_lab.runs.folder import short_path
 
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # [x] in a name is no markup
 
 
 def print_panel(title: str, details: Mapping[str, str]) -> None:
@@ -20,7 +21,7 @@ def print_panel(title: str, details: Mapping[str, str]) -> None:
     grid.add_column(overflow="fold")
     for label, detail in details.items():
         grid.add_row(label, detail)
-    console.print(Panel(grid, title=title, title_align="left", expand=False))
+    console.print(Panel(grid, title=Text(title), title_align="left", expand=False))
 
 
 def print_results(title: str, metrics: Mapping[str, float], folder: Path) -> None:

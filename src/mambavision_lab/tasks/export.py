@@ -70,9 +70,9 @@ def export(cfg: DictConfig) -> None:
         if not existed and not any(output.iterdir()):
             output.rmdir()
     for key, value in details.items():
-        console.print(f"{key}: {value}", soft_wrap=True, markup=False)
+        console.print(f"{key}: {value}", soft_wrap=True)
     path = short_path(output / export_format.files[0])
-    console.print(f"written: {path}", soft_wrap=True, markup=False)
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
@@ -140,7 +140,6 @@ def _real_images(cfg: DictConfig, inference: MambaVisionInference) -> Tensor | N
             console.print(
                 f"no test images of the run's data ({error}); give images=FOLDER to compare on real ones",
                 soft_wrap=True,
-                markup=False,
             )
             return None
         pixels = [test[i][0] for i in range(min(count, len(test)))]  # type: ignore[arg-type]

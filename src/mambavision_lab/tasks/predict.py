@@ -15,7 +15,6 @@ from typing import TextIO
 import torch
 from omegaconf import DictConfig
 from PIL import Image, ImageDraw
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -75,7 +74,7 @@ def predict(cfg: DictConfig) -> None:
         for name, pixels, ranking in track(found, "predict", total=len(files), console=console):
             if isinstance(ranking, ConfigError):
                 skipped[name] = str(ranking)
-                console.print(f"skipped: {printable(ranking)}", soft_wrap=True, markup=False)
+                console.print(f"skipped: {printable(ranking)}", soft_wrap=True)
                 continue
             write(name, ranking)
             num_done += 1
@@ -88,7 +87,7 @@ def predict(cfg: DictConfig) -> None:
         contact_sheet(shown[: cfg.num_pictures]).save(folder / "contact_sheet.png")
     _print_table(shown[:_NUM_SHOWN], num_done)
     console.print(f"{num_done} images classified, {len(skipped)} skipped")
-    console.print(f"run folder: {short_path(folder)}", soft_wrap=True, markup=False)
+    console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
 def find_images(images: str) -> list[str]:
@@ -218,5 +217,5 @@ def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> Non
         (best, probability), *others = ranking
         following = ", ".join(f"{c} {p:.1%}" for c, p in others[:1])
         cells = (printable(Path(name).name), best, f"{probability:.1%}", following)
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     console.print(table)

@@ -59,9 +59,7 @@ def preview(cfg: DictConfig) -> None:
         speeds = _measure(data, cfg.seconds) if cfg.seconds else {}
     write_json(statistics | speeds, folder / "preview.json")
     print_statistics(data, statistics | speeds)
-    console.print(
-        f"written: {short_path(folder)}/preview.png and preview.json", soft_wrap=True, markup=False
-    )
+    console.print(f"written: {short_path(folder)}/preview.png and preview.json", soft_wrap=True)
 
 
 def check_files(cfg: DictConfig) -> None:
@@ -79,7 +77,7 @@ def check_files(cfg: DictConfig) -> None:
     with console.status("checking image files"):
         bad = data.find_bad_images()
     for message in bad.values():
-        console.print(printable(message), soft_wrap=True, markup=False)
+        console.print(printable(message), soft_wrap=True)
     if bad:
         raise ConfigError(
             f"data.root={data.root}: {len(bad)} image files cannot be read, all listed above; "

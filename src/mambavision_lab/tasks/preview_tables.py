@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from mambavision_lab.data.base import ImageDataModule
@@ -16,12 +15,12 @@ _NUM_EXTREMES = 5  # of the largest classes, and of the smallest, that are liste
 def print_statistics(data: ImageDataModule, statistics: dict[str, Any]) -> None:
     """Print what `describe` found in a data module, and the speeds that were measured."""
     console.print(_class_table(statistics))
-    details = {label: escape(printable(text)) for label, text in _details(data, statistics)}
+    details = {label: printable(text) for label, text in _details(data, statistics)}
     print_panel("images", details)
     for message in statistics["unreadable"].values():
-        console.print(printable(message), soft_wrap=True, markup=False)
+        console.print(printable(message), soft_wrap=True)
     mean, std = (_as_override(statistics[key]) for key in ("mean", "std"))
-    console.print(f"to copy: data.mean={mean} data.std={std}", soft_wrap=True, markup=False)
+    console.print(f"to copy: data.mean={mean} data.std={std}", soft_wrap=True)
 
 
 def _class_table(statistics: dict[str, Any]) -> Table:
@@ -34,7 +33,7 @@ def _class_table(statistics: dict[str, Any]) -> Table:
         num_left_out = len(classes) - 2 * _NUM_EXTREMES
         classes[_NUM_EXTREMES:-_NUM_EXTREMES] = [(f"... {num_left_out:,} more ...", {})]
     for name, counts in classes:
-        table.add_row(escape(printable(name)), *(f"{num:,}" for num in counts.values()))
+        table.add_row(printable(name), *(f"{num:,}" for num in counts.values()))
     table.add_section()
     table.add_row("all", *(f"{num:,}" for num in statistics["images"].values()))
     return table

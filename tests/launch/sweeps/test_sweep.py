@@ -120,6 +120,19 @@ def test_summary_counts_failed_jobs_and_shows_metrics_by_their_format(tmp_path, 
     assert "best: job 1, val/loss 0.1250" in capsys.readouterr().out
 
 
+def test_summary_prints_brackets_of_folders_and_overrides(tmp_path, capsys):
+    folder = tmp_path / "sweep [x]"
+    for number, choice in enumerate(("[default,freeze]", "[default,ema]")):
+        (folder / str(number)).mkdir(parents=True)
+        record = {"job": number, "overrides": [f"callbacks={choice}"], "status": "done"}
+        write_json(record | {"seconds": 1, "value": number}, folder / str(number) / "job.json")
+    show_summary(folder, "eval", None)
+    out = capsys.readouterr().out
+    assert f"sweep: {folder}\n" in out
+    assert out.count("[default,freeze]") == 1
+    assert out.count("[default,ema]") == 2  # in the table, and as the best job
+
+
 def test_new_strategy_needs_only_a_class_and_a_yaml(
     command, task, make_module, tmp_path, sweep_folder, capsys
 ):

@@ -157,6 +157,24 @@ def test_resumed_run_equals_the_unbroken_one(moment, step, options, fit, tmp_pat
     assert_equal_when_resumed(fit, tmp_path / "last.ckpt", moment, step, **options)
 
 
+class SaveAndStop(SaveAndKill):
+    """End the run within an epoch, as its time or `max_steps` would, and save it then."""
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == self.step
+
+
+def test_run_that_ended_within_an_epoch_continues_there(fit, tmp_path):
+    path, options = tmp_path / "last.ckpt", {"max_epochs": 3}
+    rows, weights = fit("unbroken", **options)
+    fit("shorter", callbacks=[SaveAndStop(path, "epoch", 6)], **options)
+    assert str(read_progress(load_checkpoint(path))) == "1 epoch and 2 batches"
+    resumed_rows, resumed_weights = fit("shorter", ckpt_path=path, **options)
+    training = [[row for row in some if row[2]] for some in (rows, resumed_rows)]
+    assert training[0] == training[1]
+    assert all(torch.equal(resumed_weights[name], value) for name, value in weights.items())
+
+
 # Options, and the steps at which the first two epochs end.
 LENGTHS = {
     "epochs": ({"max_epochs": 3}, (4, 8)),

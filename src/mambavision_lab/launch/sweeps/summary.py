@@ -31,7 +31,7 @@ def show_summary(folder: Path, task: str, metric: str | None) -> int:
     name = metric or "value"
     varied = varied_values(records)
     best = best_job(records, metric)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(f"sweep: {short_path(folder)}", style="bold", soft_wrap=True)
     table = Table()
     table.add_column("job", justify="right")

@@ -35,11 +35,9 @@ def read_progress(checkpoint: dict[str, Any]) -> Progress:
     """
     loops = checkpoint["loops"]["fit_loop"]
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
-    if epochs["processed"] == epochs["ready"]:
-        return Progress(epochs["processed"], 0)
-    if batches["is_last_batch"]:
+    if batches["is_last_batch"] or not epochs["ready"]:
         return Progress(epochs["ready"], 0)
-    return Progress(epochs["processed"], batches["current"]["processed"])
+    return Progress(epochs["ready"] - 1, batches["current"]["processed"])
 
 
 def has_open_epoch(checkpoint: dict[str, Any]) -> bool:
@@ -49,9 +47,9 @@ def has_open_epoch(checkpoint: dict[str, Any]) -> bool:
     """
     loops = checkpoint["loops"]["fit_loop"]
     epochs, batches = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
-    was_cut = (
-        batches["is_last_batch"] and batches["current"]["completed"] < batches["current"]["ready"]
-    )
+    if not batches["is_last_batch"]:
+        return True
+    was_cut = batches["current"]["completed"] < batches["current"]["ready"]
     return epochs["processed"] < epochs["ready"] and not was_cut
 
 
@@ -67,11 +65,15 @@ class Resume(Callback):
     ) -> None:
         """Count an epoch whose end was reached as complete, before Lightning takes over the progress.
 
-        Without averaging a run takes up the raw weights, not the average of the run that it resumes.
+        One that `max_steps` or the time has ended within continues. Without averaging a run takes up the raw
+        weights, not the average of the run that it resumes.
         """
-        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]
-        for count in ("total", "current"):
-            epochs[count]["completed"] = epochs[count]["processed"]
+        loops = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
+        for count in epochs.values():
+            if not batches["is_last_batch"]:
+                count["processed"] = max(0, count["ready"] - 1)
+            count["completed"] = count["processed"]
         is_averaging = any(isinstance(c, WeightAveraging) for c in trainer.callbacks)  # type: ignore[attr-defined]
         if trainer.state.fn == TrainerFn.FITTING and not is_averaging:
             pl_module.load_state_dict(with_weights(checkpoint, RAW)["state_dict"])
