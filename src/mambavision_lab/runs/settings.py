@@ -25,6 +25,8 @@ _TRAINER = (
     "precision",
     "sync_batchnorm",
 )
+# Of callbacks: what early stopping takes from the checkpoint, and what changes the weights.
+_CALLBACK = ("patience", "decay", "use_warmup", "weight", "start", "epochs", "num_stages")
 _FREE = (
     "model.pretrained",  # replaced by the checkpoint's weights
     "model.scan_backend",
@@ -43,13 +45,13 @@ def settings_of(cfg: DictConfig) -> Settings:
     assert isinstance(resolved, dict)
     nodes = {name: resolved.get(name) for name in _NODES}
     nodes["trainer"] = {k: v for k, v in resolved["trainer"].items() if k in _TRAINER}
-    callbacks = {k: node for k, node in (resolved.get("callbacks") or {}).items() if node}
-    # Early stopping takes its patience from the checkpoint.
-    patience = {
-        k: {"patience": node["patience"]} for k, node in callbacks.items() if "patience" in node
+    callbacks = {
+        key: {name: node[name] for name in _CALLBACK if name in node}
+        for key, node in (resolved.get("callbacks") or {}).items()
+        if node
     }
-    if patience:
-        nodes["callbacks"] = patience
+    if any(callbacks.values()):
+        nodes["callbacks"] = {key: node for key, node in callbacks.items() if node}
     settings = flatten(nodes)
     # The augmentation is a part of the data's node, but a group of its own to the user.
     renamed = {key.replace("data.augment", "augment", 1): value for key, value in settings.items()}

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.data.auto_augment import AugmentOp, rand_augment_transform
 
 from mambavision_lab.data.augment.draws import Draws
@@ -32,6 +34,13 @@ def test_rand_augment_has_timms_operations_at_magnitude_nine():
     }
     rotate = next(op for op in ops if op.name == "Rotate")
     assert abs(rotate.level_fn(9, {})[0]) == pytest.approx(27)  # degrees: 9 of 10 times 30
+
+
+def test_rand_augment_posterizes_to_one_bit_at_the_largest_magnitude():
+    ops = TimmRandAugment("rand-m10-inc1").augment.ops
+    op = next(op for op in ops if op.name == "PosterizeIncreasing")
+    image = Image.fromarray(np.full((4, 4, 3), 200, np.uint8))
+    assert np.array(op.aug_fn(image, *op.level_fn(10, {}))).max() == 128
 
 
 def test_rand_augment_refuses_what_timm_does_not_understand():

@@ -1,8 +1,10 @@
 """timm's RandAugment for images as tensors; torchvision's policies need no adapter."""
 
+from typing import Any
+
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor, nn
 
@@ -36,9 +38,18 @@ class TimmRandAugment(nn.Module):
                 f"augment.policy.spec={spec}: timm does not understand it ({reason(error)}); "
                 "wanted such as rand-m9-mstd0.5-inc1"
             ) from error
+        for op in self.augment.ops:
+            if (
+                "Posterize" in op.name
+            ):  # Pillow keeps at least one bit; timm asks for none at magnitude 10
+                op.aug_fn = _posterize
 
     def forward(self, image: Tensor) -> Tensor:
         """Augment one image (C, H, W), uint8, of one or three channels."""
         pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
         augmented = np.array(self.augment(Image.fromarray(pixels)))
         return torch.from_numpy(augmented).permute(2, 0, 1)[: image.shape[0]]
+
+
+def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    return ImageOps.posterize(image, max(1, bits))
