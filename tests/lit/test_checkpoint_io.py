@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import OmegaConf
 
+from mambavision_lab.errors import RunError
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.models.saved import load_checkpoint, read_saved
 from mambavision_lab.tasks.build import build_trainer
@@ -38,16 +39,18 @@ def test_checkpoint_is_saved_and_loaded(checkpoint, saved):
 
 
 @pytest.mark.skipif(not FULL_DISK.exists(), reason="needs /dev/full")
-def test_full_disk_leaves_the_earlier_checkpoint(checkpoint, saved, monkeypatch, refusal):
+def test_full_disk_leaves_the_earlier_checkpoint(checkpoint, saved, monkeypatch):
     before = saved.read_bytes()
     file = FULL_DISK.open("wb")
     monkeypatch.setattr(type(saved), "open", lambda *_: file)
-    message = refusal(lambda: SafeCheckpointIO().save_checkpoint(checkpoint, saved))
+    with pytest.raises(RunError) as caught:
+        SafeCheckpointIO().save_checkpoint(checkpoint, saved)
     monkeypatch.undo()
-    assert message == (
-        f"{saved}: cannot be written ([Errno 28] {os.strerror(errno.ENOSPC)}); "
-        "the earlier checkpoints are as they were"
+    message = str(caught.value)
+    assert message.startswith(
+        f"{saved}: cannot be written ([Errno 28] {os.strerror(errno.ENOSPC)}; free some space or"
     )
+    assert message.endswith("then resume the run); the earlier checkpoints are as they were")
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
 

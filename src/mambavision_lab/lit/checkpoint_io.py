@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import RunError, explain
 from mambavision_lab.files import replacing
 from mambavision_lab.models.saved import find_nan, load_checkpoint
 
@@ -20,7 +20,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint; where that fails, an earlier file of this name is as it was.
 
         Raises:
-            ConfigError: The disk is full, or the folder cannot be written to.
+            RunError: The disk is full, or the folder cannot be written to.
             FloatingPointError: A weight is not a number.
         """
         path = Path(path)
@@ -37,8 +37,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
             cause = error if isinstance(error, OSError) else error.__context__
             if not isinstance(cause, OSError):  # an error of torch's own
                 raise
-            raise ConfigError(
-                f"{path}: cannot be written ({reason(cause)}); the earlier checkpoints are as they were"
+            raise RunError(
+                f"{path}: cannot be written ({explain(cause)}); the earlier checkpoints are as they were"
             ) from error
 
     def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:

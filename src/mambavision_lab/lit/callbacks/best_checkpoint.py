@@ -86,6 +86,10 @@ class BestCheckpoint(Checkpoint):
         if auto_insert_metric_name:
             self.filename = re.sub(r"\{([^}:]+)", r"\1={\1", filename)
         self.every_n_epochs = every_n_epochs
+        if save_top_k < -1:
+            raise ConfigError(
+                f"callbacks.checkpoint.save_top_k={save_top_k}: wanted a number of checkpoints, or -1 for all"
+            )
         self.save_top_k = save_top_k
         self.save_weights_only = save_weights_only
         self.kept: dict[str, Validation] = {}  # by name of the file
