@@ -86,7 +86,7 @@ def test_evaluation_repeats_the_metrics_of_the_test(call, logs):
 def test_evaluation_refuses_data_with_unknown_classes(call, logs):
     assert call("train", *SMALL, "trainer.max_epochs=1")[0] == 0
     checkpoint = f"ckpt_path={logs}/latest/checkpoints/best.ckpt"
-    status, err = call("eval", checkpoint, "trainer=cpu", "data=digits")
+    status, err = call("eval", checkpoint, "trainer=cpu", "data=digits", "data.in_chans=3")
     assert status == 2
     assert "classes that the network does not know: ['0', '1'" in err
 

@@ -25,8 +25,11 @@ def command(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, *output = call("train", *TOY)
     assert status == 0, output
+    Path("RUN").symlink_to(Path("logs/latest").resolve())
     for name in ("cat", "dog"):
         Path("FOLDER", "train", name).mkdir(parents=True)
+        for k in range(3):
+            Image.new("RGB", (40, 30), "teal").save(Path("FOLDER", "train", name, f"{k}.png"))
     Path("photos").mkdir()
     for photo in ("photos/a.jpg", "cat.jpg"):
         Image.new("RGB", (40, 30), "teal").save(photo)
@@ -34,7 +37,8 @@ def command(call, tmp_path, monkeypatch):
 
 
 def test_readme_commands_are_right(command):
-    assert {script for script, _ in COMMANDS} == {"train", "eval", "predict", "export", "analyze"}
+    scripts = {"train", "eval", "predict", "export", "analyze", "preview"}
+    assert {script for script, _ in COMMANDS} == scripts
     assert len(COMMANDS) >= 20
     for script, line in COMMANDS:
         arguments = shlex.split(line)

@@ -183,7 +183,7 @@ REFUSED = [
     (without_root, "data.root={root}"),
     (without_classes, "{root}/train: holds no class folders"),
     (lambda root: None, "{root}/train/ant: holds no images"),
-    (with_one_image, "data.root={root}: no class has two images"),
+    (with_one_image, "data.root={root}: no class has an image to spare for test/"),
     (with_one_class, "data.root={root}: one class only, 'bee'"),
 ]
 

@@ -49,7 +49,7 @@ def test_labels_file_gives_class_and_split_of_each_file(root):
         part: [(f"{part}{k}.png", k % 2) for k in range(num)]
         for part, num in (("train", 4), ("val", 2), ("test", 2))
     }
-    for images, labels in [*data.train_dataloader(), *data.val_dataloader()]:
+    for images, labels, *_ in [*data.train_dataloader(), *data.val_dataloader()]:
         assert torch.equal(images[:, 0].amax((1, 2)), (255 * labels).byte())
 
 

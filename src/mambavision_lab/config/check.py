@@ -44,6 +44,8 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         ConfigError: The first thing found wrong, with a suggestion.
     """
+    if (cfg.get("data") or {}).get("root", "") is None:  # before classes are counted in it
+        raise ConfigError("data.root=null: wanted a folder; give data.root=FOLDER")
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     for key, least in _LEAST.items():
         number = OmegaConf.select(cfg, key)

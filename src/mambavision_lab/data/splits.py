@@ -54,7 +54,7 @@ def hold_out_missing(
         source: Setting that names the data, for messages.
 
     Raises:
-        ConfigError: There are no training images, or no class has two.
+        ConfigError: There are no training images, or no class has enough of them.
     """
     filled = dict(items)
     if not filled.get("train"):
@@ -65,8 +65,8 @@ def hold_out_missing(
             kept, held_out = split_by_class(labels, fraction, seed)
             if not len(held_out):
                 raise ConfigError(
-                    f"{source}: no class has two images, so none can be held out; add images, or give "
-                    "val and test images of their own"
+                    f"{source}: no class has an image to spare for {split}/; three in a class "
+                    "will do, or give val and test images of their own"
                 )
             filled[split] = [filled["train"][i] for i in held_out]
             filled["train"] = [filled["train"][i] for i in kept]
