@@ -91,6 +91,7 @@ def test_evaluation_refuses_data_with_unknown_classes(call, logs):
     assert "classes that the network does not know: ['0', '1'" in err
 
 
+@pytest.mark.slow
 def test_same_seed_gives_identical_metrics_and_another_seed_others(call, logs):
     for seed in ("7", "7", "8"):
         assert call("train", *SMALL, f"seed={seed}")[0] == 0
@@ -193,6 +194,7 @@ def test_options_run(call, logs, options, tmp_path, monkeypatch):
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_wandb_without_key_or_network_writes_offline_and_says_so_once(
     call, logs, monkeypatch, tmp_path
 ):
@@ -224,6 +226,7 @@ def epochs_of(folder: Path) -> list[dict[str, float]]:
     return [{name: float(row[name]) for name in names if row[name]} for row in rows]
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same_metrics_as_one(logs, call):
     # 33 and 35 images do not divide by two: an image counted twice would change the accuracies.
     same = [*SMALL, "trainer.max_epochs=3", "augment=none", "optimizer.lr=3e-3"]
@@ -275,6 +278,7 @@ def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_training_needs_nothing_that_only_posix_has(tmp_path):
     script = (
         "import os, sys\n"
