@@ -88,7 +88,7 @@ def check_nodes(node: Any, path: str = "") -> None:
     Raises:
         ConfigError: The first thing found wrong, with a suggestion.
     """
-    for where, found in _target_nodes(node, path):
+    for where, found in target_nodes(node, path):
         _check_node(where, found)
         _check_mode(where, found)
 
@@ -115,15 +115,16 @@ def check_extra(override: str) -> None:
         raise missing_extra(override, f"the package {package.rpartition('.')[2]}", extra)
 
 
-def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find every `_target_` node in plain values, with its key."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield path, node
         for key, child in node.items():
-            yield from _target_nodes(child, f"{path}.{key}" if path else str(key))
+            yield from target_nodes(child, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for i, child in enumerate(node):
-            yield from _target_nodes(child, f"{path}[{i}]")
+            yield from target_nodes(child, f"{path}[{i}]")
 
 
 def _check_node(path: str, node: dict[str, Any]) -> None:
