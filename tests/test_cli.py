@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mambavision_lab.files import list_choices
 from mambavision_lab.launch.distributed.devices import num_local_processes
 
 ROOT = Path(__file__).parents[1]
@@ -165,6 +166,18 @@ def test_failed_run_exits_with_an_error(call, logs):
     assert line.startswith("error: train/loss in epoch 1, step 2, is nan at learning rate ")
     assert "lower optimizer.lr" in line
     assert "Traceback" in (logs / "latest" / "train.log").read_text()
+
+
+GROUPS = ("optimizer", "scheduler", "augment", "loss", "callbacks", "tta")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_choice_trains(call, group):
+    for choice in set(list_choices(group)) - {"distillation", "eval"}:  # these need another run
+        small = [o for o in SMALL if group != "scheduler" or not o.startswith("scheduler.")]
+        status, err = call("train", *small, "trainer.max_epochs=3", f"{group}={choice}")
+        assert status == 0, f"{group}={choice}: {err}"
 
 
 @pytest.mark.parametrize(
