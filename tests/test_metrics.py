@@ -1,6 +1,6 @@
 import pytest
 
-from mambavision_lab.metrics import format_metric, is_loss_or_accuracy, is_lower_better
+from mambavision_lab.metrics import format_metric, has_known_direction, is_lower_better
 
 
 @pytest.mark.parametrize(
@@ -26,4 +26,4 @@ def test_losses_are_minimised_and_accuracies_are_not():
 
 def test_what_is_best_is_known_of_losses_and_accuracies_alone():
     names = ["val/loss", "val/acc1", "test/images_per_s", "grad_norm", "lr-AdamW", "None"]
-    assert [name for name in names if is_loss_or_accuracy(name)] == names[:2]
+    assert [name for name in names if has_known_direction(name)] == names[:2]

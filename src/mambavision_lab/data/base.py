@@ -47,6 +47,9 @@ class ImageDataModule(LightningDataModule):
         num_workers: Loader processes; None chooses 0 for data in memory without a policy to apply, else
             this process's share of the cores, at most 8.
 
+    Attributes:
+        is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
+
     Raises:
         ConfigError: A setting is impossible.
     """
@@ -99,6 +102,7 @@ class ImageDataModule(LightningDataModule):
         self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
+        self.is_multilabel = False
         self._splits: Splits | None = None
         self._label_map: Tensor | None = None
         self._first_epoch, self._num_skipped = 0, 0
@@ -142,6 +146,7 @@ class ImageDataModule(LightningDataModule):
                 f"it knows {len(class_names)}: {list(class_names)[:5]} ..."
             )
         self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
+        self._num_known = len(class_names)
 
     def use_preprocessing(self, trained: Mapping[str, Any]) -> None:
         """Prepare images as those were that a network was trained on; nothing to do in memory.
@@ -171,6 +176,7 @@ class ImageDataModule(LightningDataModule):
             "std",
             "class_names",
             "keeps_aspect",
+            "is_multilabel",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -209,7 +215,7 @@ class ImageDataModule(LightningDataModule):
         return self._evaluation_loader(self.splits.test)
 
     def train_labels(self) -> Tensor:
-        """Return the class of each training image, (N,), int64.
+        """Return the class of each training image, (N,), int64; of several labels (N, num_classes).
 
         Raises:
             ConfigError: The data set does not tell before its images are read.
@@ -233,8 +239,8 @@ class ImageDataModule(LightningDataModule):
         A Trainer calls it by itself; a loop of your own calls it on each batch.
 
         Args:
-            batch: Images, uint8, (N, C, H, W); labels, (N,); and their random numbers, as a training
-                loader gives them. Without, they are drawn from torch's random state.
+            batch: Images, uint8, (N, C, H, W); labels, (N,) or (N, num_classes); and their random numbers,
+                as a training loader gives them. Without, they are drawn from torch's random state.
             is_training: Whether to augment.
 
         Returns:
@@ -243,11 +249,16 @@ class ImageDataModule(LightningDataModule):
         """
         images, labels, *draws = batch
         if self._label_map is not None:
-            labels = self._label_map.to(labels.device)[labels]
+            labels = self._renumber(labels, self._label_map.to(labels.device))
         images = images.float() / 255
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, *draws)
         return self.normalize(images), labels
+
+    def _renumber(self, labels: Tensor, label_map: Tensor) -> Tensor:
+        if not self.is_multilabel:
+            return label_map[labels]
+        return labels.new_zeros(len(labels), self._num_known).index_copy_(1, label_map, labels)
 
     def _augment(
         self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None = None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -25,11 +26,12 @@ class ImageFiles(Dataset):
     """Image files, each decoded and transformed when it is read.
 
     Args:
-        items: Paths, or what else `decode` reads, and labels.
+        items: Paths, or what else `decode` reads, and labels: one, or a tuple of any number.
         in_chans: 1 for grey, 3 for colour.
         transform: From a uint8 image (C, H, W) to one of the network's size.
         value_range: As in `decode`.
         background: As in `decode`.
+        num_classes: Where an image has any number of labels, which are given as 0 or 1 for each class.
     """
 
     def __init__(
@@ -39,20 +41,26 @@ class ImageFiles(Dataset):
         transform: v2.Transform,
         value_range: ValueRange | None = None,
         background: Colour = WHITE,
+        num_classes: int | None = None,
     ) -> None:
         self.items, self.in_chans, self.transform = items, in_chans, transform
+        self.num_classes = num_classes
         self.value_range, self.background = value_range, background
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
-    def labels(self) -> list[int]:
-        """Class of each image."""
-        return [label for _, label in self.items]
+    def labels(self) -> Tensor:
+        """Class of each image, (N,), or 0 or 1 for each of its classes, (N, num_classes)."""
+        if self.num_classes is None:
+            return torch.tensor([label for _, label in self.items])
+        return torch.stack([multi_hot(several, self.num_classes) for _, several in self.items])
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         path, label = self.items[index]
+        if self.num_classes is not None:
+            label = multi_hot(label, self.num_classes)
         return self.transform(self._decode(path)), label
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
@@ -84,6 +92,13 @@ class ImageFiles(Dataset):
 
     def _decode(self, path: Any, is_draft: bool = False) -> Tensor:
         return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
+
+
+def multi_hot(labels: Sequence[int], num_classes: int) -> Tensor:
+    """Return 1 for each class of an image and 0 for the others, (num_classes,), int64."""
+    found = torch.zeros(num_classes, dtype=torch.long)
+    found[list(labels)] = 1
+    return found
 
 
 def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:

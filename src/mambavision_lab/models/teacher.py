@@ -80,6 +80,11 @@ def _from_run(source: str) -> tuple[nn.Module, dict[str, Sequence[float]]]:
             f"or {_TIMM}NAME"
         )
     description, weights = read_saved(Path(source))
+    if description.get("is_multilabel"):
+        raise ConfigError(
+            f"loss.teacher.source={source}: was trained on several labels for each image; give a teacher of "
+            "one class for each"
+        )
     return build_saved(description, weights, source), description["preprocessing"]
 
 

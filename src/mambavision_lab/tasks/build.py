@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -83,15 +83,16 @@ def build_net(cfg: DictConfig) -> nn.Module:
 
 
 def build_classifier(
-    cfg: DictConfig, net: nn.Module, num_classes: int, **arguments: Any
+    cfg: DictConfig, net: nn.Module, data: Mapping[str, Any], **arguments: Any
 ) -> ImageClassifier:
-    """Wrap a network with the settings of `classifier`."""
+    """Wrap a network with the settings of `classifier`, for data as `ImageDataModule.metadata` gives them."""
     # Not recursive: the config of the model in the metadata is not to be instantiated.
     return build(
         cfg.classifier,
         "classifier",
         net=net,
-        num_classes=num_classes,
+        num_classes=len(data["class_names"]),
+        is_multilabel=data.get("is_multilabel", False),
         _recursive_=False,
         **arguments,
     )
