@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab import MambaVisionInference
 from mambavision_lab.data.image_files import evaluation_transform
-from mambavision_lab.inference import rank
+from mambavision_lab.models.ranking import rank
 from mambavision_lab.models.tta import TestTimeAugmentation
 
 NAMES = ["ant", "bee", "cat"]

@@ -55,13 +55,20 @@ class ImageFiles(Dataset):
         """Class of each image, (N,), or 0 or 1 for each of its classes, (N, num_classes)."""
         if self.num_classes is None:
             return torch.tensor([label for _, label in self.items])
-        return torch.stack([multi_hot(several, self.num_classes) for _, several in self.items])
+        return torch.stack([torch.as_tensor(self.label(k)) for k in range(len(self))])
+
+    def label(self, index: int) -> int | Tensor:
+        """Return the class of an image, or 0 or 1 for each of its classes, (num_classes,), int64."""
+        _, label = self.items[index]
+        if self.num_classes is None:
+            return label
+        found = torch.zeros(self.num_classes, dtype=torch.long)
+        found[list(label)] = 1
+        return found
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        path, label = self.items[index]
-        if self.num_classes is not None:
-            label = multi_hot(label, self.num_classes)
-        return self.transform(self._decode(path)), label
+        path, _ = self.items[index]
+        return self.transform(self._decode(path)), self.label(index)
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
         """Decode every file once, JPEGs at an eighth of their size.
@@ -92,13 +99,6 @@ class ImageFiles(Dataset):
 
     def _decode(self, path: Any, is_draft: bool = False) -> Tensor:
         return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
-
-
-def multi_hot(labels: Sequence[int], num_classes: int) -> Tensor:
-    """Return 1 for each class of an image and 0 for the others, (num_classes,), int64."""
-    found = torch.zeros(num_classes, dtype=torch.long)
-    found[list(labels)] = 1
-    return found
 
 
 def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
