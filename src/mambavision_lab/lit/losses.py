@@ -67,9 +67,7 @@ class CrossEntropy(_ClassWeights):
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Return the mean over the batch."""
-        return F.cross_entropy(
-            logits, targets, weight=self.weights, label_smoothing=self.smoothing
-        )
+        return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=self.smoothing)
 
 
 class BinaryCrossEntropy(_ClassWeights):

@@ -45,7 +45,11 @@ PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
         "F1 at a probability of 0.5, over the classes",
         "F1 (%)",
         False,
-        (("train/f1_macro", "train"), ("val/f1_macro", "val"), ("val_raw/f1_macro", "val, raw weights")),
+        (
+            ("train/f1_macro", "train"),
+            ("val/f1_macro", "val"),
+            ("val_raw/f1_macro", "val, raw weights"),
+        ),
     ),
     ("Learning rate", "rate (1)", False, (("lr", "rate"),)),
     ("Gradient norm, before clipping", "2-norm (1)", True, (("train/grad_norm", "norm"),)),

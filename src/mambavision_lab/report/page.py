@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import matplotlib

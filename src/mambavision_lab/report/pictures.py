@@ -33,7 +33,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
         return []
     if f"{group}_targets" in stored:
         columns = (stored[f"{group}_{c}"] for c in ("images", "targets", "probabilities"))
-        return [_of_several(*row, names=names) for row in zip(*columns, strict=True)]
+        return [_of_several(names, *row) for row in zip(*columns, strict=True)]
     columns = (stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence"))
     return [
         Picture(image, names[label], names[predicted], label == predicted, _percent(confidence))
@@ -42,7 +42,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
 
 
 def _of_several(
-    image: np.ndarray, targets: np.ndarray, probabilities: np.ndarray, names: list[str]
+    names: list[str], image: np.ndarray, targets: np.ndarray, probabilities: np.ndarray
 ) -> Picture:
     is_true, is_said = targets > 0, probabilities >= 0.5
     true, predicted = (

@@ -30,7 +30,10 @@ from mambavision_lab.tasks.console import print_panel, print_results
 
 log = logging.getLogger(__name__)
 
-_LABELS = {False: "one class for each", True: "several labels for each (a CSV with the column labels)"}
+_LABELS = {
+    False: "one class for each",
+    True: "several labels for each (a CSV with the column labels)",
+}
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -127,8 +130,8 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
     """
     if data.is_multilabel != trained.get("is_multilabel", False):
         raise ConfigError(
-            f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, these images have "
-            f"{_LABELS[data.is_multilabel]}"
+            f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, "
+            f"but these images have {_LABELS[data.is_multilabel]}"
         )
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
     for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):

@@ -81,7 +81,9 @@ class RecordPredictions(Callback):
         rows = np.concatenate([c for columns, _ in ranks for c in columns], axis=1)
         names = getattr(getattr(trainer, "datamodule", None), "class_names", [])
         arrays: dict[str, np.ndarray] = {"class_names": np.array(list(names), dtype=str)}
-        name_columns = _columns_of_several if getattr(pl_module, "is_multilabel", False) else _columns
+        name_columns = (
+            _columns_of_several if getattr(pl_module, "is_multilabel", False) else _columns
+        )
         arrays |= name_columns(rows, "")
         for group in self._samples:
             gathered = [sample for _, samples in ranks for sample in samples[group]]
