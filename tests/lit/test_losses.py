@@ -1,5 +1,8 @@
+from copy import deepcopy
+
 import pytest
 import torch
+from timm.loss import BinaryCrossEntropy as TimmBinaryCrossEntropy
 from torch import nn
 
 from mambavision_lab.errors import ConfigError
@@ -66,6 +69,30 @@ def test_binary_cross_entropy_asks_each_class():
     torch.testing.assert_close(counted, expected)
 
 
+def test_binary_cross_entropy_is_that_of_timm():
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]])
+    for options in ({}, {"smoothing": 0.1}, {"sum_classes": True}):
+        timm = TimmBinaryCrossEntropy(**({"smoothing": 0.0} | options))
+        ours = BinaryCrossEntropy(**options)
+        torch.testing.assert_close(ours(LOGITS, LABELS, IMAGES), timm(LOGITS, LABELS))
+        smooth = mixed * (1 - timm.smoothing) + timm.smoothing / 3  # timm's mixing smooths itself
+        torch.testing.assert_close(ours(LOGITS, mixed, IMAGES), timm(LOGITS, smooth))
+
+
+def test_binary_cross_entropy_of_several_labels_weighs_what_is_there():
+    labels = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]])
+    loss = BinaryCrossEntropy(pos_weight="balanced")
+    balance_classes(loss, lambda: labels, 3)
+    torch.testing.assert_close(loss.weights, torch.tensor([1.0, 3.0, 0.0]))
+    given, p = BinaryCrossEntropy(pos_weight=[2, 1, 1]), LOGITS.sigmoid()
+    targets = labels[:2]
+    weights = torch.tensor([2.0, 1.0, 1.0])
+    expected = -(weights * targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    torch.testing.assert_close(given(LOGITS, targets, IMAGES), expected)
+    with pytest.raises(ConfigError, match=r"loss.pos_weight has 3 values for 4 classes"):
+        balance_classes(given, lambda: labels, 4)
+
+
 def test_divergence_is_zero_for_equals_and_by_hand_for_others():
     assert divergence(LOGITS, LOGITS + 2) == pytest.approx(0, abs=1e-7)
     student, teacher = (LOGITS / 2).softmax(1), (LOGITS.flip(1) / 2).softmax(1)
@@ -89,6 +116,13 @@ def test_distillation_adds_the_teacher_and_keeps_it_out_of_the_checkpoint():
     torch.testing.assert_close(loss(LOGITS, LABELS, IMAGES), expected)
     assert not loss.state_dict()
     assert not list(loss.parameters())
+
+
+def test_teacher_is_shared_by_copies_of_the_student():
+    loss = Distillation(loss=CrossEntropy(), teacher=Fixed(LOGITS))
+    copy = deepcopy(loss)
+    assert copy.loss is not loss.loss
+    assert copy._teacher.module is loss._teacher.module
 
 
 def test_distillation_refuses_a_teacher_of_other_classes():

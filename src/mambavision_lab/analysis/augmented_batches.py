@@ -118,9 +118,9 @@ def describe_label(label: Tensor, class_names: Sequence[str]) -> str:
     named = [
         (share, shorten(name, _NAME_LENGTH - 5)) for share, name in shares if share >= _MIN_SHARE
     ]
-    if len(named) == 1:
+    if len(named) == 1 and named[0][0] > 1 - _MIN_SHARE:
         return named[0][1]
-    return "\n+ ".join(f"{name} {share:.2f}" for share, name in named)
+    return "\n+ ".join(f"{name} {share:.2f}" for share, name in named) or "none"
 
 
 def _original(data: ImageDataModule, index: int) -> tuple[Tensor, Tensor]:
