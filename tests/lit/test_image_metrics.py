@@ -36,15 +36,18 @@ def test_several_labels_are_measured_by_map_and_f1(make_trainer):
     loader = DataLoader(TensorDataset(logits, labels), batch_size=16)
     (found,) = make_trainer().test(classifier, loader, verbose=False)
     scores, truth = logits.flatten(1).numpy(), labels.numpy()
-    said = scores > 0
-    f1 = [2 * (said & truth)[:, k].sum() / (said[:, k].sum() + truth[:, k].sum()) for k in range(3)]
+    predicted = scores > 0
+    f1 = [
+        2 * (predicted & truth)[:, k].sum() / (predicted[:, k].sum() + truth[:, k].sum())
+        for k in range(3)
+    ]
     assert found == pytest.approx(
         {
             "test/loss": per_image(logits.flatten(1), labels).mean().item(),
             "test/num_images": 50,
             "test/map": np.mean([average_precision(scores[:, k], truth[:, k]) for k in range(3)]),
             "test/f1_macro": np.mean(f1),
-            "test/f1_micro": 2 * (said & truth).sum() / (said.sum() + truth.sum()),
+            "test/f1_micro": 2 * (predicted & truth).sum() / (predicted.sum() + truth.sum()),
         }
     )
 

@@ -44,13 +44,13 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
 def _of_several(
     names: list[str], image: np.ndarray, targets: np.ndarray, probabilities: np.ndarray
 ) -> Picture:
-    is_true, is_said = targets > 0, probabilities >= 0.5
+    is_true, is_predicted = targets > 0, probabilities >= 0.5
     true, predicted = (
         ", ".join(name for name, has in zip(names, chosen, strict=True) if has) or "none"
-        for chosen in (is_true, is_said)
+        for chosen in (is_true, is_predicted)
     )
-    confidence = ", ".join(map(_percent, probabilities[is_said]))
-    return Picture(image, true, predicted, bool((is_true == is_said).all()), confidence)
+    confidence = ", ".join(map(_percent, probabilities[is_predicted]))
+    return Picture(image, true, predicted, bool((is_true == is_predicted).all()), confidence)
 
 
 def _percent(confidence: float) -> str:

@@ -125,11 +125,11 @@ def _measure_labels(predictions: dict[str, np.ndarray]) -> LabelQuality:
     average_precision = multilabel_average_precision(
         torch.from_numpy(probabilities), torch.from_numpy(targets).long(), num_classes, average=None
     )
-    is_said = probabilities >= 0.5
-    right = (targets & is_said).sum(axis=0)
+    is_predicted = probabilities >= 0.5
+    right = (targets & is_predicted).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall = right / is_said.sum(axis=0), right / targets.sum(axis=0)
-        f1 = 2 * right / (is_said.sum(axis=0) + targets.sum(axis=0))
+        precision, recall = right / is_predicted.sum(axis=0), right / targets.sum(axis=0)
+        f1 = 2 * right / (is_predicted.sum(axis=0) + targets.sum(axis=0))
     num_images = targets.sum(axis=0)
     return LabelQuality(names, num_images, average_precision.numpy(), precision, recall, f1)
 
