@@ -40,6 +40,10 @@ def test_several_labels_are_trained_tested_and_predicted(call, tmp_path):
     status, out, _ = call("eval", f"from_run={run}")
     assert status == 0
     assert f"{metrics['test/map']:.2%}" in out
+    (tmp_path / "one.csv").write_text("file,label\n0.png,cat\n1.png,dog\n2.png,ape\n")
+    other = (f"data.root={tmp_path}", "data.labels_file=one.csv", "data.is_multilabel=false")
+    status, _, err = call("eval", f"from_run={run}", *other)
+    assert (status, "trained on several labels for each" in err) == (2, True)
     assert call("predict", f"from_run={run}", f"images={tmp_path}", "threshold=0.2")[0] == 0
     (folder,) = (tmp_path / "logs" / "predict").glob("*/*")
     with (folder / "predictions.csv").open() as file:
