@@ -11,6 +11,7 @@ from mambavision_lab.lit.losses import (
     CrossEntropy,
     Distillation,
     balance_classes,
+    check_teachers,
     divergence,
 )
 
@@ -129,3 +130,13 @@ def test_distillation_refuses_a_teacher_of_other_classes():
     loss = Distillation(loss=CrossEntropy(), teacher=Fixed(torch.zeros(2, 5)))
     with pytest.raises(ValueError, match="the teacher gives 5 classes, the network 3"):
         loss(LOGITS, LABELS, IMAGES)
+
+
+def test_teacher_that_numbers_other_classes_is_refused():
+    teacher = Fixed(LOGITS)
+    check_teachers(Distillation(loss=CrossEntropy(), teacher=teacher), ["ant", "bee", "cat"])
+    teacher.class_names = ["ant", "cat", "bee"]
+    loss = Distillation(loss=CrossEntropy(), teacher=teacher)
+    check_teachers(loss, ["ant", "cat", "bee"])
+    with pytest.raises(ConfigError, match="its class 1 is 'cat', that of the data is 'bee'"):
+        check_teachers(loss, ["ant", "bee", "cat"])

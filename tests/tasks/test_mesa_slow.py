@@ -9,9 +9,8 @@ from task_options import TRAIN
 def test_mesa_trains_in_two_processes(call, tmp_path):
     options = [option for option in TRAIN if option != "trainer=cpu"]
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks=ema_mesa")
-    status, out, _ = call("train", *options, *two, "callbacks.ema.start=0", "data.batch_size=4")
+    status, _, _ = call("train", *options, *two, "callbacks.ema.start=0", "data.batch_size=4")
     assert status == 0
-    assert " weights): val/acc1 " in out
     checkpoint = torch.load(tmp_path / "logs/latest/checkpoints/last.ckpt", weights_only=True)
     raw, average = checkpoint["current_model_state"], checkpoint["state_dict"]
     assert all(value.isfinite().all() for value in average.values())

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
+from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
@@ -104,7 +105,7 @@ class ImageDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.is_multilabel = False
         self._splits: Splits | None = None
-        self._label_map: Tensor | None = None
+        self._label_map: LabelMap | None = None
         self._first_epoch, self._num_skipped = 0, 0
         self._training_seed: int | None = None
 
@@ -140,13 +141,7 @@ class ImageDataModule(LightningDataModule):
         Raises:
             ConfigError: The data have a class that class_names lacks.
         """
-        if unknown := [name for name in self.class_names if name not in class_names]:
-            raise ConfigError(
-                f"the data have {len(unknown)} classes that the network does not know: {unknown[:5]}; "
-                f"it knows {len(class_names)}: {list(class_names)[:5]} ..."
-            )
-        self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
-        self._num_known = len(class_names)
+        self._label_map = LabelMap(self.class_names, class_names)
 
     def use_preprocessing(self, trained: Mapping[str, Any]) -> None:
         """Prepare images as those were that a network was trained on; nothing to do in memory.
@@ -249,16 +244,11 @@ class ImageDataModule(LightningDataModule):
         """
         images, labels, *draws = batch
         if self._label_map is not None:
-            labels = self._renumber(labels, self._label_map.to(labels.device))
+            labels = self._label_map(labels)
         images = images.float() / 255
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, *draws)
         return self.normalize(images), labels
-
-    def _renumber(self, labels: Tensor, label_map: Tensor) -> Tensor:
-        if not self.is_multilabel:
-            return label_map[labels]
-        return labels.new_zeros(len(labels), self._num_known).index_copy_(1, label_map, labels)
 
     def _augment(
         self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None = None

@@ -139,6 +139,22 @@ def balance_classes(loss: nn.Module, labels: Callable[[], Tensor], num_classes: 
             )
 
 
+def check_teachers(loss: nn.Module, class_names: list[str]) -> None:
+    """Refuse a teacher that numbers other classes, or the same in another order.
+
+    Raises:
+        ConfigError: One does.
+    """
+    for part in loss.modules():
+        known = part.class_names if isinstance(part, Distillation) else None
+        for number, (theirs, own) in enumerate(zip(known or [], class_names, strict=False)):
+            if theirs != own:
+                raise ConfigError(
+                    f"loss.teacher: its class {number} is {theirs!r}, that of the data is {own!r}; give a "
+                    "teacher of the same classes in the same order"
+                )
+
+
 def per_image(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the plain loss of each image, (N,), by which validation and test compare all trainings.
 
@@ -184,6 +200,7 @@ class Distillation(nn.Module):
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be above 0")
         self.loss, self.weight, self.temperature = loss, weight, temperature
+        self.class_names: list[str] | None = getattr(teacher, "class_names", None)
         self._teacher = _Apart(teacher.eval().requires_grad_(False))
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:

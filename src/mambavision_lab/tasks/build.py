@@ -21,7 +21,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.losses import balance_classes
+from mambavision_lab.lit.losses import balance_classes, check_teachers
 from mambavision_lab.models.tta import TestTimeAugmentation
 from mambavision_lab.runs.settings import settings_of
 
@@ -68,6 +68,7 @@ def build_loss(cfg: DictConfig, data: ImageDataModule) -> nn.Module:
     """Make the loss; balanced class weights are those of the training images."""
     loss = build(cfg.loss, "loss")
     balance_classes(loss, data.train_labels, data.num_classes)
+    check_teachers(loss, data.class_names)
     return loss
 
 
