@@ -8,6 +8,8 @@ from mambavision_lab.metrics import format_metric, has_known_direction, is_lower
     [
         ("val/acc1", 0.9034, "90.34%"),
         ("acc5", 1.0, "100.00%"),
+        ("val_raw/map", 0.5, "50.00%"),
+        ("f1_macro", 0.25, "25.00%"),
         ("train/loss", 0.12345, "0.1235"),
         ("test/images_per_s", 1429.4, "1429"),
         ("val/loss", float("nan"), "nan"),

@@ -48,4 +48,5 @@ def has_known_direction(name: str) -> bool:
 
 
 def _is_share(name: str) -> bool:
-    return name.rpartition("/")[2].startswith(("acc", "map", "f1_"))
+    own = name.rpartition("/")[2]
+    return own.startswith("acc") or own in metrics_of_predictions(0, is_multilabel=True)
