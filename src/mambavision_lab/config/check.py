@@ -16,7 +16,7 @@ from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
-from mambavision_lab.metrics import is_loss_or_accuracy, is_lower_better
+from mambavision_lab.metrics import has_known_direction, is_lower_better
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -151,7 +151,7 @@ def _check_mode(path: str, node: dict[str, Any]) -> None:
     """Refuse a callback that would take the worst epoch for the best one."""
     monitor = str(node.get("monitor"))
     mode = node.get("mode", "min" if node["_target_"].startswith("lightning.") else None)
-    if not is_loss_or_accuracy(monitor) or mode not in ("min", "max"):
+    if not has_known_direction(monitor) or mode not in ("min", "max"):
         return
     right = "min" if is_lower_better(monitor) else "max"
     if mode != right:
