@@ -15,6 +15,7 @@ _GIVEN = {
     "classifier": {
         "net": "set model",
         "num_classes": "set data.num_classes",
+        "batch_size": "set data.batch_size",
         "optimizer": "set optimizer",
         "scheduler": "set scheduler",
         "metadata": "remove it",

@@ -39,7 +39,9 @@ class ImageDataModule(LightningDataModule):
         std: Standard deviation per channel, one value or in_chans of them.
         flip_keeps_class: Whether a mirrored image keeps its class; configs of augmentations refer to it.
         root: Folder of the data, for data sets that have one.
-        batch_size: Images per step and device.
+        batch_size: Images per batch and device.
+        global_batch_size: Images per optimizer step, of all devices and accumulated batches; None is what
+            these give. A training accumulates as many batches as it takes.
         val_fraction: Share of each training class that is held out where there is no val split.
         seed: Fixes the splits.
         sampler: "random", or "balanced" to give each class equally often in an epoch.
@@ -67,6 +69,7 @@ class ImageDataModule(LightningDataModule):
         flip_keeps_class: bool = True,
         root: str | None = None,
         batch_size: int = 128,
+        global_batch_size: int | None = None,
         val_fraction: float = 0.1,
         seed: int = 0,
         sampler: str = "random",
@@ -94,6 +97,7 @@ class ImageDataModule(LightningDataModule):
         self.flip_keeps_class = flip_keeps_class
         self.root = root
         self.batch_size = batch_size
+        self.global_batch_size = global_batch_size
         self.val_fraction = val_fraction
         self.seed = seed
         self.sampler = sampler

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import WeightAveraging
 from omegaconf import DictConfig
 
+from mambavision_lab.config.step_checks import accumulated_batches
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
@@ -84,6 +85,7 @@ def _train(cfg: DictConfig) -> float | None:
         cfg,
         net,
         data.num_classes,
+        batch_size=data.batch_size,
         optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build_loss(cfg, data),
@@ -107,6 +109,9 @@ def _train(cfg: DictConfig) -> float | None:
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
     trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    trainer.accumulate_grad_batches = accumulated_batches(
+        cfg.data, trainer.accumulate_grad_batches, trainer.world_size
+    )
     check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=True)
@@ -196,9 +201,8 @@ def _print_start(
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
         f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
-        "training": f"{length}, batch {data.batch_size}, "
-        f"{cfg.optimizer._target_.rpartition('.')[2]} "
-        f"lr {cfg.optimizer.get('lr')}, precision {trainer.precision}, seed {cfg.seed}",
+        "training": f"{length}, {_describe_step(cfg, trainer, classifier, data)}, "
+        f"precision {trainer.precision}, seed {cfg.seed}",
         "device": device_name(trainer),
         "folder": short_path(Path(cfg.paths.output_dir)),
     }
@@ -213,3 +217,23 @@ def _print_start(
         )
     print_panel(f"train {cfg.name}", settings)
     log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))
+
+
+def _describe_step(
+    cfg: DictConfig, trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
+) -> str:
+    """Name the images of an optimizer step, the optimizer and the learning rate that follows."""
+    step, num_batches = f"batch {data.batch_size}", 1
+    for number, unit in (
+        (trainer.world_size, "processes"),
+        (trainer.accumulate_grad_batches, "accumulated"),
+    ):
+        step += f" x {number} {unit}" if number > 1 else ""
+        num_batches *= number
+    if num_batches > 1:
+        step += f" = {num_batches * data.batch_size:,} images per step"
+    name, rate = cfg.optimizer._target_.rpartition(".")[2], cfg.optimizer.get("lr")
+    factor = classifier.lr_factor(trainer)
+    if rate is not None and factor != 1:
+        rate = f"{rate * factor:.3g} ({rate} x {factor:.3g})"
+    return f"{step}, {name} lr {rate}"
