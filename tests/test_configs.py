@@ -67,6 +67,8 @@ def overrides_of(tmp_path):
             given.append("model.name=resnet18")
         if "loss=distillation" in overrides:
             given.append("loss.teacher.source=best.ckpt")
+        if {"multi_scale=random", "multi_scale=progressive"} & {*overrides}:
+            given.append("multi_scale.sizes=[16,32]")
         if "experiment=finetune" in overrides:
             given.append("model.pretrained=best.ckpt")
         if root not in ("train", "preview"):  # the others start from a trained network

@@ -6,7 +6,12 @@ from mambavision_lab.config.step_checks import accumulated_batches, check_step
 
 def config(**values):
     """Plain values of a training's config; keys are like data__batch_size."""
-    cfg = {"data": {"batch_size": 32}, "trainer": {"devices": 1, "num_nodes": 1}, "classifier": {}}
+    cfg = {
+        "data": {"batch_size": 32, "image_size": 32},
+        "trainer": {"devices": 1, "num_nodes": 1},
+        "classifier": {},
+        "multi_scale": {},
+    }
     for key, value in values.items():
         node, name = key.split("__")
         cfg[node][name] = value
@@ -41,6 +46,16 @@ def test_step_accumulates_what_the_global_batch_size_leaves(wanted, given, num_p
             {"data__global_batch_size": 64, "trainer__accumulate_grad_batches": 3},
             "trainer.accumulate_grad_batches=3: data.global_batch_size=64 of data.batch_size=32 "
             "accumulates 2; leave it at 1",
+        ),
+        (
+            {"multi_scale__sizes": [16, 48, 40]},
+            "multi_scale.sizes=[16, 48, 40]: images are read with data.image_size=32 pixels and would be "
+            "enlarged; give data.image_size=48",
+        ),
+        (
+            {"multi_scale__scale_batch": True, "data__global_batch_size": 64},
+            "multi_scale.scale_batch=true: the images per step follow their size, and "
+            "data.global_batch_size=64 fixes them",
         ),
         ({"classifier__lr_batch_size": 0}, "lr_batch_size=0: wanted 1 or more images"),
         ({"classifier__lr_batch_size": 64}, "changes nothing without classifier.scale_lr"),

@@ -22,7 +22,10 @@ _GIVEN = {
     },
 }
 # Groups that are one object, and those that are several.
-_SINGLE = ("model", "data", "augment", "classifier", "optimizer", "scheduler", "trainer", "export")
+_SINGLE = (
+    *("model", "data", "augment", "multi_scale", "classifier", "optimizer", "scheduler", "trainer"),
+    "export",
+)
 _SEVERAL = ("callbacks", "logger")
 _BACKENDS = "mambavision_lab.ops.selective_scan.backends.registry.BACKENDS"
 

@@ -47,6 +47,7 @@ class TrainConfig:
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    multi_scale: Any = None
     tta: Any = None
     classifier: Any = "???"
     loss: Any = "???"

@@ -1,4 +1,4 @@
-"""Check how many images an optimizer step takes, and what follows from that."""
+"""Check how many images an optimizer step takes, and of which sizes."""
 
 from typing import Any
 
@@ -11,15 +11,16 @@ def check_step(cfg: dict[str, Any]) -> None:
     Raises:
         ConfigError: The first thing found wrong.
     """
-    trainer, classifier = cfg.get("trainer") or {}, cfg.get("classifier") or {}
+    data, trainer, classifier = (cfg.get(key) or {} for key in ("data", "trainer", "classifier"))
     num_nodes, devices = trainer.get("num_nodes", 1), trainer.get("devices")
     num_devices = len(devices) if isinstance(devices, list) else devices
     is_known = isinstance(num_devices, int) and num_devices > 0 and isinstance(num_nodes, int)
     accumulated_batches(
-        cfg.get("data") or {},
+        data,
         trainer.get("accumulate_grad_batches", 1),
         num_devices * num_nodes if is_known else 1,  # divides the real number
     )
+    _check_sizes(cfg.get("multi_scale") or {}, data)
     reference = classifier.get("lr_batch_size")
     if reference is None:
         return
@@ -62,3 +63,19 @@ def accumulated_batches(data: Any, given: int, num_processes: int) -> int:
             f"accumulates {wanted // at_once}; leave it at 1"
         )
     return wanted // at_once
+
+
+def _check_sizes(multi_scale: dict[str, Any], data: dict[str, Any]) -> None:
+    """Refuse to enlarge images that are read at `data.image_size`, and steps that cannot be held."""
+    sizes, image_size = multi_scale.get("sizes") or [], data.get("image_size")
+    largest = max((size for size in sizes if isinstance(size, int)), default=0)
+    if isinstance(image_size, int) and largest > image_size:
+        raise ConfigError(
+            f"multi_scale.sizes={sizes}: images are read with data.image_size={image_size} pixels and "
+            f"would be enlarged; give data.image_size={largest}, or smaller sizes"
+        )
+    if multi_scale.get("scale_batch") and data.get("global_batch_size") is not None:
+        raise ConfigError(
+            f"multi_scale.scale_batch=true: the images per step follow their size, and "
+            f"data.global_batch_size={data['global_batch_size']} fixes them; give one of the two"
+        )

@@ -39,6 +39,7 @@ from mambavision_lab.tasks.build import (
     build_classifier,
     build_data,
     build_loss,
+    build_multi_scale,
     build_net,
     build_optimizer,
     build_trainer,
@@ -81,6 +82,7 @@ def _train(cfg: DictConfig) -> float | None:
     data.seed_training(cfg.seed)
     data.setup("fit")
     net = build_net(cfg)
+    data.multi_scale = build_multi_scale(cfg, net, data)
     classifier = build_classifier(
         cfg,
         net,
@@ -206,6 +208,8 @@ def _print_start(
         "device": device_name(trainer),
         "folder": short_path(Path(cfg.paths.output_dir)),
     }
+    if data.multi_scale is not None:
+        settings["sizes"] = data.multi_scale.describe(data.image_size)
     if cfg.ckpt_path is not None:
         start = "starts from its weights" if progress is None else f"resumes after {progress}"
         settings["checkpoint"] = f"{short_path(Path(cfg.ckpt_path))}, {start}"
