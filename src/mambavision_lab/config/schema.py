@@ -43,6 +43,7 @@ class TrainConfig:
     seed: int | None = None
     ckpt_path: str | None = None
     resume: str = "exact"
+    tune: str | None = None
     optimized_metric: str = "val/acc1"
     model: Any = "???"
     data: Any = "???"

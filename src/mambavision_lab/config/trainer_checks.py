@@ -6,6 +6,7 @@ from typing import Any
 
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.step_checks import check_step
+from mambavision_lab.config.tune_checks import check_tune
 from mambavision_lab.errors import ConfigError
 
 _CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
@@ -48,6 +49,7 @@ def check_training(cfg: dict[Any, Any]) -> None:
             _check_filename(path, str(callback.get("filename", "")), cfg)
     _check_schedule(cfg.get("scheduler"))
     check_step(cfg)
+    check_tune(cfg)
 
 
 def metric_names(cfg: dict[Any, Any]) -> list[str] | None:

@@ -51,6 +51,7 @@ from mambavision_lab.tasks.console import human_count, print_panel, print_result
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
 from mambavision_lab.tasks.start_checks import check_start
+from mambavision_lab.tasks.tune import tune, tuning_trainer
 
 log = logging.getLogger(__name__)
 
@@ -110,18 +111,24 @@ def _train(cfg: DictConfig) -> float | None:
     folder = Path(cfg.paths.output_dir)
     trial = folder / TRIAL  # written by an Optuna sweep
     pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-    trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    if cfg.tune is None:
+        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    else:
+        trainer = tuning_trainer(cfg)
     trainer.accumulate_grad_batches = accumulated_batches(
         cfg.data, trainer.accumulate_grad_batches, trainer.world_size
     )
     check_start(trainer, net, data)
     if trainer.is_global_zero:
-        open_run_folder(cfg, is_latest=True)
+        open_run_folder(cfg, is_latest=cfg.tune is None)
         log_snapshot(trainer.loggers, folder)
         if is_resuming(cfg):
             num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
             restore_csv_metrics(trainer.loggers, num_steps, is_open)
         _print_start(cfg, trainer, classifier, data, progress)
+    if cfg.tune is not None:
+        tune(cfg, trainer, classifier, data, folder)
+        return None
     with report_at_end(trainer, folder):
         resumed = None if progress is None else cfg.ckpt_path
         trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -199,6 +206,7 @@ def _print_start(
     num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
     has_end = trainer.max_epochs not in (None, -1)
     length = f"{trainer.max_epochs} epochs" if has_end else f"{trainer.max_steps} steps"
+    length = length if cfg.tune is None else f"tune={cfg.tune}"
     settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
