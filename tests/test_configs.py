@@ -59,7 +59,7 @@ def overrides_of(tmp_path):
             given += [f"data.root={tmp_path}", "data.num_classes=2"]
         if "data=webdataset" in overrides:
             given += [f"data.root={tmp_path}", "data.classes=[cat,dog]"]
-        if "data=image_folder" in overrides:
+        if {"data=image_folder", "experiment=finetune_mambavision_t"} & {*overrides}:
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)
             given.append(f"data.root={tmp_path}")

@@ -22,6 +22,7 @@ from mambavision_lab.tasks.console import console
 
 _MIN_LR, _MAX_LR, _NUM_STEPS = 1e-7, 1.0, 100
 _SKIPPED = 10  # first steps, whose averages are of few losses
+_BETA = 0.98  # of Lightning's averages
 _NEVER = 2**31
 
 
@@ -90,7 +91,10 @@ def _tune_lr(
     assert finder is not None
     num_steps = min(len(finder.results["lr"]), len(finder.results["loss"]))
     rates = np.asarray(finder.results["lr"][:num_steps]) / factor  # as optimizer.lr states them
-    losses = np.asarray(finder.results["loss"][:num_steps])
+    steps = np.arange(1, num_steps + 1)
+    # Lightning corrects the n-th average for a start at zero as if it were the next.
+    correction = (1 - _BETA ** (steps + 1)) / (1 - _BETA**steps)
+    losses = np.asarray(finder.results["loss"][:num_steps]) * correction
     best = find_steepest(rates, losses)
     figure, axes = new_figure()
     axes.plot(rates, losses, color=COLORS[0])
