@@ -66,7 +66,6 @@ def test_recipe_runs_to_its_end(recipe, imagenet, call, tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "model"),
     [
-        ("finetune", "nvidia/mambavision_t"),
         ("finetune", "mambavision_micro"),
         ("finetune_mambavision_t", "nvidia/mambavision_t"),
     ],

@@ -96,6 +96,9 @@ class ImageClassifier(LightningModule):
             self.batches_per_lr = lr_batch_size / batch_size
         self.loss = loss or CrossEntropy()
         self.use_compile = use_compile
+        self.is_dynamic: bool | None = (
+            None  # of compiled code; False: each size of images has its own
+        )
         self.tta: TestTimeAugmentation | None = None  # in the test alone
         has_top5 = num_classes > 5
         self.metrics = nn.ModuleDict(
@@ -125,7 +128,7 @@ class ImageClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Compile the network, once."""
         if self.use_compile and self.net._compiled_call_impl is None:
-            self.net.compile()
+            self.net.compile(dynamic=self.is_dynamic)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""

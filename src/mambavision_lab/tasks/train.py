@@ -95,6 +95,8 @@ def _train(cfg: DictConfig) -> float | None:
         metadata=metadata(cfg, data),
     )
     classifier.tta = build_tta(cfg, net, data)
+    if data.multi_scale is not None:
+        classifier.is_dynamic = False  # torch takes minutes over windows of any size
     metric_names = classifier.metric_names()
     if cfg.optimized_metric not in metric_names:
         raise ConfigError(
