@@ -87,8 +87,14 @@ def test_loss_that_falls_nowhere_is_refused(parts, tmp_path, found, refusal):
     assert "the loss falls at no rate" in refusal(lambda: run("lr", parts(), tmp_path))
 
 
-def test_batch_size_is_not_looked_for_without_a_gpu(parts, tmp_path, refusal):
-    assert "compare train/images_per_s" in refusal(lambda: run("batch_size", parts(), tmp_path))
+def test_tuning_that_the_machine_does_not_allow_is_refused(make_trainer, refusal):
+    trainer = make_trainer()
+    assert "train/images_per_s" in refusal(lambda: task.check_tunable("batch_size", trainer))
+    task.check_tunable("lr", trainer)
+    several = SimpleNamespace(world_size=2)
+    assert "there are 2; give trainer.devices=1" in refusal(
+        lambda: task.check_tunable("lr", several)
+    )
 
 
 @pytest.mark.gpu

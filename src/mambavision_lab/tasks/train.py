@@ -18,7 +18,6 @@ from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
-    Progress,
     Resume,
     has_open_epoch,
     read_progress,
@@ -29,7 +28,6 @@ from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import (
     is_resuming,
     open_run_folder,
-    short_path,
     starts_from_weights,
     write_json,
 )
@@ -44,13 +42,13 @@ from mambavision_lab.tasks.build import (
     build_optimizer,
     build_trainer,
     build_tta,
-    device_name,
     metadata,
 )
-from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.console import print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
 from mambavision_lab.tasks.start_checks import check_start
+from mambavision_lab.tasks.start_panel import print_start
 from mambavision_lab.tasks.tune import tune, tuning_trainer
 
 log = logging.getLogger(__name__)
@@ -111,15 +109,7 @@ def _train(cfg: DictConfig) -> float | None:
             progress = read_progress(checkpoint)
             data.resume_at(progress.epochs, progress.batches)
     folder = Path(cfg.paths.output_dir)
-    trial = folder / TRIAL  # written by an Optuna sweep
-    pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-    if cfg.tune is None:
-        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
-    else:
-        trainer = tuning_trainer(cfg)
-    trainer.accumulate_grad_batches = accumulated_batches(
-        cfg.data, trainer.accumulate_grad_batches, trainer.world_size
-    )
+    trainer = _make_trainer(cfg, folder)
     check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=cfg.tune is None)
@@ -127,7 +117,7 @@ def _train(cfg: DictConfig) -> float | None:
         if is_resuming(cfg):
             num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
             restore_csv_metrics(trainer.loggers, num_steps, is_open)
-        _print_start(cfg, trainer, classifier, data, progress)
+        print_start(cfg, trainer, classifier, data, progress)
     if cfg.tune is not None:
         tune(cfg, trainer, classifier, data, folder)
         return None
@@ -144,6 +134,20 @@ def _train(cfg: DictConfig) -> float | None:
         views = f"; test with {classifier.tta}" if classifier.tta else ""
         print_results(f"{cfg.name}, {weights}{views}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
+
+
+def _make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
+    """Make the trainer, which accumulates as many batches as `data.global_batch_size` takes."""
+    if cfg.tune is not None:
+        trainer = tuning_trainer(cfg)
+    else:
+        trial = folder / TRIAL  # written by an Optuna sweep
+        pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
+        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    trainer.accumulate_grad_batches = accumulated_batches(
+        cfg.data, trainer.accumulate_grad_batches, trainer.world_size
+    )
+    return trainer
 
 
 def _check_resume(cfg: DictConfig) -> None:
@@ -194,60 +198,3 @@ def _final_metrics(
         ):
             metrics |= results
     return metrics
-
-
-def _print_start(
-    cfg: DictConfig,
-    trainer: Trainer,
-    classifier: ImageClassifier,
-    data: ImageDataModule,
-    progress: Progress | None,
-) -> None:
-    splits = data.splits
-    sizes = " / ".join(f"{len(split):,}" for split in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
-    num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
-    has_end = trainer.max_epochs not in (None, -1)
-    length = f"{trainer.max_epochs} epochs" if has_end else f"{trainer.max_steps} steps"
-    length = length if cfg.tune is None else f"tune={cfg.tune}"
-    settings = {
-        "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
-        "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
-        f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
-        "training": f"{length}, {_describe_step(cfg, trainer, classifier, data)}, "
-        f"precision {trainer.precision}, seed {cfg.seed}",
-        "device": device_name(trainer),
-        "folder": short_path(Path(cfg.paths.output_dir)),
-    }
-    if data.multi_scale is not None:
-        settings["sizes"] = data.multi_scale.describe(data.image_size)
-    if cfg.ckpt_path is not None:
-        start = "starts from its weights" if progress is None else f"resumes after {progress}"
-        settings["checkpoint"] = f"{short_path(Path(cfg.ckpt_path))}, {start}"
-    if cfg.trainer.get("max_time") is not None and cfg.scheduler is not None:
-        log.warning(
-            "trainer.max_time=%s may end training early: the schedule is sized for %s",
-            cfg.trainer.max_time,
-            length,
-        )
-    print_panel(f"train {cfg.name}", settings)
-    log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))
-
-
-def _describe_step(
-    cfg: DictConfig, trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
-) -> str:
-    """Name the images of an optimizer step, the optimizer and the learning rate that follows."""
-    step, num_batches = f"batch {data.batch_size}", 1
-    for number, unit in (
-        (trainer.world_size, "processes"),
-        (trainer.accumulate_grad_batches, "accumulated"),
-    ):
-        step += f" x {number} {unit}" if number > 1 else ""
-        num_batches *= number
-    if num_batches > 1:
-        step += f" = {num_batches * data.batch_size:,} images per step"
-    name, rate = cfg.optimizer._target_.rpartition(".")[2], cfg.optimizer.get("lr")
-    factor = classifier.lr_factor(trainer)
-    if rate is not None and factor != 1:
-        rate = f"{rate * factor:.3g} ({rate} x {factor:.3g})"
-    return f"{step}, {name} lr {rate}"

@@ -27,7 +27,11 @@ _NEVER = 2**31
 
 
 def tuning_trainer(cfg: DictConfig) -> Trainer:
-    """Make the trainer of a config without what belongs to a whole run, such as callbacks and validation."""
+    """Make the trainer of a config without what belongs to a whole run, such as callbacks and validation.
+
+    Raises:
+        ConfigError: There are several processes, or no memory of a GPU that a batch could fill.
+    """
     copied = cfg.copy()
     with open_dict(copied):
         copied.callbacks = copied.logger = None
@@ -38,7 +42,27 @@ def tuning_trainer(cfg: DictConfig) -> Trainer:
             enable_checkpointing=False,
             enable_progress_bar=False,
         )
-    return build_trainer(copied)
+    trainer = build_trainer(copied)
+    check_tunable(cfg.tune, trainer)
+    return trainer
+
+
+def check_tunable(name: str, trainer: Trainer) -> None:
+    """Refuse what cannot be tuned here, where the config did not tell.
+
+    Raises:
+        ConfigError: There are several processes, or no memory of a GPU that a batch could fill.
+    """
+    if trainer.world_size > 1:
+        raise ConfigError(
+            f"tune={name}: runs in one process, and there are {trainer.world_size}; give "
+            "trainer.devices=1 (classifier.scale_lr carries the rate over to more)"
+        )
+    if name == "batch_size" and trainer.strategy.root_device.type != "cuda":
+        raise ConfigError(
+            "tune=batch_size: looks for the batch that fills the memory of a CUDA GPU, and there is none; "
+            "elsewhere compare train/images_per_s, with -m data.batch_size=32,64,128"
+        )
 
 
 def tune(
@@ -58,13 +82,8 @@ def tune(
         folder: The run folder, for the picture.
 
     Raises:
-        ConfigError: There are several processes, or nothing can be found here.
+        ConfigError: The loss falls at no learning rate.
     """
-    if trainer.world_size > 1:
-        raise ConfigError(
-            f"tune={cfg.tune}: runs in one process, and there are {trainer.world_size}; give "
-            "trainer.devices=1 (classifier.scale_lr carries the rate over to more)"
-        )
     if cfg.tune == "lr":
         found = _tune_lr(trainer, classifier, data, folder / "tune_lr.png")
     else:
@@ -129,11 +148,6 @@ def find_steepest(rates: np.ndarray, losses: np.ndarray) -> int | None:
 
 def _tune_batch_size(trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule) -> str:
     """Double the batch until the memory is full; returns the override of the largest that fits."""
-    if trainer.strategy.root_device.type != "cuda":
-        raise ConfigError(
-            "tune=batch_size: looks for the batch that fills the memory of a CUDA GPU, and there is none; "
-            "elsewhere compare train/images_per_s, with -m data.batch_size=32,64,128"
-        )
     trainer.accumulate_grad_batches = 1
     classifier.make_scheduler = None
     data.multi_scale = None  # all images of the largest size
