@@ -1,8 +1,8 @@
 """What each ingredient of the speedrun is worth, and what other networks reach in the same minutes.
 
-python benchmarks/recipes.py ablation    one ingredient left out or put in, 12,000 training images of Fashion-MNIST
-python benchmarks/recipes.py contenders  other networks with the speedrun's recipe, for as many epochs as fit into
-                                         the same five minutes on two cores
+python benchmarks/recipes.py ablation    one ingredient left out or put in, 12,000 images of Fashion-MNIST
+python benchmarks/recipes.py contenders  other networks with the speedrun's recipe, for as many epochs as
+                                         fit into the same five minutes on two cores
 Each row is the mean of some seeds; a run is `train.py` in a process of its own.
 """
 

@@ -64,7 +64,7 @@ def overrides_of(tmp_path, trained):
             given += [f"data.root={tmp_path}", "data.num_classes=2"]
         if "data=webdataset" in overrides:
             given += [f"data.root={tmp_path}", "data.classes=[cat,dog]"]
-        if "data=image_folder" in overrides:
+        if {"data=image_folder", "experiment=finetune_mambavision_t"} & {*overrides}:
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)
             given.append(f"data.root={tmp_path}")
@@ -72,6 +72,8 @@ def overrides_of(tmp_path, trained):
             given.append("model.name=resnet18")
         if "loss=distillation" in overrides:
             given.append("loss.teacher.source=best.ckpt")
+        if {"multi_scale=random", "multi_scale=progressive"} & {*overrides}:
+            given.append("multi_scale.sizes=[16,32]")
         if "experiment=finetune" in overrides:
             given.append("model.pretrained=best.ckpt")
         if root not in ("train", "preview"):  # the others start from a trained network

@@ -254,6 +254,15 @@ def test_learning_rate_grows_with_the_images_of_a_step(
     assert {group["lr"] for group in trainer.optimizers[0].param_groups} == {0.01 * factor}
 
 
+@pytest.mark.parametrize(("scale_lr", "factor"), [("sqrt", 0.5), ("linear", 0.25)])
+def test_learning_rate_is_that_of_the_batch_that_it_is_meant_for(
+    make_classifier, make_trainer, scale_lr, factor
+):
+    classifier = make_classifier(scale_lr=scale_lr, lr_batch_size=4096, batch_size=128)
+    assert classifier.lr_factor(make_trainer(accumulate_grad_batches=8)) == factor
+    assert classifier.lr_factor(make_trainer(accumulate_grad_batches=32)) == 1
+
+
 def test_unknown_scale_of_the_learning_rate_is_refused(make_classifier):
     with pytest.raises(ValueError, match="scale_lr=cubic is unknown; choose linear, sqrt or null"):
         make_classifier(scale_lr="cubic")

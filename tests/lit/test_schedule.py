@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Callback
+from timm.scheduler import CosineLRScheduler
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.schedule import (
     cosine_with_warmup,
     linear_with_warmup,
@@ -51,16 +51,58 @@ def test_cosine_stays_at_its_end():
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "warmup_epochs", "message"),
+    ("epochs", "warmup", "cooldown", "start_lr", "min_lr"),
+    [(310, 20, 10, 1e-6, 5e-6), (31, 2, 1, 0.0, 0.0), (30, 0, 0, 1e-6, 1e-3), (6, 3, 0, 1.0, 0.5)],
+    ids=["as MambaVision was trained", "to zero", "no warm-up", "short"],
+)
+def test_cosine_has_the_rates_of_timm(epochs, warmup, cooldown, start_lr, min_lr):
+    per_epoch = 3
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    theirs = CosineLRScheduler(
+        optimizer,
+        t_initial=(epochs - warmup - cooldown) * per_epoch,
+        warmup_t=warmup * per_epoch,
+        warmup_prefix=True,
+        warmup_lr_init=start_lr,
+        lr_min=min_lr,
+        t_in_epochs=False,
+    )
+    wanted = []
+    for step in range(epochs * per_epoch + 1):
+        theirs.step_update(step)
+        wanted.append(optimizer.param_groups[0]["lr"])
+    ours = rates(
+        epochs * per_epoch,
+        per_epoch,
+        warmup_epochs=warmup,
+        cooldown_epochs=cooldown,
+        start_lr_ratio=start_lr / 2,
+        min_lr_ratio=min_lr / 2,
+    )
+    assert ours == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+    assert ours[-1 - cooldown * per_epoch :] == pytest.approx([min_lr] * (cooldown * per_epoch + 1))
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "options", "message"),
     [
-        (math.inf, 1, r"needs a run with an end; set trainer.max_epochs or trainer.max_steps"),
-        (10, 3, r"scheduler.warmup_epochs=3 is 12 steps, but the run has only 10; lower it"),
+        (math.inf, {}, "needs a run with an end; set trainer.max_epochs or trainer.max_steps"),
+        (
+            10,
+            {"warmup_epochs": 3},
+            "scheduler.warmup_epochs=3 is 12 steps, but the run has only 10; lower it",
+        ),
+        (
+            10,
+            {"warmup_epochs": 1, "cooldown_epochs": 2},
+            "scheduler.warmup_epochs=1 and scheduler.cooldown_epochs=2 are 12 steps, but the run has only "
+            "10; lower them",
+        ),
     ],
 )
-def test_cosine_refuses_runs_that_it_does_not_fit(num_steps, warmup_epochs, message):
+def test_cosine_refuses_runs_that_it_does_not_fit(num_steps, options, message, refusal):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
-    with pytest.raises(ConfigError, match=message):
-        cosine_with_warmup(optimizer, num_steps, 4, warmup_epochs=warmup_epochs)
+    assert message in refusal(lambda: cosine_with_warmup(optimizer, num_steps, 4, **options))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +202,8 @@ def test_without_a_schedule_the_rate_is_constant(make_classifier, make_loader, m
     [
         ({"warmup_epochs": -1}, "scheduler.warmup_epochs=-1: wanted 0 or more"),
         ({"min_lr_ratio": -0.1}, "scheduler.min_lr_ratio=-0.1: wanted a share from 0 to 1"),
+        ({"cooldown_epochs": math.nan}, "scheduler.cooldown_epochs=nan: wanted 0 or more epochs"),
+        ({"start_lr_ratio": 1.5}, "scheduler.start_lr_ratio=1.5: wanted a share from 0 to 1"),
         ({"min_lr_ratio": 2}, "scheduler.min_lr_ratio=2: wanted a share from 0 to 1"),
     ],
 )

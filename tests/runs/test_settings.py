@@ -19,7 +19,7 @@ def test_resume_with_another_setting_is_refused(cfg, refusal):
         ("optimizer.lr", 0.1, "optimizer.lr=0.1", "optimizer.lr=0.001"),
         ("optimizer._target_", "torch.optim.SGD", "optimizer=SGD", "optimizer=AdamW"),
         ("optimizer.amsgrad", True, "optimizer.amsgrad=True", "optimizer.amsgrad=null"),
-        ("scheduler", None, "scheduler=null (and 3 more)", "scheduler=cosine_with_warmup"),
+        ("scheduler", None, "scheduler=null (and 4 more)", "scheduler=cosine_with_warmup"),
         ("scheduler.min_lr_ratio", 0, "scheduler.min_lr_ratio=0", "scheduler.min_lr_ratio=0.01"),
         ("model.depth", 6, "model.depth=6", "model.depth=4"),
         ("data.batch_size", 8, "data.batch_size=8", "data.batch_size=32"),

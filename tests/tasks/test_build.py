@@ -1,15 +1,17 @@
 import errno
 import sys
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from mambavision_lab.errors import RunError
 from mambavision_lab.files import configs_folder, list_choices
-from mambavision_lab.tasks.build import build, build_optimizer
+from mambavision_lab.tasks.build import build, build_multi_scale, build_optimizer
 
 ADAMW = {"_target_": "torch.optim.adamw.AdamW", "_partial_": True, "lr": 1e-3}
 
@@ -84,3 +86,36 @@ def test_duration_is_made_of_text():
         }
     )
     assert repr(timedelta(minutes=30)) in build(node, "x").state_key
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_vit", "wanted"),
+    [
+        (
+            [16, 10],
+            False,
+            "multi_scale.sizes=[16, 10]: PlainMambaVision does not take images of 10 x 10",
+        ),
+        (
+            [16, 8],
+            True,
+            "multi_scale.sizes=[16, 8]: VisionTransformer does not take images of 8 x 8",
+        ),
+    ],
+)
+def test_sizes_that_a_network_does_not_take_are_refused(make_net, refusal, sizes, is_vit, wanted):
+    vit = {
+        "img_size": 16,
+        "patch_size": 4,
+        "in_chans": 2,
+        "embed_dim": 8,
+        "depth": 1,
+        "num_heads": 1,
+    }
+    net = timm.create_model("vit_tiny_patch16_224", **vit) if is_vit else make_net()
+    target = "mambavision_lab.data.multi_scale.RandomSizes"
+    cfg = OmegaConf.create({"multi_scale": {"_target_": target, "sizes": sizes}})
+    data = SimpleNamespace(in_chans=2)
+    assert refusal(lambda: build_multi_scale(cfg, net, data)).startswith(wanted)
+    cfg.multi_scale.sizes = [16]
+    assert build_multi_scale(cfg, net, data).sizes == [16]

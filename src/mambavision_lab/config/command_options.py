@@ -37,6 +37,8 @@ def check_used(override: str, *, is_multirun: bool) -> None:
     if not is_multirun and any(_is_of(key, option) for option in _OF_SWEEPS):
         what = "only a sweep can be resumed" if key == "sweep.resume" else "belongs to a sweep"
         raise ConfigError(f"{override}: {what}; add -m")
+    if is_multirun and key == "tune" and override != "tune=null":
+        raise ConfigError(f"{override}: tunes a single run and prints what it finds; remove -m")
     if is_multirun and _is_of(key, "hydra.run"):
         raise ConfigError(f"{override}: belongs to a single run; give hydra.sweep.dir=FOLDER")
 

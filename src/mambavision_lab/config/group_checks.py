@@ -17,13 +17,17 @@ _GIVEN = {
         "num_classes": "set data.num_classes",
         "is_multilabel": "the data tell",
         "loss": "set loss",
+        "batch_size": "set data.batch_size",
         "optimizer": "set optimizer",
         "scheduler": "set scheduler",
         "metadata": "remove it",
     },
 }
 # Groups that are one object, and those that are several.
-_SINGLE = ("model", "data", "augment", "classifier", "optimizer", "scheduler", "trainer", "export")
+_SINGLE = (
+    *("model", "data", "augment", "multi_scale", "classifier", "optimizer", "scheduler", "trainer"),
+    "export",
+)
 _SEVERAL = ("callbacks", "logger")
 _BACKENDS = "mambavision_lab.ops.selective_scan.backends.registry.BACKENDS"
 

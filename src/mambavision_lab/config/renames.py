@@ -48,6 +48,7 @@ _ADDED: dict[str, tuple[str, dict[str, Any]]] = {
             "mix_per_image": False,
         },
     ),
+    "scheduler": ("mambavision_lab.lit.schedule.cosine_with_warmup", {"cooldown_epochs": 0.0}),
 }
 _CROSS_ENTROPY = "mambavision_lab.lit.losses.CrossEntropy"  # the only loss there was
 _CALLBACKS = "mambavision_lab.lit.callbacks"

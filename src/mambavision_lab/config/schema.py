@@ -43,10 +43,12 @@ class TrainConfig:
     seed: int | None = None
     ckpt_path: str | None = None
     resume: str = "exact"
+    tune: str | None = None
     optimized_metric: str = "val/acc1"
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
+    multi_scale: Any = None
     tta: Any = None
     classifier: Any = "???"
     loss: Any = "???"

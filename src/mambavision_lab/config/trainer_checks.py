@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mambavision_lab.config.signatures import read_signature
+from mambavision_lab.config.step_checks import check_step
+from mambavision_lab.config.tune_checks import check_tune
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import cheap_metrics, metrics_of_predictions
 
@@ -54,6 +56,8 @@ def check_training(cfg: dict[Any, Any]) -> None:
         if callback["_target_"] == _BEST_CHECKPOINT:
             _check_filename(path, str(callback.get("filename", "")), cfg)
     _check_schedule(cfg.get("scheduler"))
+    check_step(cfg)
+    check_tune(cfg)
 
 
 def metric_names(cfg: dict[Any, Any]) -> list[str] | None:

@@ -20,6 +20,7 @@ from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
+from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
 from mambavision_lab.errors import ConfigError
@@ -40,7 +41,9 @@ class ImageDataModule(LightningDataModule):
         std: Standard deviation per channel, one value or in_chans of them.
         flip_keeps_class: Whether a mirrored image keeps its class; configs of augmentations refer to it.
         root: Folder of the data, for data sets that have one.
-        batch_size: Images per step and device.
+        batch_size: Images per batch and device.
+        global_batch_size: Images per optimizer step, of all devices and accumulated batches; None is what
+            these give. A training accumulates as many batches as it takes.
         val_fraction: Share of each training class that is held out where there is no val split.
         seed: Fixes the splits.
         sampler: "random", or "balanced" to give each class equally often in an epoch.
@@ -71,6 +74,7 @@ class ImageDataModule(LightningDataModule):
         flip_keeps_class: bool = True,
         root: str | None = None,
         batch_size: int = 128,
+        global_batch_size: int | None = None,
         val_fraction: float = 0.1,
         seed: int = 0,
         sampler: str = "random",
@@ -98,15 +102,17 @@ class ImageDataModule(LightningDataModule):
         self.flip_keeps_class = flip_keeps_class
         self.root = root
         self.batch_size = batch_size
+        self.global_batch_size = global_batch_size
         self.val_fraction = val_fraction
         self.seed = seed
         self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
         self.is_multilabel = False
+        self.multi_scale: MultiScale | None = None  # set for a training on several sizes
         self._splits: Splits | None = None
         self._label_map: LabelMap | None = None
-        self._first_epoch, self._num_skipped = 0, 0
+        self._first_epoch, self._skipped_batches = 0, 0
         self._training_seed: int | None = None
 
     def load(self) -> Splits:
@@ -152,7 +158,7 @@ class ImageDataModule(LightningDataModule):
 
     def resume_at(self, epoch: int, num_batches: int) -> None:
         """Let the first training epoch be this one, without its first batches."""
-        self._first_epoch, self._num_skipped = epoch, num_batches * self.batch_size
+        self._first_epoch, self._skipped_batches = epoch, num_batches
 
     def seed_training(self, seed: int) -> None:
         """Let the order of the training images and their augmentation follow from a run's seed.
@@ -194,10 +200,13 @@ class ImageDataModule(LightningDataModule):
             self.trainer,
             labels=self.train_labels() if self.sampler == "balanced" else None,
             repeats=getattr(self.augment, "repeats", 1),
+            batch_size=self.batch_size,
+            multi_scale=self.multi_scale,
         )
-        sampler.start_at(self._first_epoch, self._num_skipped)
+        per_batch = self.batch_size if self.multi_scale is None else 1
+        sampler.start_at(self._first_epoch, self._skipped_batches * per_batch)
         if mixing := getattr(self.augment, "mixing", None):
-            mixing.check(min(len(sampler), self.batch_size))
+            mixing.check(min(sampler.num_samples, self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
         return training_loader(images, sampler, self.batch_size, workers)
 
@@ -235,23 +244,26 @@ class ImageDataModule(LightningDataModule):
 
         Args:
             batch: Images, uint8, (N, C, H, W); labels, (N,) or (N, num_classes); and their random numbers,
-                as a training loader gives them. Without, they are drawn from torch's random state.
+                as a training loader gives them. Without, they are drawn from torch's random state. With
+                `multi_scale` also the pixels per side that the images are resized to.
             is_training: Whether to augment.
 
         Returns:
             Normalised float32 images, shaped as before, and labels; where the augmentation mixes images,
             the share of each class, (N, num_classes), in place of labels.
         """
-        images, labels, *draws = batch
+        images, labels, draws, size = (*batch, None, None)[:4]
         if self._label_map is not None:
             labels = self._label_map(labels)
         images = images.float() / 255
+        if size is not None:
+            images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:
-            images, labels = self._augment(self.augment, images, labels, *draws)
+            images, labels = self._augment(self.augment, images, labels, draws)
         return self.normalize(images), labels
 
     def _augment(
-        self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None = None
+        self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None
     ) -> Batch:
         if draws is None:
             draws = Draws.unseeded(len(images))

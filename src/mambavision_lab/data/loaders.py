@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.multi_scale import MultiScale, SizedBatches
 from mambavision_lab.data.sampling import ResumableSampler
 from mambavision_lab.data.training_images import TrainingImages
 from mambavision_lab.errors import ConfigError
@@ -21,21 +22,30 @@ def training_sampler(
     *,
     labels: Sequence[int] | Tensor | None,
     repeats: int,
+    batch_size: int,
+    multi_scale: MultiScale | None,
 ) -> ResumableSampler:
-    """Make the order of the training images of this process.
+    """Make the order of the training images of this process, or of its batches of several sizes.
 
     All processes take equally many steps: the remainder is left out, other images in each epoch.
     """
-    share = _share_of(images, trainer)
-    return ResumableSampler(
-        images, labels=labels, repeats=repeats, seed=images.seed % 2**32, **share
-    )
+    options: dict[str, Any] = {
+        "labels": labels,
+        "repeats": repeats,
+        "seed": images.seed % 2**32,
+        **_share_of(images, trainer),
+    }
+    if multi_scale is None:
+        return ResumableSampler(images, **options)
+    return SizedBatches(images, multi_scale, batch_size, **options)
 
 
 def training_loader(
     images: TrainingImages, sampler: ResumableSampler, batch_size: int, num_workers: int
 ) -> DataLoader:
     """Make a loader of shuffled batches that leaves out an incomplete last one, unless it is the only one."""
+    if isinstance(sampler, SizedBatches):  # which gives whole batches
+        return _loader(images, sampler, None, num_workers, _identity, drop_last=False)
     drop_last = len(sampler) >= batch_size
     return _loader(images, sampler, batch_size, num_workers, _identity, drop_last)
 
@@ -64,7 +74,7 @@ def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
 def _loader(
     data: Dataset,
     sampler: Any,
-    batch_size: int,
+    batch_size: int | None,
     num_workers: int,
     collate_fn: Any,
     drop_last: bool,

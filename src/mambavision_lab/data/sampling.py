@@ -47,7 +47,7 @@ class ResumableSampler(DistributedSampler):
         self.rounds_per_epoch = repeats * self._most_often() | 1
 
     def start_at(self, epoch: int, num_skipped: int) -> None:
-        """Let the first epoch be this one, without its first images.
+        """Let the first epoch be this one, without the first that it gives.
 
         To be called before a loader is iterated: its workers fetch images before a Trainer sets the epoch.
         """
@@ -59,6 +59,10 @@ class ResumableSampler(DistributedSampler):
             self.epoch, self.num_skipped = epoch, 0
 
     def __iter__(self) -> Iterator[int]:
+        return iter(self.positions()[self.num_skipped :])
+
+    def positions(self) -> list[int]:
+        """Return the positions of the whole epoch."""
         num_images = len(self.dataset)  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         if self._members:
@@ -69,8 +73,7 @@ class ResumableSampler(DistributedSampler):
         rounds = self.epoch * self.rounds_per_epoch + times * self.repeats
         repeated = rounds[:, None] + torch.arange(self.repeats)
         positions = (repeated * num_images + indices[:, None]).flatten()
-        own = positions[self.rank : self.total_size : self.num_replicas]
-        return iter(own[self.num_skipped :].tolist())
+        return positions[self.rank : self.total_size : self.num_replicas].tolist()
 
     def _most_often(self) -> int:
         """Count how often the image that is given most often is, before it is repeated."""

@@ -29,6 +29,11 @@ class TrainingImages(Dataset):
     def __len__(self) -> int:
         return len(self.data)  # type: ignore[arg-type]
 
+    def __getitem__(self, batch: tuple[int, list[int]]) -> tuple[Tensor, Tensor, Draws, int]:
+        """Return what `__getitems__` does and the size for the images, of a batch of `SizedBatches`."""
+        size, positions = batch
+        return *self.__getitems__(positions), size
+
     def __getitems__(self, positions: list[int]) -> TrainingBatch:
         """Return uint8 images, (N, C, H, W), their labels, (N,), and random numbers for them."""
         where = torch.tensor(positions)

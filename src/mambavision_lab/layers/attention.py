@@ -58,6 +58,7 @@ class Attention(nn.Module):
         if query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu":
             # torch's backward pass of this on CPUs is slower in bfloat16, several times for short sequences.
             with torch.autocast("cpu", enabled=False):
-                given = (x.float() for x in (query, key, value))
-                return F.scaled_dot_product_attention(*given, dropout_p=dropout).bfloat16()
+                return F.scaled_dot_product_attention(
+                    query.float(), key.float(), value.float(), dropout_p=dropout
+                ).bfloat16()
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from mambavision_lab.models.tta import TestTimeAugmentation
 
 Batch = tuple[Tensor, Tensor]
 
-# Choice of scale_lr -> exponent of the number of batches per step.
+# Choice of scale_lr -> exponent of the ratio of the images per step.
 _LR_POWERS = {"sqrt": 0.5, "linear": 1.0}
 _METRICS = "train_metrics"  # entry of checkpoints
 
@@ -45,9 +45,11 @@ class ImageClassifier(LightningModule):
             steps_per_epoch); None keeps the learning rate constant.
         layer_decay: Learning rate of each layer as a multiple of the next layer's; the head has the
             optimizer's. Layers are those of the network's `group_matcher()`. None gives all the same rate.
-        scale_lr: "linear" or "sqrt": the optimizer's learning rate is meant for one batch per step and is
-            multiplied by the number of batches per step (processes times accumulated batches), or by its
-            square root. None takes the rate as it is.
+        scale_lr: "linear" or "sqrt": the optimizer's learning rate is meant for lr_batch_size images per
+            step and is multiplied by the ratio of the real number (batch size times processes times
+            accumulated batches) to that, or by its square root. None takes the rate as it is.
+        lr_batch_size: Images per step that the rate is meant for; None is one batch.
+        batch_size: Images of one batch, for lr_batch_size.
         loss: What is trained, from logits, targets and images, such as those of `losses.py`; None is plain
             cross-entropy, binary for several labels. Validation and test use that whatever was trained.
         use_compile: Compile the network in place (checkpoint keys stay).
@@ -68,6 +70,8 @@ class ImageClassifier(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         layer_decay: float | None = None,
         scale_lr: str | None = None,
+        lr_batch_size: int | None = None,
+        batch_size: int | None = None,
         loss: nn.Module | None = None,
         use_compile: bool = False,
         channels_last: bool = True,
@@ -88,8 +92,14 @@ class ImageClassifier(LightningModule):
         self.make_scheduler = scheduler
         self.layer_decay = layer_decay
         self.scale_lr = scale_lr
+        self.batches_per_lr = 1.0
+        if lr_batch_size is not None and batch_size is not None:
+            self.batches_per_lr = lr_batch_size / batch_size
         self.loss = loss or (BinaryCrossEntropy() if is_multilabel else CrossEntropy())
         self.use_compile = use_compile
+        self.is_dynamic: bool | None = (
+            None  # of compiled code; False: each size of images has its own
+        )
         self.tta: TestTimeAugmentation | None = None  # in the test alone
         self.metrics = make_metrics(num_classes, is_multilabel)
 
@@ -112,7 +122,7 @@ class ImageClassifier(LightningModule):
     def setup(self, stage: str) -> None:
         """Compile the network, once."""
         if self.use_compile and self.net._compiled_call_impl is None:
-            self.net.compile()
+            self.net.compile(dynamic=self.is_dynamic)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -174,10 +184,7 @@ class ImageClassifier(LightningModule):
         assert self.make_optimizer is not None, "an optimizer is needed to train"
         weight_decay = getattr(self.make_optimizer, "keywords", {}).get("weight_decay", 0.0)
         optimizer = self.make_optimizer(param_groups(self.net, weight_decay, self.layer_decay))
-        scale = 1.0
-        if self.scale_lr is not None:
-            num_batches = self.trainer.world_size * self.trainer.accumulate_grad_batches
-            scale = num_batches ** _LR_POWERS[self.scale_lr]
+        scale = 1.0 if self.scale_lr is None else self.lr_factor(self.trainer)
         for group in optimizer.param_groups:
             group["lr"] *= scale * group.pop("lr_scale", 1.0)
         if self.make_scheduler is None:
@@ -192,6 +199,13 @@ class ImageClassifier(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def lr_factor(self, trainer: Trainer) -> float:
+        """Return what the optimizer's learning rate is multiplied by for the images of a trainer's step."""
+        if self.scale_lr is None:
+            return 1.0
+        num_batches = trainer.world_size * trainer.accumulate_grad_batches
+        return (num_batches / self.batches_per_lr) ** _LR_POWERS[self.scale_lr]
 
     def metric_names(self) -> list[str]:
         """List the metrics of validation and test, such as `val/acc1`."""

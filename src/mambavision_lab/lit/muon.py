@@ -30,8 +30,9 @@ def muon(
         nesterov: Whether that is Nesterov's; AdamW's is then as well (NAdamW).
         betas: AdamW's.
     """
-    given: list[Any] = list(params)
-    groups = given if isinstance(given[0], dict) else [{"params": given}]
+    groups: list[Any] = list(params)
+    if not isinstance(groups[0], dict):
+        groups = [{"params": groups}]
     for group in groups:
         group["use_fallback"] = group.get("weight_decay") == 0
     return Muon(

@@ -20,40 +20,55 @@ def cosine_with_warmup(
     steps_per_epoch: float,
     *,
     warmup_epochs: float = 1.0,
+    cooldown_epochs: float = 0.0,
+    start_lr_ratio: float | None = None,
     min_lr_ratio: float = 0.01,
 ) -> LambdaLR:
-    """Rise linearly for warmup_epochs, then fall along half a cosine to min_lr_ratio of the peak.
+    """Rise linearly for warmup_epochs, fall along half a cosine to min_lr_ratio of the peak, and stay there.
+
+    The values are those of timm's `CosineLRScheduler` with `warmup_prefix`: the cosine begins where the
+    warm-up ends.
 
     Args:
         optimizer: Its learning rates are the peak.
         num_steps: Optimizer steps of the whole run.
         steps_per_epoch: Optimizer steps of one epoch.
         warmup_epochs: Length of the rise; may be a fraction.
+        cooldown_epochs: Length of the end at the lowest rate; may be a fraction.
+        start_lr_ratio: Rate at the beginning of the rise, as a share of the peak; None begins one step's
+            rise above zero.
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or is shorter than the warm-up; or a setting is impossible.
+        ConfigError: The run has no end, or is shorter than warm-up and cool-down; or a setting is
+            impossible.
     """
-    if not 0 <= warmup_epochs < math.inf:
-        raise ConfigError(f"scheduler.warmup_epochs={warmup_epochs}: wanted 0 or more epochs")
-    if not 0 <= min_lr_ratio <= 1:
-        raise ConfigError(f"scheduler.min_lr_ratio={min_lr_ratio}: wanted a share from 0 to 1")
+    for name, epochs in (("warmup_epochs", warmup_epochs), ("cooldown_epochs", cooldown_epochs)):
+        if not 0 <= epochs < math.inf:
+            raise ConfigError(f"scheduler.{name}={epochs}: wanted 0 or more epochs")
+    for name, ratio in (("start_lr_ratio", start_lr_ratio), ("min_lr_ratio", min_lr_ratio)):
+        if ratio is not None and not 0 <= ratio <= 1:
+            raise ConfigError(f"scheduler.{name}={ratio}: wanted a share from 0 to 1")
     if math.isinf(num_steps):
         raise ConfigError(
             "scheduler=cosine needs a run with an end; set trainer.max_epochs or trainer.max_steps"
         )
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
-    if warmup_steps > num_steps:
+    warmup = round(warmup_epochs * steps_per_epoch)
+    cooldown = round(cooldown_epochs * steps_per_epoch)
+    if warmup + cooldown > num_steps:
+        parts = f"scheduler.warmup_epochs={warmup_epochs}"
+        parts += f" and scheduler.cooldown_epochs={cooldown_epochs}" if cooldown else ""
         raise ConfigError(
-            f"scheduler.warmup_epochs={warmup_epochs} is {warmup_steps} steps, but the run has only "
-            f"{num_steps:.0f}; lower it or raise trainer.max_epochs"
+            f"{parts} {'are' if cooldown else 'is'} {warmup + cooldown} steps, but the run has only "
+            f"{num_steps:.0f}; lower {'them' if cooldown else 'it'} or raise trainer.max_epochs"
         )
+    start = 1 / (warmup + 1) if start_lr_ratio is None else start_lr_ratio
 
     def factor(step: int) -> float:
-        if step < warmup_steps:
-            return (step + 1) / (warmup_steps + 1)
-        progress = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-        return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
+        if step < warmup:
+            return start + (1 - start) * step / warmup
+        progress = min(1, (step - warmup) / max(1, num_steps - cooldown - warmup))
+        return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
 

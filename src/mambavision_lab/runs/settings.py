@@ -15,7 +15,9 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.differences import flatten, setting_text
 from mambavision_lab.runs.snapshot import FOLDER as SNAPSHOT
 
-_NODES = ("seed", "model", "data", "classifier", "loss", "optimizer", "scheduler")
+_NODES = (
+    *("seed", "model", "data", "multi_scale", "classifier", "loss", "optimizer", "scheduler"),
+)
 _TRAINER = (
     "accumulate_grad_batches",
     "gradient_clip_algorithm",
@@ -32,6 +34,7 @@ _FREE = (
     "model.scan_backend",
     "data.root",
     "data.num_workers",
+    "multi_scale.epochs",  # the length of the run
     "classifier.use_compile",
     "classifier.channels_last",
 )

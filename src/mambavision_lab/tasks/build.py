@@ -18,11 +18,12 @@ from torch.optim import Optimizer
 
 from mambavision_lab.config.durations import find_durations
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
-from mambavision_lab.models.tta import TestTimeAugmentation
+from mambavision_lab.models.tta import TestTimeAugmentation, try_size
 from mambavision_lab.runs.settings import settings_of
 
 # Missing module -> our extra that brings it.
@@ -107,6 +108,14 @@ def build_tta(
     if tta is not None:
         tta.check(net, data.in_chans, data.image_size)
     return tta
+
+
+def build_multi_scale(cfg: DictConfig, net: nn.Module, data: ImageDataModule) -> MultiScale | None:
+    """Make what chooses the size of each training batch, from sizes that the network takes."""
+    multi_scale: MultiScale | None = build(cfg.multi_scale, "multi_scale")
+    for size in multi_scale.sizes if multi_scale else ():
+        try_size(net, data.in_chans, size, f"multi_scale.sizes={cfg.multi_scale.sizes}")
+    return multi_scale
 
 
 def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:

@@ -36,6 +36,12 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
             f"trainer.val_check_interval={interval}: an epoch has {num_batches['train']} batches; lower it, "
             "or count over epochs with trainer.check_val_every_n_epoch=null"
         )
+    wanted, num_train = data.global_batch_size, len(data.train_dataloader())
+    if wanted is not None and num_train < trainer.accumulate_grad_batches:
+        raise ConfigError(
+            f"data.global_batch_size={wanted}: an epoch has {num_train} batches, and a step takes "
+            f"{trainer.accumulate_grad_batches}; lower it"
+        )
     _check_backend(net, trainer)
 
 

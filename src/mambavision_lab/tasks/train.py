@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import WeightAveraging
 from omegaconf import DictConfig
 
+from mambavision_lab.config.step_checks import accumulated_batches
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
@@ -17,7 +18,6 @@ from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
-    Progress,
     Resume,
     has_open_epoch,
     read_progress,
@@ -28,7 +28,6 @@ from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import (
     is_resuming,
     open_run_folder,
-    short_path,
     starts_from_weights,
     write_json,
 )
@@ -38,17 +37,19 @@ from mambavision_lab.tasks.build import (
     build_classifier,
     build_data,
     build_loss,
+    build_multi_scale,
     build_net,
     build_optimizer,
     build_trainer,
     build_tta,
-    device_name,
     metadata,
 )
-from mambavision_lab.tasks.console import human_count, print_panel, print_results
+from mambavision_lab.tasks.console import print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.report import report_at_end
 from mambavision_lab.tasks.start_checks import check_start
+from mambavision_lab.tasks.start_panel import print_start
+from mambavision_lab.tasks.tune import tune, tuning_trainer
 
 log = logging.getLogger(__name__)
 
@@ -80,16 +81,20 @@ def _train(cfg: DictConfig) -> float | None:
     data.seed_training(cfg.seed)
     data.setup("fit")
     net = build_net(cfg)
+    data.multi_scale = build_multi_scale(cfg, net, data)
     classifier = build_classifier(
         cfg,
         net,
         data.metadata(),
+        batch_size=data.batch_size,
         optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build_loss(cfg, data),
         metadata=metadata(cfg, data),
     )
     classifier.tta = build_tta(cfg, net, data)
+    if data.multi_scale is not None:
+        classifier.is_dynamic = False  # torch takes minutes over windows of any size
     metric_names = classifier.metric_names()
     if cfg.optimized_metric not in metric_names:
         raise ConfigError(
@@ -104,17 +109,18 @@ def _train(cfg: DictConfig) -> float | None:
             progress = read_progress(checkpoint)
             data.resume_at(progress.epochs, progress.batches)
     folder = Path(cfg.paths.output_dir)
-    trial = folder / TRIAL  # written by an Optuna sweep
-    pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-    trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    trainer = _make_trainer(cfg, folder)
     check_start(trainer, net, data)
     if trainer.is_global_zero:
-        open_run_folder(cfg, is_latest=True)
+        open_run_folder(cfg, is_latest=cfg.tune is None)
         log_snapshot(trainer.loggers, folder)
         if is_resuming(cfg):
             num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
             restore_csv_metrics(trainer.loggers, num_steps, is_open)
-        _print_start(cfg, trainer, classifier, data, progress)
+        print_start(cfg, trainer, classifier, data, progress)
+    if cfg.tune is not None:
+        tune(cfg, trainer, classifier, data, folder)
+        return None
     with report_at_end(trainer, folder):
         resumed = None if progress is None else cfg.ckpt_path
         trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
@@ -128,6 +134,20 @@ def _train(cfg: DictConfig) -> float | None:
         views = f"; test with {classifier.tta}" if classifier.tta else ""
         print_results(f"{cfg.name}, {weights}{views}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
+
+
+def _make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
+    """Make the trainer, which accumulates as many batches as `data.global_batch_size` takes."""
+    if cfg.tune is not None:
+        trainer = tuning_trainer(cfg)
+    else:
+        trial = folder / TRIAL  # written by an Optuna sweep
+        pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
+        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+    trainer.accumulate_grad_batches = accumulated_batches(
+        cfg.data, trainer.accumulate_grad_batches, trainer.world_size
+    )
+    return trainer
 
 
 def _check_resume(cfg: DictConfig) -> None:
@@ -178,38 +198,3 @@ def _final_metrics(
         ):
             metrics |= results
     return metrics
-
-
-def _print_start(
-    cfg: DictConfig,
-    trainer: Trainer,
-    classifier: ImageClassifier,
-    data: ImageDataModule,
-    progress: Progress | None,
-) -> None:
-    splits = data.splits
-    sizes = " / ".join(f"{len(split):,}" for split in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
-    num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
-    has_end = trainer.max_epochs not in (None, -1)
-    length = f"{trainer.max_epochs} epochs" if has_end else f"{trainer.max_steps} steps"
-    settings = {
-        "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
-        "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
-        f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
-        "training": f"{length}, batch {data.batch_size}, "
-        f"{cfg.optimizer._target_.rpartition('.')[2]} "
-        f"lr {cfg.optimizer.get('lr')}, precision {trainer.precision}, seed {cfg.seed}",
-        "device": device_name(trainer),
-        "folder": short_path(Path(cfg.paths.output_dir)),
-    }
-    if cfg.ckpt_path is not None:
-        start = "starts from its weights" if progress is None else f"resumes after {progress}"
-        settings["checkpoint"] = f"{short_path(Path(cfg.ckpt_path))}, {start}"
-    if cfg.trainer.get("max_time") is not None and cfg.scheduler is not None:
-        log.warning(
-            "trainer.max_time=%s may end training early: the schedule is sized for %s",
-            cfg.trainer.max_time,
-            length,
-        )
-    print_panel(f"train {cfg.name}", settings)
-    log.info("; ".join(f"{label}: {value}" for label, value in settings.items()))
