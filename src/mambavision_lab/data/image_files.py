@@ -1,6 +1,6 @@
 """Image files as a data set, a check of them, and the transforms that bring any size to the network's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -9,12 +9,23 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import WHITE, Colour, decode, open_image, read_source
+from mambavision_lab.data.decode import (
+    WHITE,
+    Colour,
+    Shrink,
+    decode,
+    open_image,
+    read_source,
+    to_an_eighth,
+)
+from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
 from mambavision_lab.errors import ConfigError
 
 CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
+
+Transform = RandomCrop | Callable[[Tensor], Tensor]
 
 _MAX_ASPECT = 4
 _MAX_MEASURED = 1000  # files
@@ -27,7 +38,7 @@ class ImageFiles(Dataset):
     Args:
         items: Paths, or what else `decode` reads, and labels.
         in_chans: 1 for grey, 3 for colour.
-        transform: From a uint8 image (C, H, W) to one of the network's size.
+        transform: From a uint8 image (C, H, W) to one of the network's size, or a `RandomCrop` to it.
         value_range: As in `decode`.
         background: As in `decode`.
     """
@@ -36,7 +47,7 @@ class ImageFiles(Dataset):
         self,
         items: Items,
         in_chans: int,
-        transform: v2.Transform,
+        transform: Transform,
         value_range: ValueRange | None = None,
         background: Colour = WHITE,
     ) -> None:
@@ -53,6 +64,9 @@ class ImageFiles(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
+        if isinstance(self.transform, RandomCrop):
+            crop = self.transform.draw()
+            return crop(self._decode(path, crop.shrink)), label
         return self.transform(self._decode(path)), label
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
@@ -73,7 +87,7 @@ class ImageFiles(Dataset):
 
     def _check(self, path: Any) -> str | ValueRange:
         try:
-            pixels = self._decode(path, is_draft=True)
+            pixels = self._decode(path, to_an_eighth)
         except ConfigError as error:
             return str(error)
         shares = pixels.flatten().bincount(minlength=256).cumsum(0) / pixels.numel()
@@ -82,8 +96,8 @@ class ImageFiles(Dataset):
             float((shares < 1 - _OUTLIERS).sum()),
         )
 
-    def _decode(self, path: Any, is_draft: bool = False) -> Tensor:
-        return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
+    def _decode(self, path: Any, shrink: Shrink | None = None) -> Tensor:
+        return decode(path, self.in_chans, self.value_range, self.background, shrink=shrink)
 
 
 def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
@@ -122,7 +136,7 @@ def evaluation_transform(image_size: int, crop_fraction: float = CROP_FRACTION) 
     return v2.Compose([v2.Lambda(_cut_ends), resize, v2.CenterCrop(image_size)])
 
 
-def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v2.Transform:
+def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> Transform:
     """Crop a random part of the image, or take its centre where crop_scale is None.
 
     Args:
@@ -131,7 +145,7 @@ def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v
     """
     if crop_scale is None:
         return evaluation_transform(image_size)
-    return v2.RandomResizedCrop(image_size, scale=tuple(crop_scale), antialias=True)
+    return RandomCrop(image_size, crop_scale)
 
 
 def _cut_ends(pixels: Tensor) -> Tensor:

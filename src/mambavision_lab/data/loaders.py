@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.sampling import ResumableSampler
-from mambavision_lab.data.training_images import TrainingImages
+from mambavision_lab.data.training_images import TrainingImages, collate
 from mambavision_lab.errors import ConfigError
 
 
@@ -45,8 +45,8 @@ def evaluation_loader(
 ) -> DataLoader:
     """Make a loader of all images in order; none is repeated, so that some processes have one more."""
     sampler = UnrepeatedDistributedSampler(data, shuffle=False, **_share_of(data, trainer))
-    collate = _identity if isinstance(data, InMemoryImages) else None
-    return _loader(data, sampler, batch_size, num_workers, collate, drop_last=False)
+    collate_fn = _identity if isinstance(data, InMemoryImages) else collate
+    return _loader(data, sampler, batch_size, num_workers, collate_fn, drop_last=False)
 
 
 def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
