@@ -102,8 +102,8 @@ def damaged_files():
         "empty": b"",
         "text": b"no image at all",
         "with a tail": data + b"appended by a camera",
-        "said to be larger": _resized(data, 90, 122),
-        "said to be smaller": _resized(data, 20, 30),
+        "stated larger": _resized(data, 90, 122),
+        "stated smaller": _resized(data, 20, 30),
         "no pixels": _resized(data, 0, 0),
     }
 

@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional as TF
 from mambavision_lab.data.image_files import ImageFiles
 from mambavision_lab.data.random_crop import Crop, RandomCrop
 
-# Mean difference, of 255, between a part of a smooth image that was decoded smaller and one that was decoded in
-# full: the decoder averages squares of pixels, and the part begins and ends at whole pixels of what is decoded.
+# Mean difference, of 255, between a part of a smooth image that was decoded smaller and one decoded in full:
+# the decoder averages squares of pixels, and the part begins and ends at whole pixels of what is decoded.
 # Another crop differs by 20.
 SHRUNK_TOLERANCE = 4.0
 

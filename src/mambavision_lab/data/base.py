@@ -244,7 +244,7 @@ class ImageDataModule(LightningDataModule):
         images, labels, *draws = batch
         if self._label_map is not None:
             labels = self._label_map.to(labels.device)[labels]
-        images = images.float() / 255
+        images = images.float().div_(255)
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, *draws)
         return self.normalize(images), labels

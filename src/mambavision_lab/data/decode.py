@@ -196,7 +196,7 @@ def _from_pillow(
 
 def _to_tensor(pixels: np.ndarray, orientation: Any) -> Tensor:
     """Make an image (C, H, W), turned as it is shown, of pixels (H, W) or (H, W, C)."""
-    stored = torch.from_numpy(np.atleast_3d(pixels)).permute(2, 0, 1)
+    stored = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
     as_shown = _AS_SHOWN.get(orientation)
     return stored if as_shown is None else as_shown(stored)
 
