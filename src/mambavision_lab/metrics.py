@@ -1,9 +1,11 @@
 """Format and compare metrics by their names alone (`val/acc1`, `train/images_per_s`)."""
 
+_WAIT = "data_wait"  # share of the time
+
 
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies in percent, counts and speeds as whole numbers, others with 4 decimals."""
-    if _is_accuracy(name):
+    """Format a metric: accuracies and waits in percent, counts and speeds whole, others with 4 decimals."""
+    if _is_accuracy(name) or name.endswith(_WAIT):
         return f"{value:.2%}"
     if is_count(name):
         return f"{value:,.0f}"
@@ -16,8 +18,8 @@ def is_count(name: str) -> bool:
 
 
 def is_speed(name: str) -> bool:
-    """Return whether a metric is a speed, which no two runs share."""
-    return name.endswith("_per_s")
+    """Return whether a metric is of the speed, which no two runs share."""
+    return name.endswith(("_per_s", _WAIT))
 
 
 def is_lower_better(name: str | None) -> bool:

@@ -198,7 +198,7 @@ class ImageDataModule(LightningDataModule):
         if mixing := getattr(self.augment, "mixing", None):
             mixing.check(min(len(sampler), self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
-        return training_loader(images, sampler, self.batch_size, workers)
+        return training_loader(images, sampler, self.trainer, self.batch_size, workers)
 
     def val_dataloader(self) -> DataLoader:
         """Return a loader of all validation images, in order; batches of uint8 images and labels."""
