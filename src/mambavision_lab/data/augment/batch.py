@@ -160,15 +160,16 @@ class Augment(nn.Module):
     def _recolour(self, images: Tensor, draws: Draws) -> Tensor:
         if not (self.brightness or self.contrast or self.saturation):
             return images
-        if self.brightness:
-            images = images * _factors(draws, self.brightness, images)
-        if self.contrast:
-            mean = images.mean(dim=(1, 2, 3), keepdim=True)
-            images = mean + (images - mean) * _factors(draws, self.contrast, images)
-        if self.saturation and images.shape[1] == 3:
-            grey = images.mean(dim=1, keepdim=True)
-            images = grey + (images - grey) * _factors(draws, self.saturation, images)
-        return images.clamp(0, 1)
+        has_colour = images.shape[1] == 3
+        brightness = _factors(draws, self.brightness, images)
+        contrast = _factors(draws, self.contrast, images)
+        saturation = _factors(draws, self.saturation if has_colour else 0, images)
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        # Brightness first, then contrast about the mean, then saturation about grey; all are linear.
+        images = torch.addcmul(mean * brightness * (1 - contrast), images, brightness * contrast)
+        if self.saturation and has_colour:
+            images.lerp_(images.mean(dim=1, keepdim=True), 1 - saturation)
+        return images.clamp_(0, 1)
 
     def _erase(self, images: Tensor, draws: Draws) -> None:
         """Erase in place."""
@@ -217,6 +218,8 @@ def _is_inside(axis: Tensor, size: int) -> Tensor:
 
 
 def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
+    if not spread:
+        return images.new_ones(())
     factors = draws.uniform(1 - spread, 1 + spread)
     return factors.to(images.device, images.dtype).reshape(-1, 1, 1, 1)
 
