@@ -67,13 +67,13 @@ def test_files_are_decoded_smaller_where_the_crop_allows_it(tmp_path, monkeypatc
     TF.to_pil_image(smooth).save(tmp_path / "a.jpg", quality=95)
     files = ImageFiles([(tmp_path / "a.jpg", 0)], 3, RandomCrop(32, [0.8, 1.0]))
     decoded = []
-    original = files._decode
+    original = files.decode
 
     def decode(path, shrink=None):
         decoded.append(original(path, shrink))
         return decoded[-1]
 
-    monkeypatch.setattr(files, "_decode", decode)
+    monkeypatch.setattr(files, "decode", decode)
     torch.manual_seed(1)
     shrunk = files[0][0]
     assert decoded[0].shape == (3, 40, 60)

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.cache import ImageCache
 from mambavision_lab.data.decode import (
     WHITE,
     Colour,
@@ -27,7 +28,7 @@ CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
 
 Transform = RandomCrop | Callable[[Tensor], Tensor]
 
-_MAX_ASPECT = 4
+MAX_ASPECT = 4
 _MAX_MEASURED = 1000  # files
 _OUTLIERS = 0.001  # share of an image's pixels
 
@@ -41,6 +42,9 @@ class ImageFiles(Dataset):
         transform: From a uint8 image (C, H, W) to one of the network's size, or a `RandomCrop` to it.
         value_range: As in `decode`.
         background: As in `decode`.
+
+    Attributes:
+        cache: The images as they are decoded for a random crop, or as another transform leaves them.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class ImageFiles(Dataset):
     ) -> None:
         self.items, self.in_chans, self.transform = items, in_chans, transform
         self.value_range, self.background = value_range, background
+        self.cache: ImageCache | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -64,10 +69,11 @@ class ImageFiles(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         path, label = self.items[index]
+        cached = None if self.cache is None else self.cache[index]
         if isinstance(self.transform, RandomCrop):
             crop = self.transform.draw()
-            return crop(self._decode(path, crop.shrink)), label
-        return self.transform(self._decode(path)), label
+            return crop(self.decode(path, crop.shrink) if cached is None else cached), label
+        return self.transform(self.decode(path)) if cached is None else cached, label
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
         """Decode every file once, JPEGs at an eighth of their size.
@@ -87,7 +93,7 @@ class ImageFiles(Dataset):
 
     def _check(self, path: Any) -> str | ValueRange:
         try:
-            pixels = self._decode(path, to_an_eighth)
+            pixels = self.decode(path, to_an_eighth)
         except ConfigError as error:
             return str(error)
         shares = pixels.flatten().bincount(minlength=256).cumsum(0) / pixels.numel()
@@ -96,7 +102,8 @@ class ImageFiles(Dataset):
             float((shares < 1 - _OUTLIERS).sum()),
         )
 
-    def _decode(self, path: Any, shrink: Shrink | None = None) -> Tensor:
+    def decode(self, path: Any, shrink: Shrink | None = None) -> Tensor:
+        """Return the pixels of an image, (in_chans, H, W), with the settings of these files."""
         return decode(path, self.in_chans, self.value_range, self.background, shrink=shrink)
 
 
@@ -133,7 +140,7 @@ def _measure(path: Any) -> tuple[ValueRange, bool] | None:
 def evaluation_transform(image_size: int, crop_fraction: float = CROP_FRACTION) -> v2.Transform:
     """Resize the shorter side so that image_size is crop_fraction of it (224 of 256), and take the centre."""
     resize = v2.Resize(round(image_size / crop_fraction), antialias=True)
-    return v2.Compose([v2.Lambda(_cut_ends), resize, v2.CenterCrop(image_size)])
+    return v2.Compose([v2.Lambda(cut_ends), resize, v2.CenterCrop(image_size)])
 
 
 def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> Transform:
@@ -148,9 +155,9 @@ def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> T
     return RandomCrop(image_size, crop_scale)
 
 
-def _cut_ends(pixels: Tensor) -> Tensor:
+def cut_ends(pixels: Tensor) -> Tensor:
     """Cut the ends of a strip, far outside the centre, which would be enlarged with the rest."""
-    longest = _MAX_ASPECT * min(pixels.shape[-2:])
+    longest = MAX_ASPECT * min(pixels.shape[-2:])
     if max(pixels.shape[-2:]) <= longest:
         return pixels
     return TF.center_crop(pixels, [min(side, longest) for side in pixels.shape[-2:]])
