@@ -44,7 +44,7 @@ def test_boxes_are_spread_as_torchvisions():
 
 def test_crop_resizes_its_part_as_torchvision_does():
     image = torch.randint(256, (3, 30, 40), dtype=torch.uint8)
-    crop = Crop(8, [(2.0, 1.0, 0, 0), (0.25, 1.0, 0.5, 0.999)])  # the first does not fit
+    crop = Crop(8, [0, 1], [[2.0, 0.5, 0, 0], [0.25, 0.5, 0.5, 0.999]])  # the first does not fit
     assert crop.box(30, 40) == (6, 23, 17, 17)
     assert crop(image).equal(TF.resized_crop(image, 6, 23, 17, 17, [8, 8], antialias=True))
 
@@ -57,7 +57,7 @@ def test_strip_keeps_its_middle():
 
 @pytest.mark.parametrize(("share", "divisor"), [(1.0, 4), (0.3, 2), (0.05, 1)])
 def test_shrinking_leaves_enough_pixels(share, divisor):
-    crop = Crop(20, [(share, 1.0, 0.5, 0.5)])
+    crop = Crop(20, [0, 1], [[share, 0.5, 0.5, 0.5]])
     assert crop.shrink(90, 100) == divisor
 
 

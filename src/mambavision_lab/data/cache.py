@@ -53,9 +53,10 @@ class ImageCache:
     def __init__(self, path: Path, num_images: int, in_chans: int) -> None:
         self._arguments = path, num_images, in_chans
         self._in_chans = in_chans
-        # Private, since torch warns of read-only memory; what is not written to is shared all the same.
-        self._bytes = np.memmap(path, np.uint8, "c")
-        self._rows = self._bytes[: num_images * _ROW].view(np.int64).reshape(num_images, 3)
+        self._rows = np.fromfile(path, np.int64, 3 * num_images).reshape(-1, 3)
+        # Not shared, so that nothing is written to the file; what is only read is in memory once anyway.
+        size = path.stat().st_size
+        self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a worker map the file; else it would be sent its content."""
@@ -64,9 +65,8 @@ class ImageCache:
     def __getitem__(self, index: int) -> Tensor:
         """Return an image, uint8, (C, H, W)."""
         offset, height, width = self._rows[index].tolist()
-        length = height * width * self._in_chans
-        pixels = torch.from_numpy(self._bytes[offset : offset + length])
-        return pixels.view(height, width, self._in_chans).permute(2, 0, 1)
+        shape = (self._in_chans, height, width)
+        return self._bytes.as_strided(shape, (1, width * shape[0], shape[0]), offset)
 
 
 def cache_path(folder: Path, items: Iterable[Any], settings: list[Any]) -> Path:

@@ -30,17 +30,7 @@ class RandomCrop:
 
     def draw(self) -> "Crop":
         """Draw one from torch's random state."""
-        numbers = torch.rand(_NUM_TRIES, 4).tolist()
-        tries = [
-            (
-                _between(self.scale, area),
-                math.exp(_between(_LOG_ASPECTS, aspect)),
-                top,
-                left,
-            )
-            for area, aspect, top, left in numbers
-        ]
-        return Crop(self.image_size, tries)
+        return Crop(self.image_size, self.scale, torch.rand(_NUM_TRIES, 4).tolist())
 
 
 class Crop:
@@ -48,12 +38,13 @@ class Crop:
 
     Args:
         image_size: As in `RandomCrop`.
-        tries: Share of the area, width over height, and place from top and left, from 0 to 1; the first
+        scale: As in `RandomCrop`.
+        tries: Four numbers from 0 to 1 for each: area, aspect, and place from top and left; the first
             that fits into the image counts.
     """
 
-    def __init__(self, image_size: int, tries: list[tuple[float, float, float, float]]) -> None:
-        self.image_size, self.tries = image_size, tries
+    def __init__(self, image_size: int, scale: Sequence[float], tries: list[list[float]]) -> None:
+        self.image_size, self.scale, self.tries = image_size, scale, tries
 
     def box(self, height: int, width: int) -> Box:
         """Return the part of an image that is kept, the same at any scale but for whole pixels."""
@@ -63,9 +54,10 @@ class Crop:
 
     def _part(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Return height and width, and the place; the middle of a strip into which no try fits."""
-        for area, aspect, top, left in self.tries:
-            part_height = math.sqrt(height * width * area / aspect)
-            part_width = math.sqrt(height * width * area * aspect)
+        for share, shape, top, left in self.tries:
+            area = height * width * _between(self.scale, share)
+            aspect = math.exp(_between(_LOG_ASPECTS, shape))  # width over height
+            part_height, part_width = math.sqrt(area / aspect), math.sqrt(area * aspect)
             if part_height <= height and part_width <= width:
                 return part_height, part_width, top, left
         narrowest, widest = map(math.exp, _LOG_ASPECTS)
