@@ -1,5 +1,7 @@
 """Format and compare metrics by their names alone (`val/acc1`, `train/images_per_s`)."""
 
+_WAIT = "data_wait"  # share of the time
+
 
 def metrics_of_predictions(num_classes: int, is_multilabel: bool) -> list[str]:
     """List what validation and test measure beside the loss, the one to choose checkpoints by first."""
@@ -19,8 +21,8 @@ def cheap_metrics(names: list[str]) -> list[str]:
 
 
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies, mAP and F1 in percent, counts and speeds whole, others with 4 decimals."""
-    if _is_share(name):
+    """Format a metric: shares in percent, counts and speeds whole, others with 4 decimals."""
+    if _is_share(name) or name.endswith(_WAIT):
         return f"{value:.2%}"
     if is_count(name):
         return f"{value:,.0f}"
@@ -33,8 +35,8 @@ def is_count(name: str) -> bool:
 
 
 def is_speed(name: str) -> bool:
-    """Return whether a metric is a speed, which no two runs share."""
-    return name.endswith("_per_s")
+    """Return whether a metric is of the speed, which no two runs share."""
+    return name.endswith(("_per_s", _WAIT))
 
 
 def is_lower_better(name: str | None) -> bool:

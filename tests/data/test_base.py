@@ -60,7 +60,8 @@ def numbers(loader, epoch=0):
 def of_rank(rank, **settings):
     """A data module as it is in one of two processes."""
     data = make(**settings)
-    data.trainer = SimpleNamespace(world_size=2, num_devices=2, global_rank=rank)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=2, num_devices=2, global_rank=rank, strategy=strategy)
     return data
 
 

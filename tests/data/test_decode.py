@@ -10,7 +10,7 @@ import torch
 from image_bytes import assert_pixels, encoded
 from PIL import Image, ImageCms
 
-from mambavision_lab.data.decode import decode, squash
+from mambavision_lab.data.decode import decode, squash, to_an_eighth
 
 # Two pixels high, three wide, no two alike: a turned or mirrored image shows.
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14
@@ -126,8 +126,8 @@ def test_decode_as_a_draft_finds_what_is_cut_off(refusal):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for options in ({}, {"progressive": True}):
         data = encoded(Image.fromarray(noise), "JPEG", **options)
-        assert decode(data, 3, is_draft=True).shape == (3, 8, 8)
-        assert "truncated" in refusal(lambda: decode(data[:-20], 3, is_draft=True))  # noqa: B023
+        assert decode(data, 3, shrink=to_an_eighth).shape == (3, 8, 8)
+        assert "truncated" in refusal(lambda: decode(data[:-20], 3, shrink=to_an_eighth))  # noqa: B023
 
 
 @pytest.mark.parametrize(

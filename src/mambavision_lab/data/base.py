@@ -208,7 +208,7 @@ class ImageDataModule(LightningDataModule):
         if mixing := getattr(self.augment, "mixing", None):
             mixing.check(min(sampler.num_samples, self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
-        return training_loader(images, sampler, self.batch_size, workers)
+        return training_loader(images, sampler, self.trainer, self.batch_size, workers)
 
     def val_dataloader(self) -> DataLoader:
         """Return a loader of all validation images, in order; batches of uint8 images and labels."""
@@ -255,7 +255,7 @@ class ImageDataModule(LightningDataModule):
         images, labels, draws, size = (*batch, None, None)[:4]
         if self._label_map is not None:
             labels = self._label_map(labels)
-        images = images.float() / 255
+        images = images.float().div_(255)
         if size is not None:
             images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:

@@ -6,6 +6,7 @@ several frames the first is taken.
 """
 
 import io
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,31 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.jpeg import decode_jpeg, is_jpeg
 from mambavision_lab.data.png import without_metadata
 from mambavision_lab.data.value_range import FULL, ValueRange, is_deep, read_values, to_bytes
 from mambavision_lab.errors import ConfigError, reason
 
 Colour = tuple[int, int, int]
+Shrink = Callable[[int, int], int]
 
 WHITE: Colour = (255, 255, 255)
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# Value of the orientation -> the pixels (C, H, W) as they are shown.
+_AS_SHOWN: dict[Any, Callable[[Tensor], Tensor]] = {
+    2: lambda pixels: pixels.flip(2),
+    3: lambda pixels: pixels.flip(1, 2),
+    4: lambda pixels: pixels.flip(1),
+    5: lambda pixels: pixels.mT,
+    6: lambda pixels: pixels.rot90(-1, (1, 2)),
+    7: lambda pixels: pixels.mT.flip(1, 2),
+    8: lambda pixels: pixels.rot90(1, (1, 2)),
 }
+_LYING = (5, 6, 7, 8)  # orientations that swap height and width
+
+
+def to_an_eighth(height: int, width: int) -> int:
+    """Decode a JPEG at an eighth of its height and width: faster, and finds what is damaged."""
+    return 8
 
 
 def decode(
@@ -41,7 +51,7 @@ def decode(
     value_range: ValueRange | None = None,
     background: Colour = WHITE,
     *,
-    is_draft: bool = False,
+    shrink: Shrink | None = None,
 ) -> Tensor:
     """Return uint8 pixels (in_chans, H, W).
 
@@ -52,7 +62,8 @@ def decode(
         value_range: Black and white of images of more than 8 bits; None is what the file states, else
             all 16 bits.
         background: What transparent pixels are composited on, red, green and blue.
-        is_draft: Decode a JPEG at an eighth of its width and height: faster, and finds what is damaged.
+        shrink: By what a JPEG's height and width, as it is shown, may be divided while it is decoded, which
+            is faster; rounded down to 1, 2, 4 or 8. Other files stay as they are.
 
     Raises:
         ConfigError: A file cannot be read as an image.
@@ -71,7 +82,7 @@ def decode(
     try:
         if isinstance(source, Image.Image):
             return _from_pillow(source, *settings)
-        return _from_file(read_source(source), is_draft, *settings)
+        return _from_file(_read(source), shrink, *settings)
     except FileNotFoundError as error:
         raise ConfigError(f"{_name(source)}: no such file; give an image") from error
     except Image.DecompressionBombError as error:
@@ -107,14 +118,14 @@ def open_image(source: Path | bytes) -> Image.Image:
         return Image.open(file())
     except Image.DecompressionBombError as error:
         try:
-            return draft(JpegImageFile(file()))
+            return _draft(JpegImageFile(file()), 8)
         except SyntaxError:
             raise error from None  # no JPEG
 
 
-def draft(image: Image.Image) -> Image.Image:
-    """Let a JPEG be decoded at an eighth of its width and height; others stay as they are."""
-    image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+def _draft(image: Image.Image, scale: int) -> Image.Image:
+    """Let a JPEG be decoded at a smaller scale; others stay as they are, and so do drafts."""
+    image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
     return image
 
 
@@ -125,18 +136,32 @@ def squash(pixels: Tensor, image_size: int) -> Tensor:
     return TF.resize(pixels, [image_size, image_size], antialias=True)
 
 
-def _from_file(source: Path | bytes, is_draft: bool, *settings: Any) -> Tensor:
+def _from_file(encoded: bytes, shrink: Shrink | None, *settings: Any) -> Tensor:
     try:
-        with open_image(source) as image:
-            return _from_pillow(draft(image) if is_draft else image, *settings)
-    except (FileNotFoundError, Image.DecompressionBombError):
+        with open_image(encoded) as image:
+            if is_jpeg(image):
+                return _from_jpeg(image, encoded, shrink, *settings)
+            return _from_pillow(image, *settings)
+    except Image.DecompressionBombError:
         raise
     except Exception:  # of all kinds; perhaps from a PNG's metadata
-        encoded = source if isinstance(source, bytes) else source.read_bytes()
         if (bare := without_metadata(encoded)) is None:
             raise
         with Image.open(bare) as image:
             return _from_pillow(image, *settings)
+
+
+def _from_jpeg(
+    image: Image.Image, encoded: bytes, shrink: Shrink | None, in_chans: int, *settings: Any
+) -> Tensor:
+    orientation = _orientation(image)
+    if shrink is not None:
+        width, height = image.size[::-1] if orientation in _LYING else image.size
+        _draft(image, shrink(height, width))
+    pixels = decode_jpeg(image, encoded, in_chans)
+    if pixels is None:
+        return _from_pillow(image, in_chans, *settings)
+    return _to_tensor(pixels, orientation)
 
 
 def read_source(source: Any) -> Path | bytes:
@@ -150,26 +175,34 @@ def read_source(source: Any) -> Path | bytes:
     return bytes(source)
 
 
+def _read(source: Any) -> bytes:
+    found = read_source(source)
+    return found if isinstance(found, bytes) else found.read_bytes()
+
+
 def _from_pillow(
     image: Image.Image, in_chans: int, value_range: ValueRange | None, background: Colour
 ) -> Tensor:
     flat = _to_8_bits(image, value_range) if is_deep(image) else image
     flat.load()
-    method = _TRANSPOSE.get(_orientation(image))
+    orientation = _orientation(image)
     if flat.has_transparency_data:
         flat = (flat.convert("LA") if flat.mode == "La" else flat).convert("RGBA")
         canvas = Image.new("RGB", flat.size, background)
         canvas.paste(flat, mask=flat)
         flat = canvas
-    flat = flat.convert("L" if in_chans == 1 else "RGB")
-    pixels = np.array(flat if method is None else flat.transpose(method))
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return _to_tensor(np.array(flat.convert("L" if in_chans == 1 else "RGB")), orientation)
+
+
+def _to_tensor(pixels: np.ndarray, orientation: Any) -> Tensor:
+    """Make an image (C, H, W), turned as it is shown, of pixels (H, W) or (H, W, C)."""
+    stored = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+    as_shown = _AS_SHOWN.get(orientation)
+    return stored if as_shown is None else as_shown(stored)
 
 
 def _orientation(image: Image.Image) -> Any:
-    """Read a loaded image's orientation; 1, as it is, where the metadata are damaged."""
+    """Read an image's orientation, a PNG's after its pixels; 1, as it is, where the metadata are damaged."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # of all kinds; the pixels are readable

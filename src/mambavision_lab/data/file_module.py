@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
+from mambavision_lab.data.cached_files import Finished, ForCrops, check_cache, open_cache
 from mambavision_lab.data.decode import Colour
 from mambavision_lab.data.image_files import (
     CROP_FRACTION,
@@ -16,6 +18,7 @@ from mambavision_lab.data.image_files import (
     measure_value_range,
     training_transform,
 )
+from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items, Splits
 from mambavision_lab.data.value_range import ValueRange, union
 from mambavision_lab.errors import ConfigError
@@ -34,6 +37,10 @@ class ImageFilesDataModule(ImageDataModule):
         background: What transparent pixels are composited on, from 0 to 255: grey, or red, green, blue.
         check_files: Whether a training decodes every file once before it starts, and lists those that
             cannot be read.
+        cache: "memory" or "disk" to decode each training and validation image once, before the first epoch,
+            and keep it resized (see `cached_files.py`); None to decode it in each epoch. On disk it serves
+            later runs too. It is made anew when files or settings have changed.
+        cache_dir: Folder of the cache on disk.
         on_bad_image: "error" to end with that list, "skip" to leave them out; one that turns bad later
             is an error.
 
@@ -64,6 +71,8 @@ class ImageFilesDataModule(ImageDataModule):
         background: int | Sequence[int] = 255,
         check_files: bool = True,
         on_bad_image: str = "error",
+        cache: str | None = None,
+        cache_dir: str | None = None,
     ) -> None:
         super().__init__(
             root=root,
@@ -94,6 +103,8 @@ class ImageFilesDataModule(ImageDataModule):
         if on_bad_image == "skip" and not check_files:
             raise ConfigError("data.on_bad_image=skip skips what data.check_files=true finds")
         self.check_files, self.on_bad_image = check_files, on_bad_image
+        check_cache(cache, cache_dir)
+        self.cache, self.cache_dir = cache, cache_dir
         self.skipped: dict[str, str] = {}
         self._is_checked = False
 
@@ -142,14 +153,15 @@ class ImageFilesDataModule(ImageDataModule):
         """
         # The processes of a run follow one that has called this without a trainer.
         is_start = self.trainer is None or (self.trainer.training and self.trainer.world_size == 1)
-        if is_start and self.check_files and not self._is_checked and self.on_bad_image == "error":
-            self._is_checked = True
-            if bad := self.find_bad_images():
-                self._list(bad)
-                raise ConfigError(
-                    f"data.root={self.root}: {len(bad)} image files cannot be read, all listed above, "
-                    f"such as {next(iter(bad))}; remove them, or give data.on_bad_image=skip"
-                )
+        if is_start:
+            self._refuse_bad_images()
+            self._open_caches()
+
+    def setup(self, stage: str) -> None:
+        """List the files, and open the cache for a training."""
+        super().setup(stage)
+        if stage == "fit":
+            self._open_caches()
 
     def find_bad_images(self) -> dict[str, str]:
         """Decode all files of the splits; returns why each that cannot be read cannot, by path."""
@@ -159,6 +171,34 @@ class ImageFilesDataModule(ImageDataModule):
         """List at the end of a training what was skipped."""
         if stage == "fit" and self.skipped:
             self._list(self.skipped)
+
+    def _refuse_bad_images(self) -> None:
+        if not self.check_files or self._is_checked or self.on_bad_image == "skip":
+            return
+        self._is_checked = True
+        if bad := self.find_bad_images():
+            self._list(bad)
+            raise ConfigError(
+                f"data.root={self.root}: {len(bad)} image files cannot be read, all listed above, "
+                f"such as {next(iter(bad))}; remove them, or give data.on_bad_image=skip"
+            )
+
+    def _open_caches(self) -> None:
+        if self.cache is None:
+            return
+        finished = Finished(self.image_size, self.crop_fraction)
+        for split in (self.splits.train, self.splits.val):
+            assert isinstance(split, ImageFiles)
+            if split.items and split.cache is None:
+                is_cropped = isinstance(split.transform, RandomCrop)
+                split.cache = open_cache(
+                    split,
+                    ForCrops(self.image_size) if is_cropped else finished,
+                    self.cache,
+                    Path(self.cache_dir or ""),
+                    _num_threads(),
+                    self._refuse_bad_images,
+                )
 
     def _check(self, splits: Splits) -> dict[str, str]:
         bad: dict[str, str] = {}

@@ -33,6 +33,11 @@ class EncodedImage:
     index: int
     name: str
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files that it is in."""
+        return tuple(file["filename"] for file in self.images.cache_files)
+
     def __str__(self) -> str:
         return self.name
 

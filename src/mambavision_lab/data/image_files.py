@@ -1,6 +1,6 @@
 """Image files as a data set, a check of them, and the transforms that bring any size to the network's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -10,14 +10,26 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import WHITE, Colour, decode, open_image, read_source
+from mambavision_lab.data.cache import ImageCache
+from mambavision_lab.data.decode import (
+    WHITE,
+    Colour,
+    Shrink,
+    decode,
+    open_image,
+    read_source,
+    to_an_eighth,
+)
+from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
 from mambavision_lab.errors import ConfigError
 
 CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
 
-_MAX_ASPECT = 4
+Transform = RandomCrop | Callable[[Tensor], Tensor]
+
+MAX_ASPECT = 4
 _MAX_MEASURED = 1000  # files
 _OUTLIERS = 0.001  # share of an image's pixels
 
@@ -28,17 +40,20 @@ class ImageFiles(Dataset):
     Args:
         items: Paths, or what else `decode` reads, and labels: one, or a tuple of any number.
         in_chans: 1 for grey, 3 for colour.
-        transform: From a uint8 image (C, H, W) to one of the network's size.
+        transform: From a uint8 image (C, H, W) to one of the network's size, or a `RandomCrop` to it.
         value_range: As in `decode`.
         background: As in `decode`.
         num_classes: Where an image has any number of labels, which are given as 0 or 1 for each class.
+
+    Attributes:
+        cache: The images as they are decoded for a random crop, or as another transform leaves them.
     """
 
     def __init__(
         self,
         items: Items,
         in_chans: int,
-        transform: v2.Transform,
+        transform: Transform,
         value_range: ValueRange | None = None,
         background: Colour = WHITE,
         num_classes: int | None = None,
@@ -46,6 +61,7 @@ class ImageFiles(Dataset):
         self.items, self.in_chans, self.transform = items, in_chans, transform
         self.num_classes = num_classes
         self.value_range, self.background = value_range, background
+        self.cache: ImageCache | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -68,7 +84,12 @@ class ImageFiles(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         path, _ = self.items[index]
-        return self.transform(self._decode(path)), self.label(index)
+        label = self.label(index)
+        cached = None if self.cache is None else self.cache[index]
+        if isinstance(self.transform, RandomCrop):
+            crop = self.transform.draw()
+            return crop(self.decode(path, crop.shrink) if cached is None else cached), label
+        return self.transform(self.decode(path)) if cached is None else cached, label
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
         """Decode every file once, JPEGs at an eighth of their size.
@@ -88,7 +109,7 @@ class ImageFiles(Dataset):
 
     def _check(self, path: Any) -> str | ValueRange:
         try:
-            pixels = self._decode(path, is_draft=True)
+            pixels = self.decode(path, to_an_eighth)
         except ConfigError as error:
             return str(error)
         shares = pixels.flatten().bincount(minlength=256).cumsum(0) / pixels.numel()
@@ -97,8 +118,9 @@ class ImageFiles(Dataset):
             float((shares < 1 - _OUTLIERS).sum()),
         )
 
-    def _decode(self, path: Any, is_draft: bool = False) -> Tensor:
-        return decode(path, self.in_chans, self.value_range, self.background, is_draft=is_draft)
+    def decode(self, path: Any, shrink: Shrink | None = None) -> Tensor:
+        """Return the pixels of an image, (in_chans, H, W), with the settings of these files."""
+        return decode(path, self.in_chans, self.value_range, self.background, shrink=shrink)
 
 
 def measure_value_range(items: Items, num_threads: int) -> ValueRange | None:
@@ -134,10 +156,10 @@ def _measure(path: Any) -> tuple[ValueRange, bool] | None:
 def evaluation_transform(image_size: int, crop_fraction: float = CROP_FRACTION) -> v2.Transform:
     """Resize the shorter side so that image_size is crop_fraction of it (224 of 256), and take the centre."""
     resize = v2.Resize(round(image_size / crop_fraction), antialias=True)
-    return v2.Compose([v2.Lambda(_cut_ends), resize, v2.CenterCrop(image_size)])
+    return v2.Compose([v2.Lambda(cut_ends), resize, v2.CenterCrop(image_size)])
 
 
-def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v2.Transform:
+def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> Transform:
     """Crop a random part of the image, or take its centre where crop_scale is None.
 
     Args:
@@ -146,12 +168,12 @@ def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> v
     """
     if crop_scale is None:
         return evaluation_transform(image_size)
-    return v2.RandomResizedCrop(image_size, scale=tuple(crop_scale), antialias=True)
+    return RandomCrop(image_size, crop_scale)
 
 
-def _cut_ends(pixels: Tensor) -> Tensor:
+def cut_ends(pixels: Tensor) -> Tensor:
     """Cut the ends of a strip, far outside the centre, which would be enlarged with the rest."""
-    longest = _MAX_ASPECT * min(pixels.shape[-2:])
+    longest = MAX_ASPECT * min(pixels.shape[-2:])
     if max(pixels.shape[-2:]) <= longest:
         return pixels
     return TF.center_crop(pixels, [min(side, longest) for side in pixels.shape[-2:]])

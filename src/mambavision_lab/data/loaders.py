@@ -7,12 +7,13 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from mambavision_lab.data.batch_loader import BatchLoader
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.multi_scale import MultiScale, SizedBatches
 from mambavision_lab.data.sampling import ResumableSampler
-from mambavision_lab.data.training_images import TrainingImages
+from mambavision_lab.data.training_images import TrainingImages, collate
 from mambavision_lab.errors import ConfigError
 
 
@@ -41,22 +42,26 @@ def training_sampler(
 
 
 def training_loader(
-    images: TrainingImages, sampler: ResumableSampler, batch_size: int, num_workers: int
-) -> DataLoader:
+    images: TrainingImages,
+    sampler: ResumableSampler,
+    trainer: Trainer | None,
+    batch_size: int,
+    num_workers: int,
+) -> BatchLoader:
     """Make a loader of shuffled batches that leaves out an incomplete last one, unless it is the only one."""
     if isinstance(sampler, SizedBatches):  # which gives whole batches
-        return _loader(images, sampler, None, num_workers, _identity, drop_last=False)
+        return _loader(images, sampler, trainer, None, num_workers, _identity, drop_last=False)
     drop_last = len(sampler) >= batch_size
-    return _loader(images, sampler, batch_size, num_workers, _identity, drop_last)
+    return _loader(images, sampler, trainer, batch_size, num_workers, _identity, drop_last)
 
 
 def evaluation_loader(
     data: Dataset, trainer: Trainer | None, batch_size: int, num_workers: int
-) -> DataLoader:
+) -> BatchLoader:
     """Make a loader of all images in order; none is repeated, so that some processes have one more."""
     sampler = UnrepeatedDistributedSampler(data, shuffle=False, **_share_of(data, trainer))
-    collate = _identity if isinstance(data, InMemoryImages) else None
-    return _loader(data, sampler, batch_size, num_workers, collate, drop_last=False)
+    collate_fn = _identity if isinstance(data, InMemoryImages) else collate
+    return _loader(data, sampler, trainer, batch_size, num_workers, collate_fn, drop_last=False)
 
 
 def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
@@ -74,12 +79,13 @@ def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
 def _loader(
     data: Dataset,
     sampler: Any,
+    trainer: Trainer | None,
     batch_size: int | None,
     num_workers: int,
     collate_fn: Any,
     drop_last: bool,
-) -> DataLoader:
-    return DataLoader(
+) -> BatchLoader:
+    loader = BatchLoader(
         data,
         batch_size=batch_size,
         sampler=sampler,
@@ -91,6 +97,9 @@ def _loader(
         pin_memory=torch.cuda.is_available(),
         collate_fn=collate_fn,
     )
+    if trainer is not None:
+        loader.device = trainer.strategy.root_device
+    return loader
 
 
 def _identity(batch: Any) -> Any:

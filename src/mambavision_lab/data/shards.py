@@ -42,6 +42,11 @@ class Member:
         """Its name in messages."""
         return f"{self.shard}: {self.path}"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The files that it is in."""
+        return (self.shard,)
+
     def __str__(self) -> str:
         return self.name
 

@@ -1,5 +1,6 @@
 """Training images as they are fetched: each by its position, with random numbers of its own."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -46,10 +47,21 @@ class TrainingImages(Dataset):
                 self._fetch(index, number)
                 for index, number in zip(indices.tolist(), draws.library_seeds(), strict=True)
             ]
-        images, labels = default_collate(samples)
-        return images, labels, draws
+        return *collate(samples), draws
 
     def _fetch(self, index: int, number: int) -> tuple[Tensor, Any]:
         seed_libraries(number)
         image, label = cast(tuple[Tensor, Any], self.data[index])
         return image if self.policy is None else self.policy(image), label
+
+
+def collate(samples: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, Tensor]:
+    """Stack images and their labels as `default_collate` does, but images in the layout that they have.
+
+    Decoders give all colours of a pixel, then the next pixel; reordering takes a tenth of the decoding time.
+    """
+    images, labels = map(list, zip(*samples, strict=True))
+    if images[0].stride(0) == 1:
+        by_pixel = default_collate([image.permute(1, 2, 0) for image in images])
+        return by_pixel.permute(0, 3, 1, 2), default_collate(labels)
+    return default_collate(images), default_collate(labels)

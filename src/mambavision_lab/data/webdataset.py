@@ -26,7 +26,7 @@ class WebDatasetDataModule(ImageFilesDataModule):
         label_key: Suffix of the files with the labels, or json.FIELD for a field of .json files.
         classes: Names of the classes in the order of their labels, or a text file of one a line; None
             for the labels of the training images.
-        cache_dir: Folder for downloaded shards, and for the lists of what is in them.
+        cache_dir: Folder for downloaded shards, for the lists of what is in them, and for the cache.
 
     Other settings as in `ImageFilesDataModule`.
     """
@@ -42,9 +42,10 @@ class WebDatasetDataModule(ImageFilesDataModule):
         cache_dir: str,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(cache_dir=cache_dir, **settings)
         self.patterns = {"train": train_shards, "val": val_shards, "test": test_shards}
-        self.label_key, self.classes, self.cache_dir = label_key, classes, cache_dir
+        self.label_key, self.classes = label_key, classes
+        self.cache_dir: str = cache_dir
 
     def prepare_data(self) -> None:
         """Download what is at an address, and check all files at the start of a training, once."""

@@ -146,6 +146,27 @@ def test_augment_erases_a_rectangle_of_noise_in_its_share_of_the_images():
             assert (line.int().diff() != 0).sum() <= 2  # one run
 
 
+def test_augment_erases_with_the_mean_and_spread_of_the_image_and_noise_of_its_own():
+    means, spreads = torch.tensor([0.3, 0.5, 0.6]), torch.tensor([0.02, 0.05, 0.08])
+    batch = means[:, None, None, None] + spreads[:, None, None, None] * torch.randn(3, 3, 64, 64)
+    out = Augment(erasing=1.0)(batch)
+    parts = [new[new != old] for new, old in zip(out, batch, strict=True)]
+    for part, mean, spread in zip(parts, means, spreads, strict=True):
+        assert abs(part.mean() - mean) < 0.6 * spread
+        assert 0.7 * spread < part.std() < 1.3 * spread
+    fewest = min(map(len, parts))
+    noise = torch.stack([(part[:fewest] - part.mean()) / part.std() for part in parts])
+    assert noise.corrcoef().sub(torch.eye(3)).abs().max() < 0.5
+
+
+def test_augment_leaves_the_batch_that_it_is_given_alone():
+    batch = images(8)
+    before = batch.clone()
+    Augment(**EVERYTHING, erasing=1.0)(batch)
+    Augment(erasing=1.0)(batch)
+    assert torch.equal(batch, before)
+
+
 def test_augment_gives_an_image_the_same_pixels_in_any_batch():
     batch, augment = images(32), Augment(**EVERYTHING, erasing=0.5)
     some = torch.tensor([30, 3, 17])
@@ -159,6 +180,9 @@ def test_augment_gives_an_image_the_same_pixels_in_any_batch():
         ({"horizontal_flip": "sometimes"}, "choose true, false or alternating"),
         ({"padding": "edge"}, "augment.padding=edge is unknown; choose zeros or reflect"),
         ({"erasing": 1.2}, "augment.erasing=1.2 must lie between 0 and 1"),
+        ({"crop_scale": [0.5]}, r"augment.crop_scale=\[0.5\]: wanted \[LOW,HIGH\]"),
+        ({"crop_scale": [0.5, 0.2]}, "0 < LOW <= HIGH <= 1"),
+        ({"crop_scale": [0, 1]}, "0 < LOW <= HIGH <= 1"),
     ],
 )
 def test_augment_refuses_settings_in_one_line(settings, message):

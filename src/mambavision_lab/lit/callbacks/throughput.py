@@ -1,4 +1,4 @@
-"""Log the images per second of each training epoch and of each test."""
+"""Log the images per second of each training epoch and of each test, and the wait for data."""
 
 import time
 from typing import Any
@@ -6,21 +6,34 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mambavision_lab.data.batch_loader import BatchLoader
+
 
 class Throughput(Callback):
-    """Log `train/images_per_s` and `test/images_per_s`, over all processes.
+    """Log `train/images_per_s` and `test/images_per_s`, over all processes, and `train/data_wait`.
 
-    The time is that of the epoch, with loading and without validation.
+    The time is that of the epoch, with loading and without validation. The wait is the share of it from
+    where the loop asks for a batch to where it has the batch on its device, augmented and normalised; on a
+    GPU, to where that is queued. It is the mean over the processes, and of our loaders only.
     """
 
     def __init__(self) -> None:
         self._images = 0
         self._seconds = 0.0
         self._since = 0.0
+        self._waited: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
         self._restart(trainer)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the wait for the batch."""
+        if isinstance(loader := trainer.train_dataloader, BatchLoader):
+            waited = time.perf_counter() - loader.asked_at
+            self._waited = waited + (self._waited or 0.0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -40,6 +53,9 @@ class Throughput(Callback):
         """Log the epoch's rate."""
         if self._images:  # none where a run resumed after the epoch's last step
             self._log("train", trainer, pl_module)
+            if self._waited is not None:
+                share = self._waited / max(self._seconds, 1e-9)
+                pl_module.log("train/data_wait", share, sync_dist=True)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start counting."""
@@ -62,7 +78,8 @@ class Throughput(Callback):
         self._log("test", trainer, pl_module)
 
     def _restart(self, trainer: Trainer) -> None:
-        self._images, self._seconds, self._since = 0, 0.0, _now(trainer)
+        self._images, self._waited = 0, None
+        self._seconds, self._since = 0.0, _now(trainer)
 
     def _pause(self, trainer: Trainer) -> None:
         self._seconds += _now(trainer) - self._since

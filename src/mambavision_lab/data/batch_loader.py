@@ -1,0 +1,61 @@
+"""A DataLoader that knows when its batches were asked for, and copies them to a GPU ahead of time."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch.utils.data import DataLoader
+
+
+class BatchLoader(DataLoader):
+    """A DataLoader; settings as in torch's.
+
+    Attributes:
+        device: A CUDA device to which batches are copied; with any other, batches stay as they are.
+        asked_at: When the newest batch was asked for, by `time.perf_counter`.
+    """
+
+    device = torch.device("cpu")
+    asked_at = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Start the workers, which fetch the first batches, and iterate over batches."""
+        batches: Iterator[Any] = super().__iter__()
+        if self.device.type == "cuda":
+            batches = copy_ahead(batches, self.device)
+        return self._note_requests(batches)
+
+    def _note_requests(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            self.asked_at = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            yield batch
+
+
+def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:
+    """Give batches on a CUDA device, each copied on a stream of its own while its predecessor is used.
+
+    Args:
+        batches: Of tensors in pinned memory, and what else is in them.
+        device: A CUDA device.
+    """
+    copying = torch.cuda.Stream(device)
+
+    def copy(batch: Any) -> Any:
+        with torch.cuda.stream(copying):
+            return move_data_to_device(batch, device)
+
+    coming = (copy(batch) for batch in batches)
+    ready = next(coming, None)
+    while ready is not None:
+        torch.cuda.current_stream(device).wait_stream(copying)
+        for value in ready:
+            if isinstance(value, torch.Tensor):  # its memory stays its own while it is used here
+                value.record_stream(torch.cuda.current_stream(device))
+        batch, ready = ready, next(coming, None)
+        yield batch
