@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.durations import check_duration, is_duration
+from mambavision_lab.config.file_checks import check_files
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
 from mambavision_lab.config.renames import OPTIONS
@@ -55,6 +56,7 @@ def check_config(cfg: DictConfig) -> None:
     check_nodes(resolved)
     check_training(resolved)
     check_folders(resolved)
+    check_files(cfg, resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),
         ("data.seed", (resolved.get("data") or {}).get("seed")),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,13 @@ def check_folders(cfg: dict[Any, Any]) -> None:
 
 def _check_writable(key: str, folder: Path) -> None:
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return
-    why = "may not be written" if nearest.is_dir() else "is not a folder"
-    raise ConfigError(
-        f"{key}={folder}: {nearest} {why}; choose another folder with paths.log_dir=FOLDER"
-    )
+    try:
+        Path(tempfile.mkdtemp(dir=nearest)).rmdir()  # what is allowed and what succeeds are two things
+    except OSError as error:
+        why = f"cannot be written ({error.strerror})" if nearest.is_dir() else "is not a folder"
+        raise ConfigError(
+            f"{key}={folder}: {nearest} {why}; choose another folder with paths.log_dir=FOLDER"
+        ) from error
 
 
 def _paths(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
