@@ -39,7 +39,9 @@ def check_folders(cfg: dict[Any, Any]) -> None:
 def _check_writable(key: str, folder: Path) -> None:
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
-        Path(tempfile.mkdtemp(dir=nearest)).rmdir()  # what is allowed and what succeeds are two things
+        Path(
+            tempfile.mkdtemp(dir=nearest)
+        ).rmdir()  # what is allowed and what succeeds are two things
     except OSError as error:
         why = f"cannot be written ({error.strerror})" if nearest.is_dir() else "is not a folder"
         raise ConfigError(

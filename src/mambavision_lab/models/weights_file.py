@@ -107,7 +107,9 @@ def find_weights(source: str) -> Path:
         return path
     if path.is_dir():
         folders = (path, path / "checkpoints")
-        found = [p for folder in folders for s in WEIGHTS_SUFFIXES for p in sorted(folder.glob(f"*{s}"))]
+        found = [
+            p for folder in folders for s in WEIGHTS_SUFFIXES for p in sorted(folder.glob(f"*{s}"))
+        ]
         best = [p for p in found if p.stem == "best"] or found
         if not best:
             raise ConfigError(f"pretrained={source}: no weights in this folder; {WANTED}")
