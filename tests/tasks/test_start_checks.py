@@ -76,7 +76,8 @@ def test_backend_is_asked_in_the_precision_of_the_run(data, make_trainer, make_n
 
 def test_checkpoint_callback_of_lightning_is_warned_of(data, make_trainer, tmp_path, caplog):
     callback = ModelCheckpoint(tmp_path)
-    check_start(make_trainer(callbacks=[callback], enable_checkpointing=True), torch.nn.Identity(), data)
-    (warning,) = caplog.messages
-    assert "Lightning's ModelCheckpoint" in warning
+    check_start(
+        make_trainer(callbacks=[callback], enable_checkpointing=True), torch.nn.Identity(), data
+    )
+    (warning,) = (text for text in caplog.messages if "Lightning's ModelCheckpoint" in text)
     assert "callbacks.newest of callbacks=default" in warning

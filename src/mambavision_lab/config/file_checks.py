@@ -38,8 +38,10 @@ def check_files(cfg: DictConfig, resolved: dict[str, Any]) -> None:
     """
     _check_data(cfg, resolved.get("data") or {})
     pretrained = (resolved.get("model") or {}).get("pretrained")
-    is_used = isinstance(pretrained, str) and resolved.get("ckpt_path") is None
-    if is_used and not (Path(pretrained).exists() or is_hub_id(pretrained)):
+    is_replaced = resolved.get("ckpt_path") is not None  # by the checkpoint's weights
+    if isinstance(pretrained, str) and not (
+        is_replaced or Path(pretrained).exists() or is_hub_id(pretrained)
+    ):
         raise ConfigError(
             f"model.pretrained={pretrained}: no such file or folder; give a file of weights, a folder with "
             "one, or a hub id such as nvidia/MambaVision-T-1K"
