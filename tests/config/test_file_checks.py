@@ -54,3 +54,12 @@ def test_teacher_must_be_there(compose, tmp_path, refusal):
     assert message.startswith(f"{source}={tmp_path}/run: no such file or folder; give ")
     check(compose, "loss=distillation", f"{source}={tmp_path}")
     check(compose, "loss=distillation", f"{source}=timm/resnet18")
+
+
+def test_images_must_be_there(compose, tmp_path, refusal):
+    (tmp_path / "last.ckpt").touch()
+    given = ("predict", f"ckpt_path={tmp_path}/last.ckpt")
+    message = refusal(lambda: check_config(compose(*given, f"images={tmp_path}/photos")))
+    assert message.startswith(f"images={tmp_path}/photos: no images there; give ")
+    for images in (tmp_path, f"{tmp_path}/*.png"):
+        check_config(compose(*given, f"images={images}"))

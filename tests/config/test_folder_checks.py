@@ -38,6 +38,15 @@ def test_run_folder_where_no_folder_can_be_made_is_refused(compose, refusal):
     assert "/proc cannot be written" in refusal(lambda: check_folders({}))
 
 
+def test_output_that_cannot_be_written_is_refused(compose, tmp_path, refusal):
+    (tmp_path / "file").touch()
+    compose("export", "ckpt_path=last.ckpt")
+    check_folders({"output": f"{tmp_path}/new/model"})
+    check_folders({"output": f"{tmp_path}/file"})  # whether it is overwritten is decided later
+    message = refusal(lambda: check_folders({"output": f"{tmp_path}/file/model"}))
+    assert message.startswith(f"output={tmp_path}/file/model: {tmp_path}/file is not a folder; ")
+
+
 def test_relative_paths_are_refused_where_a_job_changes_the_folder(
     compose, tmp_path, refusal, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""Check that the files that a config names are there: those of its data set, weights to start from."""
+"""Check that the files that a config names are there: of its data set, images, weights to start from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +37,9 @@ def check_files(cfg: DictConfig, resolved: dict[str, Any]) -> None:
         ConfigError: Some are not there, or the data have another number of classes than is given.
     """
     _check_data(cfg, resolved.get("data") or {})
+    images = resolved.get("images") or "."
+    if not set(images) & set("*?[") and not Path(images).exists():  # else it is a glob
+        raise ConfigError(f"images={images}: no images there; give a file, a folder or a glob")
     pretrained = (resolved.get("model") or {}).get("pretrained")
     is_replaced = resolved.get("ckpt_path") is not None  # by the checkpoint's weights
     if isinstance(pretrained, str) and not (

@@ -46,6 +46,7 @@ def check_training(cfg: dict[Any, Any]) -> None:
         if callback["_target_"] == _BEST_CHECKPOINT:
             _check_filename(path, str(callback.get("filename", "")), cfg)
     _check_schedule(cfg.get("scheduler"))
+    _check_optimized_metric(cfg)
 
 
 def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
@@ -130,6 +131,19 @@ def _check_early_stopping(path: str, callback: dict[str, Any], trainer: dict[str
         raise ConfigError(
             f"{path}.monitor={monitor}: is not known when trainer.val_check_interval={fraction} validates "
             f"within an epoch; add +{path}.check_on_train_epoch_end=true"
+        )
+
+
+def _check_optimized_metric(cfg: dict[Any, Any]) -> None:
+    """Refuse a metric that the final validation and test do not give."""
+    given, names = cfg.get("optimized_metric"), metric_names(cfg)
+    if given is None or names is None:
+        return
+    of_validation = [name for name in names if name.startswith("val/")]
+    known = of_validation + [name.replace("val/", "test/") for name in of_validation]
+    if given not in known:
+        raise ConfigError(
+            f"optimized_metric={given}: there is no such metric; choose one of {', '.join(known)}"
         )
 
 
