@@ -1,7 +1,9 @@
 import pytest
 from composing import check as check_command
+from omegaconf import OmegaConf
 
 from mambavision_lab.config.check import check_config
+from mambavision_lab.config.file_checks import check_files
 
 _CLASSES = ("train/cat", "train/dog", "val/cat", "val/dog")
 
@@ -56,10 +58,9 @@ def test_teacher_must_be_there(compose, tmp_path, refusal):
     check(compose, "loss=distillation", f"{source}=timm/resnet18")
 
 
-def test_images_must_be_there(compose, tmp_path, refusal):
-    (tmp_path / "last.ckpt").touch()
-    given = ("predict", f"ckpt_path={tmp_path}/last.ckpt")
-    message = refusal(lambda: check_config(compose(*given, f"images={tmp_path}/photos")))
-    assert message.startswith(f"images={tmp_path}/photos: no images there; give ")
-    for images in (tmp_path, f"{tmp_path}/*.png"):
-        check_config(compose(*given, f"images={images}"))
+def test_images_must_be_there(tmp_path, refusal):
+    photos = f"{tmp_path}/photos"
+    message = refusal(lambda: check_files(OmegaConf.create(), {"images": photos}))
+    assert message.startswith(f"images={photos}: no images there; give ")
+    for images in (str(tmp_path), f"{photos}/*.png", None):
+        check_files(OmegaConf.create(), {"images": images})

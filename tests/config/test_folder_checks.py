@@ -40,7 +40,7 @@ def test_run_folder_where_no_folder_can_be_made_is_refused(compose, refusal):
 
 def test_output_that_cannot_be_written_is_refused(compose, tmp_path, refusal):
     (tmp_path / "file").touch()
-    compose("export", "ckpt_path=last.ckpt")
+    compose("train")
     check_folders({"output": f"{tmp_path}/new/model"})
     check_folders({"output": f"{tmp_path}/file"})  # whether it is overwritten is decided later
     message = refusal(lambda: check_folders({"output": f"{tmp_path}/file/model"}))

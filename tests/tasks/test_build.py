@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from mambavision_lab.errors import RunError
+from mambavision_lab.files import configs_folder, list_choices
 from mambavision_lab.tasks.build import build, build_optimizer
 
 ADAMW = {"_target_": "torch.optim.adamw.AdamW", "_partial_": True, "lr": 1e-3}
@@ -70,3 +71,10 @@ def test_duration_is_made_of_text():
         }
     )
     assert repr(timedelta(minutes=30)) in build(node, "x").state_key
+
+
+@pytest.mark.parametrize("name", list_choices("optimizer"))
+def test_optimizers_of_the_group_take_a_network(name):
+    node = OmegaConf.load(configs_folder() / "optimizer" / f"{name}.yaml")
+    make = build_optimizer(OmegaConf.create({"optimizer": node}), nn.Linear(2, 2))
+    assert make([{"params": [*nn.Linear(2, 2).parameters()]}]).defaults["lr"] == node.lr

@@ -38,6 +38,8 @@ def check_training(cfg: dict[Any, Any]) -> None:
     for name, advice in _ABOVE_ZERO.items():
         if isinstance(value := trainer.get(name), int | float) and value <= 0:
             raise ConfigError(f"trainer.{name}={value}: wanted more than 0; {advice}")
+    if (value := trainer.get("deterministic")) not in (None, True, False, "warn"):
+        raise ConfigError(f"trainer.deterministic={value}: wanted true, false or warn")
     for path, callback in _callbacks(cfg):
         if callback.get("monitor") is not None:
             _check_monitor(path, callback["monitor"], cfg)

@@ -58,7 +58,7 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> Callable[..., Optimizer]
     """
     make = build(cfg.optimizer, "optimizer")
     try:
-        make(net.parameters())
+        make([{"params": [*net.parameters()]}])
     except Exception as error:
         raise _refusal("optimizer", error) from error
     return make
