@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mambavision_lab.files import list_choices
 from mambavision_lab.launch.distributed.devices import num_local_processes
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +92,7 @@ def test_evaluation_refuses_data_with_unknown_classes(call, logs):
     assert "classes that the network does not know: ['0', '1'" in err
 
 
+@pytest.mark.slow
 def test_same_seed_gives_identical_metrics_and_another_seed_others(call, logs):
     for seed in ("7", "7", "8"):
         assert call("train", *SMALL, f"seed={seed}")[0] == 0
@@ -166,6 +168,18 @@ def test_failed_run_exits_with_an_error(call, logs):
     assert "Traceback" in (logs / "latest" / "train.log").read_text()
 
 
+GROUPS = ("optimizer", "scheduler", "augment", "loss", "callbacks", "tta")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_choice_trains(call, group):
+    for choice in set(list_choices(group)) - {"distillation", "eval"}:  # these need another run
+        small = [o for o in SMALL if group != "scheduler" or not o.startswith("scheduler.")]
+        status, err = call("train", *small, "trainer.max_epochs=3", f"{group}={choice}")
+        assert status == 0, f"{group}={choice}: {err}"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -193,6 +207,7 @@ def test_options_run(call, logs, options, tmp_path, monkeypatch):
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_wandb_without_key_or_network_writes_offline_and_says_so_once(
     call, logs, monkeypatch, tmp_path
 ):
@@ -224,6 +239,7 @@ def epochs_of(folder: Path) -> list[dict[str, float]]:
     return [{name: float(row[name]) for name in names if row[name]} for row in rows]
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same_metrics_as_one(logs, call):
     # 33 and 35 images do not divide by two: an image counted twice would change the accuracies.
     same = [*SMALL, "trainer.max_epochs=3", "augment=none", "optimizer.lr=3e-3"]
@@ -275,6 +291,7 @@ def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_training_needs_nothing_that_only_posix_has(tmp_path):
     script = (
         "import os, sys\n"

@@ -11,12 +11,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from mambavision_lab.config.compose import (
-    set_output_dir,
-    without_hydra,
-)
+from mambavision_lab.config.compose import without_hydra
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import open_command
+from mambavision_lab.launch.check_command import check_job, open_command
 from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.runs.snapshot import write_snapshot
 
@@ -41,16 +38,24 @@ def _root(monkeypatch, tmp_path):
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:
-    """Compose a config as a run does."""
+    """Compose and check a config as a run does."""
     prepared = open_command(parse_command(config_name, [f"{config_name}.py", *overrides]))
-    cfg = prepared.composer.compose(prepared.overrides)
-    set_output_dir(cfg, "nowhere")
+    cfg = check_job(prepared, prepared.overrides)
     HydraConfig.instance().set_config(cfg)
     return without_hydra(cfg)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a checkpoint's name and the config of its run."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_snapshot(compose("train", []), folder)
+    (folder / "best.ckpt").touch()
+    return folder
+
+
 @pytest.fixture
-def overrides_of(tmp_path):
+def overrides_of(tmp_path, trained):
     """What must be given to compose a root config with a choice: paths to data and checkpoint."""
 
     def call(root: str, *overrides: str) -> list[str]:
@@ -70,9 +75,7 @@ def overrides_of(tmp_path):
         if "experiment=finetune" in overrides:
             given.append("model.pretrained=best.ckpt")
         if root not in ("train", "preview"):  # the others start from a trained network
-            write_snapshot(compose("train", []), tmp_path)
-            (tmp_path / "best.ckpt").touch()
-            given += [f"ckpt_path={tmp_path}/best.ckpt"]
+            given += [f"ckpt_path={trained}/best.ckpt"]
             given += [f"images={tmp_path}"] if root == "predict" else []
         return given
 
@@ -122,16 +125,15 @@ def _keys(entry):
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_root_config_composes_and_binds(root, overrides_of):
-    overrides = overrides_of(root)
-    check(root, *overrides)
-    assert_arguments_bind(compose(root, overrides))
+    assert_arguments_bind(compose(root, overrides_of(root)))
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{g}={c}" for g, c in CHOICES])
 def test_choice_composes_and_binds(group, choice, overrides_of):
     root = root_of(group.partition("/")[0])
     overrides = overrides_of(root, f"{group}={choice}")
-    check(root, *overrides, *(["-m", "seed=1,2"] if group == "sweep" else []))
+    if group == "sweep":
+        check(root, *overrides, "-m", "seed=1,2")
     assert_arguments_bind(compose(root, overrides))
 
 

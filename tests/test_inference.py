@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab import MambaVisionInference
 from mambavision_lab.data.image_files import evaluation_transform
-from mambavision_lab.inference import rank
+from mambavision_lab.models.ranking import rank
 from mambavision_lab.models.tta import TestTimeAugmentation
 
 NAMES = ["ant", "bee", "cat"]
@@ -201,8 +201,8 @@ def test_folder_saved_before_there_were_model_cards_is_loaded(make_checkpoint, i
     trained.save_pretrained(tmp_path / "saved")
     (tmp_path / "saved" / "README.md").unlink()
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert {*config} == {"architecture", "preprocessing", "class_names", "name"}
-    del config["name"]
+    assert {*config} == {"architecture", "preprocessing", "class_names", "is_multilabel", "name"}
+    del config["name"], config["is_multilabel"]
     (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
     saved = MambaVisionInference.from_pretrained(tmp_path / "saved", device="cpu")
     assert saved.predict(images) == trained.predict(images)
@@ -285,3 +285,21 @@ def test_network_travels_over_the_hub(make_checkpoint, images, tmp_path, monkeyp
 def test_rank_leaves_out_outputs_without_a_class():
     ranking = rank(torch.tensor([[0.0, 0.0, 99.0]]), ["ant", "bee"], 2)[0]
     assert dict(ranking) == {"ant": 0.5, "bee": 0.5}
+
+
+def test_network_of_several_labels_gives_all_classes_above_a_threshold(make_checkpoint, images):
+    folder, net = make_checkpoint(is_multilabel=True)
+    inference = MambaVisionInference(folder, device="cpu")
+    pixels = torch.stack([inference.prepare(image) for image in images])
+    with torch.inference_mode():
+        probabilities = net(normalized(pixels)).sigmoid()
+    for threshold in (0.0, 0.5, 1.0):
+        for found, expected in zip(
+            inference.predict(images, threshold=threshold), probabilities.tolist(), strict=True
+        ):
+            named = sorted(zip(expected, NAMES, strict=True), reverse=True)
+            named = [(name, p) for p, name in named if p >= threshold]
+            assert [name for name, _ in found] == [name for name, _ in named]
+            assert [p for _, p in found] == pytest.approx([p for _, p in named], abs=1e-5)
+    inference.save_pretrained(folder / "saved")
+    assert MambaVisionInference.from_pretrained(folder / "saved", device="cpu").is_multilabel

@@ -1,6 +1,6 @@
 import pytest
 
-from mambavision_lab.metrics import format_metric, is_loss_or_accuracy, is_lower_better
+from mambavision_lab.metrics import format_metric, has_known_direction, is_lower_better
 
 
 @pytest.mark.parametrize(
@@ -8,6 +8,8 @@ from mambavision_lab.metrics import format_metric, is_loss_or_accuracy, is_lower
     [
         ("val/acc1", 0.9034, "90.34%"),
         ("acc5", 1.0, "100.00%"),
+        ("val_raw/map", 0.5, "50.00%"),
+        ("f1_macro", 0.25, "25.00%"),
         ("train/loss", 0.12345, "0.1235"),
         ("test/images_per_s", 1429.4, "1429"),
         ("val/loss", float("nan"), "nan"),
@@ -27,4 +29,4 @@ def test_losses_are_minimised_and_accuracies_are_not():
 
 def test_what_is_best_is_known_of_losses_and_accuracies_alone():
     names = ["val/loss", "val/acc1", "test/images_per_s", "grad_norm", "lr-AdamW", "None"]
-    assert [name for name in names if is_loss_or_accuracy(name)] == names[:2]
+    assert [name for name in names if has_known_direction(name)] == names[:2]

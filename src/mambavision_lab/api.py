@@ -68,7 +68,7 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Evaluate a checkpoint, for a config of the task "eval"; returns top-1 accuracy."""
+    """Evaluate a checkpoint, for a config of the task "eval"; returns top-1 accuracy, or mAP."""
     return _run("eval", "evaluate", cfg)
 
 

@@ -20,6 +20,7 @@ from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
+from mambavision_lab.models.ranking import Ranking, rank, rank_several
 from mambavision_lab.models.saved import (
     CONFIG,
     WEIGHTS,
@@ -29,8 +30,6 @@ from mambavision_lab.models.saved import (
     write_weights,
 )
 from mambavision_lab.models.tta import TestTimeAugmentation
-
-Ranking = list[tuple[str, float]]
 
 MODEL_CARD = """\
 ---
@@ -110,6 +109,7 @@ class MambaVisionInference(
         self._value_range = settings.get("value_range") and tuple(settings["value_range"])
         self._background = tuple(settings.get("background", WHITE))
         self.class_names: list[str] | None = self.description.get("class_names")
+        self.is_multilabel = bool(self.description.get("is_multilabel"))
         self._normalization = [
             list(v) * self.in_chans if len(v) == 1 else list(v)
             for v in (settings["mean"], settings["std"])
@@ -195,24 +195,27 @@ class MambaVisionInference(
         }
         return super().generate_model_card(*args, **{**values, **options})
 
-    def predict(self, images: Any, *, top_k: int = 5, batch_size: int = 64) -> Any:
+    def predict(
+        self, images: Any, *, top_k: int = 5, threshold: float = 0.5, batch_size: int = 64
+    ) -> Any:
         """Classify one image, or a list of them.
 
         Args:
             images: A path, open file, bytes, Pillow image, array or tensor as in `decode`, or a list of
                 these.
             top_k: How many classes to return, at most all of them.
+            threshold: Of a network that was trained on several labels, the least probability of the classes
+                to return, all of them.
             batch_size: Images that go through the network at once.
 
         Returns:
             The most probable classes as (name, probability), best first; for a list, a list of those.
         """
-        class_names = self.require_class_names()
         if top_k < 1:
             raise ValueError(f"top_k={top_k} must be at least 1")
         rankings: list[Ranking] = []
         for pixels in self._batches(images, batch_size):
-            rankings += rank(self.logits(pixels), class_names, top_k)
+            rankings += self.rank(pixels, top_k, threshold)
         return rankings if isinstance(images, list | tuple) else rankings[0]
 
     def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
@@ -236,12 +239,21 @@ class MambaVisionInference(
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W).
 
-        With test-time augmentation they are log-probabilities.
+        With test-time augmentation they are log-probabilities, of several labels their logits.
         """
         with torch.inference_mode():
             images = self._on_device(pixels)
-            logits = self.tta(self.net, images) if self.tta else self.net(images)
+            logits = (
+                self.tta(self.net, images, self.is_multilabel) if self.tta else self.net(images)
+            )
             return logits.float().cpu()
+
+    def rank(self, pixels: Tensor, top_k: int, threshold: float) -> list[Ranking]:
+        """Return what `predict` does, for prepared pixels (N, C, H, W)."""
+        class_names, logits = self.require_class_names(), self.logits(pixels)
+        if self.is_multilabel:
+            return rank_several(logits, class_names, threshold)
+        return rank(logits, class_names, top_k)
 
     def require_class_names(self) -> list[str]:
         """Return the class names.
@@ -270,17 +282,6 @@ class MambaVisionInference(
     def _on_device(self, pixels: Tensor) -> Tensor:
         dtype = next(self.net.parameters()).dtype
         return self.normalize(pixels.to(self.device, non_blocking=True)).to(dtype)
-
-
-def rank(logits: Tensor, class_names: list[str], top_k: int) -> list[Ranking]:
-    """Turn logits (N, num_classes) into the top_k classes and probabilities of each image."""
-    # A head may be wider than the data have classes; the surplus was never trained on.
-    best = logits[:, : len(class_names)].softmax(dim=1).topk(min(top_k, len(class_names)))
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [
-        [(class_names[i], p) for i, p in zip(indices, probabilities, strict=True)]
-        for indices, probabilities in pairs
-    ]
 
 
 def _device(device: str | torch.device | None) -> torch.device:

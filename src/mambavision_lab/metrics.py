@@ -1,9 +1,26 @@
 """Format and compare metrics by their names alone (`val/acc1`, `train/images_per_s`)."""
 
 
+def metrics_of_predictions(num_classes: int, is_multilabel: bool) -> list[str]:
+    """List what validation and test measure beside the loss, the one to choose checkpoints by first."""
+    if is_multilabel:
+        return ["map", "f1_macro", "f1_micro"]
+    return ["acc1", "acc5"] if num_classes > 5 else ["acc1"]
+
+
+def main_metric(is_multilabel: bool) -> str:
+    """Return the metric of the validation to choose checkpoints by."""
+    return f"val/{metrics_of_predictions(0, is_multilabel)[0]}"
+
+
+def cheap_metrics(names: list[str]) -> list[str]:
+    """Return those of `metrics_of_predictions` that training measures: what adds up over batches, top-1."""
+    return [name for name in names if name not in ("acc5", "map")]
+
+
 def format_metric(name: str, value: float) -> str:
-    """Format a metric: accuracies in percent, counts and speeds as whole numbers, others with 4 decimals."""
-    if _is_accuracy(name):
+    """Format a metric: accuracies, mAP and F1 in percent, counts and speeds whole, others with 4 decimals."""
+    if _is_share(name):
         return f"{value:.2%}"
     if is_count(name):
         return f"{value:,.0f}"
@@ -25,10 +42,11 @@ def is_lower_better(name: str | None) -> bool:
     return name is not None and "loss" in name
 
 
-def is_loss_or_accuracy(name: str) -> bool:
+def has_known_direction(name: str) -> bool:
     """Return whether a metric is one of those of which `is_lower_better` is sure."""
-    return is_lower_better(name) or _is_accuracy(name)
+    return is_lower_better(name) or _is_share(name)
 
 
-def _is_accuracy(name: str) -> bool:
-    return name.rpartition("/")[2].startswith("acc")
+def _is_share(name: str) -> bool:
+    own = name.rpartition("/")[2]
+    return own.startswith("acc") or own in metrics_of_predictions(0, is_multilabel=True)

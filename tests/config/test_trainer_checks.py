@@ -3,6 +3,7 @@ import functools
 
 import pytest
 import torch
+from composing import _registered, compose  # noqa: F401
 from torch.utils.data import DataLoader, TensorDataset
 
 from mambavision_lab.config.trainer_checks import check_training, metric_names
@@ -120,14 +121,18 @@ def test_training_that_can_end_is_accepted(changes):
     check_training(config(changes))
 
 
-@pytest.mark.parametrize("num_classes", [5, 6])
-def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
-    data = TensorDataset(torch.randn(4, 8), torch.tensor([0, 1, 2, 3]))
+@pytest.mark.parametrize(("num_classes", "is_multilabel"), [(5, False), (6, False), (6, True)])
+def test_metric_names_are_those_that_a_training_logs(num_classes, is_multilabel, make_trainer):
+    labels = torch.tensor([0, 1, 2, 3])
+    if is_multilabel:
+        labels = torch.eye(num_classes).long()[labels]
+    data = TensorDataset(torch.randn(4, 8), labels)
     loader = DataLoader(data, batch_size=4)
     net = torch.nn.Linear(8, num_classes)
     classifier = ImageClassifier(
         net,
         num_classes=num_classes,
+        is_multilabel=is_multilabel,
         optimizer=functools.partial(torch.optim.SGD, lr=0.1),
         channels_last=False,
     )
@@ -135,7 +140,7 @@ def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
     trainer.fit(classifier, loader, loader)
     cfg = {
         "classifier": {"_target_": "mambavision_lab.lit.image_classifier.ImageClassifier"},
-        "data": {"num_classes": num_classes},
+        "data": {"num_classes": num_classes, "is_multilabel": is_multilabel},
         "callbacks": {
             "a": {"_target_": "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"},
             "b": {"_target_": "mambavision_lab.lit.callbacks.throughput.Throughput"},
@@ -144,3 +149,35 @@ def test_metric_names_are_those_that_a_training_logs(num_classes, make_trainer):
     }
     logged = {name for name in trainer.callback_metrics if not is_count(name)}
     assert set(metric_names(cfg) or ()) == logged
+
+
+LOSSES = "mambavision_lab.lit.losses"
+MESA = {"_target_": "mambavision_lab.lit.callbacks.mesa.MESA"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"loss": {"_target_": f"{LOSSES}.CrossEntropy"}}, "loss: CrossEntropy is for one class"),
+        ({"loss": {"_target_": f"{LOSSES}.CrossEntropy"}}, "give loss=bce"),
+        ({"loss": {"_target_": f"{LOSSES}.Distillation"}}, "lists several (column labels); give"),
+        ({"callbacks.ema": MESA}, "callbacks.ema: MESA is for one class"),
+        ({"callbacks.ema": MESA}, "give callbacks=ema"),
+        ({STOP: "val/acc1"}, "choose one of val/loss, val/map, val/f1_macro, val/f1_micro"),
+        ({FILENAME: "{val/acc1}", STOP: "val/map"}, "a validation has no 'val/acc1'"),
+    ],
+    ids=str,
+)
+def test_what_is_for_one_class_is_refused_for_several_labels(changes, wanted, refusal):
+    data = {"data": {"num_classes": 10, "is_multilabel": True, "labels_file": "a.csv"}}
+    assert wanted in refusal(lambda: check_training(config(data | changes)))
+
+
+def test_monitor_follows_the_labels(tmp_path, compose):  # noqa: F811
+    (tmp_path / "labels.csv").write_text("file,labels\na.png,cat;dog\nb.png,\n")
+    data = ("data=image_folder", f"data.root={tmp_path}", "data.labels_file=labels.csv")
+    for overrides, metric in (((), "val/acc1"), (data, "val/map")):
+        cfg = compose("train", *overrides, "callbacks=early_stopping")
+        assert cfg.optimized_metric == metric
+        assert cfg.callbacks.checkpoint.monitor == metric
+        assert cfg.callbacks.early_stopping.monitor == metric

@@ -348,4 +348,5 @@ def test_base_metadata_are_plain_values():
         "std": [0.25],
         "class_names": ["ant", "bee", "cat"],
         "keeps_aspect": False,
+        "is_multilabel": False,
     }

@@ -9,7 +9,8 @@ from PIL import Image
 
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.data.create import create_datamodule
-from mambavision_lab.data.labels_file import read_labels_file, read_val_labels
+from mambavision_lab.data.labels_file import read_labels_file
+from mambavision_lab.data.val_labels import read_val_labels
 
 CSV = "file,label,split\n" + "".join(
     f"{part}{k}.png,{label},{part}\n"

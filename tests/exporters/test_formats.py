@@ -61,6 +61,7 @@ def test_exported_plain_network_computes_what_it_did(name, options, tmp_path):
         assert names == DESCRIPTION["class_names"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

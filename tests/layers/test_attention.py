@@ -32,3 +32,14 @@ def test_attention_drops_out_in_training_only(name):
 def test_attention_refuses_heads_that_do_not_divide_the_width():
     with pytest.raises(ValueError, match="num_heads=5 does not divide the width 12"):
         Attention(12, num_heads=5)
+
+
+def test_attention_in_bfloat16_has_the_gradients_of_float32():
+    torch.manual_seed(0)
+    attention, x = Attention(32, num_heads=4), torch.randn(3, 9, 32, requires_grad=True)
+    (expected,) = torch.autograd.grad(attention(x).square().sum(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = attention(x)
+    (found,) = torch.autograd.grad(y.float().square().sum(), x)
+    assert y.dtype == torch.bfloat16
+    assert torch.linalg.vector_norm(found - expected) < 0.02 * torch.linalg.vector_norm(expected)

@@ -1,5 +1,8 @@
+from copy import deepcopy
+
 import pytest
 import torch
+from timm.loss import BinaryCrossEntropy as TimmBinaryCrossEntropy
 from torch import nn
 
 from mambavision_lab.errors import ConfigError
@@ -8,6 +11,7 @@ from mambavision_lab.lit.losses import (
     CrossEntropy,
     Distillation,
     balance_classes,
+    check_teachers,
     divergence,
 )
 
@@ -39,8 +43,8 @@ def test_balanced_classes_weigh_alike_in_any_loss_that_asks_for_it():
     inner = CrossEntropy(class_weights="balanced")
     loss = Distillation(loss=inner, teacher=nn.Identity())
     balance_classes(loss, lambda: labels, 3)
-    torch.testing.assert_close(inner.class_weights, torch.tensor([10 / 18, 10 / 9, 10 / 3]))
-    per_class = inner.class_weights * labels.bincount()
+    torch.testing.assert_close(inner.weights, torch.tensor([10 / 18, 10 / 9, 10 / 3]))
+    per_class = inner.weights * labels.bincount()
     torch.testing.assert_close(per_class, torch.full((3,), 10 / 3))
 
 
@@ -64,6 +68,30 @@ def test_binary_cross_entropy_asks_each_class():
     mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]])
     counted = BinaryCrossEntropy(threshold=0.5)(LOGITS, mixed, IMAGES)
     torch.testing.assert_close(counted, expected)
+
+
+def test_binary_cross_entropy_is_that_of_timm():
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]])
+    for options in ({}, {"smoothing": 0.1}, {"sum_classes": True}):
+        timm = TimmBinaryCrossEntropy(**({"smoothing": 0.0} | options))
+        ours = BinaryCrossEntropy(**options)
+        torch.testing.assert_close(ours(LOGITS, LABELS, IMAGES), timm(LOGITS, LABELS))
+        smooth = mixed * (1 - timm.smoothing) + timm.smoothing / 3  # timm's mixing smooths itself
+        torch.testing.assert_close(ours(LOGITS, mixed, IMAGES), timm(LOGITS, smooth))
+
+
+def test_binary_cross_entropy_of_several_labels_weighs_what_is_there():
+    labels = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]])
+    loss = BinaryCrossEntropy(pos_weight="balanced")
+    balance_classes(loss, lambda: labels, 3)
+    torch.testing.assert_close(loss.weights, torch.tensor([1.0, 3.0, 0.0]))
+    given, p = BinaryCrossEntropy(pos_weight=[2, 1, 1]), LOGITS.sigmoid()
+    targets = labels[:2]
+    weights = torch.tensor([2.0, 1.0, 1.0])
+    expected = -(weights * targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    torch.testing.assert_close(given(LOGITS, targets, IMAGES), expected)
+    with pytest.raises(ConfigError, match=r"loss.pos_weight has 3 values for 4 classes"):
+        balance_classes(given, lambda: labels, 4)
 
 
 def test_divergence_is_zero_for_equals_and_by_hand_for_others():
@@ -91,7 +119,24 @@ def test_distillation_adds_the_teacher_and_keeps_it_out_of_the_checkpoint():
     assert not list(loss.parameters())
 
 
+def test_teacher_is_shared_by_copies_of_the_student():
+    loss = Distillation(loss=CrossEntropy(), teacher=Fixed(LOGITS))
+    copy = deepcopy(loss)
+    assert copy.loss is not loss.loss
+    assert copy._teacher.module is loss._teacher.module
+
+
 def test_distillation_refuses_a_teacher_of_other_classes():
     loss = Distillation(loss=CrossEntropy(), teacher=Fixed(torch.zeros(2, 5)))
     with pytest.raises(ValueError, match="the teacher gives 5 classes, the network 3"):
         loss(LOGITS, LABELS, IMAGES)
+
+
+def test_teacher_that_numbers_other_classes_is_refused():
+    teacher = Fixed(LOGITS)
+    check_teachers(Distillation(loss=CrossEntropy(), teacher=teacher), ["ant", "bee", "cat"])
+    teacher.class_names = ["ant", "cat", "bee"]
+    loss = Distillation(loss=CrossEntropy(), teacher=teacher)
+    check_teachers(loss, ["ant", "cat", "bee"])
+    with pytest.raises(ConfigError, match="its class 1 is 'cat', that of the data is 'bee'"):
+        check_teachers(loss, ["ant", "bee", "cat"])

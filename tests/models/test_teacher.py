@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from toys import TOY_OPTIONS
@@ -16,6 +19,7 @@ def saved(make_net, tmp_path):
     description = {
         "architecture": {"_target_": target, **TOY_OPTIONS},
         "preprocessing": {"mean": [0.5], "std": [0.2]},
+        "class_names": ["ant", "bee", "cat"],
     }
     write_weights(net, description, tmp_path)
     return net.eval(), str(tmp_path)
@@ -24,7 +28,9 @@ def saved(make_net, tmp_path):
 def test_teacher_is_the_saved_network(saved):
     net, source = saved
     images = torch.randn(2, 2, 16, 16)
-    torch.testing.assert_close(load_teacher(source=source, **IMAGES)(images), net(images))
+    teacher = load_teacher(source=source, **IMAGES)
+    torch.testing.assert_close(teacher(images), net(images))
+    assert teacher.class_names == ["ant", "bee", "cat"]
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,9 @@ def test_teacher_is_refused_that_does_not_fit_the_student(changed, message, save
     if changed == {"in_chans": 3}:
         given |= {"std": [0.2]}
     assert message in refusal(lambda: load_teacher(**given))
+
+
+def test_teacher_of_several_labels_is_refused(saved, refusal):
+    config = Path(saved[1], "config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"is_multilabel": True}))
+    assert "several labels" in refusal(lambda: load_teacher(source=saved[1], **IMAGES))

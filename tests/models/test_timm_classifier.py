@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.models.timm_classifier import timm_classifier
 
 
@@ -39,6 +40,14 @@ def test_rates_reach_the_network():
     )
     assert net.head_drop.p == 0.3
     assert net.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
+
+
+def test_arguments_reach_the_constructor():
+    sizes = {"dims": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}  # lists, as in a config
+    net = timm_classifier(name="mambaout_femto", image_size=32, model_args=sizes)
+    assert [stage.blocks[0].norm.weight.numel() for stage in net.stages] == sizes["dims"]
+    with pytest.raises(ConfigError, match=r"name=resnet18: cannot be made .*'dims'"):
+        timm_classifier(name="resnet18", image_size=32, model_args=sizes)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,13 @@ def test_tta_averages_probabilities_over_an_image_and_its_mirror_image():
     assert_close(found.softmax(1), expected)
 
 
+def test_tta_averages_the_probability_of_each_of_several_labels():
+    images = torch.randn(4, 2, 8, 8)
+    found = TestTimeAugmentation(flip=True)(logits_of, images, is_multilabel=True)
+    expected = (logits_of(images).sigmoid() + logits_of(images.flip(3)).sigmoid()) / 2
+    assert_close(found.sigmoid(), expected)
+
+
 def test_tta_shifts_by_whole_pixels_to_four_sides():
     image = torch.arange(25.0).view(1, 1, 5, 5)
     same, down, up, right, left = (

@@ -66,6 +66,7 @@ def test_torch_backend_in_float64_equals_the_reference_over_long_sequences():
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_numba_scan_is_accurate_on_processors_without_avx512(tmp_path):
     vectors = pytest.importorskip("mambavision_lab.ops.selective_scan.backends.numba.vectors")
     if not vectors.HAS_AVX512:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
     multiclass_precision,
@@ -17,6 +18,7 @@ from torchmetrics.functional.classification import (
 
 import mambavision_lab.report
 from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
+from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import wandb_logger
 from mambavision_lab.report.__main__ import main
 from mambavision_lab.report.publish import publish, tables
@@ -218,10 +220,6 @@ def test_comparison_shows_what_differs(make_run, tmp_path):
 
 
 def test_recorded_predictions_are_those_of_the_network(tmp_path, make_net, make_trainer):
-    from torch.utils.data import DataLoader, TensorDataset
-
-    from mambavision_lab.lit.image_classifier import ImageClassifier
-
     images, labels = torch.randn(10, 2, 16, 16), torch.arange(10) % 3
     classifier = ImageClassifier(make_net(), num_classes=3)
     trainer = make_trainer(callbacks=[RecordPredictions(str(tmp_path), num_images=4)])
@@ -258,3 +256,37 @@ def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
     logger.experiment.finish()
     media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
     assert {"confusion_matrix", "loss", "classes", "settings", "frequent_mistakes"} <= media
+
+
+def test_report_of_several_labels(make_run, make_trainer, make_net):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(10, 2, 16, 16, generator=generator)
+    labels = (torch.rand(10, 3, generator=generator) < 0.5).long()
+    classifier = ImageClassifier(make_net(), num_classes=3, is_multilabel=True)
+    run = make_run(num_classes=0)
+    trainer = make_trainer(callbacks=[RecordPredictions(str(run), num_images=4)])
+    trainer.test(classifier, DataLoader(TensorDataset(images, labels), batch_size=4), verbose=False)
+    with torch.no_grad():
+        probabilities = classifier.eval()(images).sigmoid()
+    record = read_run(run)
+    assert record.predictions["targets"].tolist() == labels.tolist()
+    assert record.predictions["probabilities"] == pytest.approx(probabilities.numpy(), abs=1e-5)
+    worst = (probabilities - labels).abs().amax(1).sort(descending=True).values[:4]
+    mistakes = np.abs(
+        record.predictions["mistakes_probabilities"] - record.predictions["mistakes_targets"]
+    ).max(1)
+    assert mistakes == pytest.approx(worst.numpy(), abs=1e-5)
+    quality = measure_quality(record.predictions)
+    expected = trainer.callback_metrics
+    assert quality.average_precision.mean() == pytest.approx(expected["test/map"].item())
+    assert quality.num_images.tolist() == labels.sum(0).tolist()
+    page = write_report(run).read_text()
+    for part in (
+        "Average precision, precision, recall, f1 of 3 classes",
+        "Most confident mistakes",
+    ):
+        assert part in page
+    assert "Confusion" not in page
+    headings, rows = tables(record, quality)["classes"]
+    assert headings == ["class", "images", "average precision", "precision", "recall", "F1"]
+    assert len(rows) == 3

@@ -3,6 +3,7 @@ import sys
 from datetime import timedelta
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -61,6 +62,18 @@ def test_constructor_that_the_system_fails_is_no_mistake_of_the_config(make_part
 def test_values_that_an_optimizer_refuses_are_found_at_once(refusal, values, wanted):
     cfg = OmegaConf.create({"optimizer": ADAMW | values})
     assert refusal(lambda: build_optimizer(cfg, nn.Linear(2, 2))).startswith(wanted)
+
+
+@pytest.mark.parametrize("choice", list_choices("optimizer"))
+def test_every_optimizer_steps(choice):
+    node = OmegaConf.load(configs_folder() / "optimizer" / f"{choice}.yaml")
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2, 3))
+    optimizer = build_optimizer(OmegaConf.create({"optimizer": node}), net)(net.parameters())
+    before = [parameter.clone() for parameter in net.parameters()]
+    for _ in range(2):  # Muon's and LAMB's steps follow from the first gradients, too
+        net(torch.ones(1, 1, 3, 3)).square().sum().backward()
+        optimizer.step()
+    assert not any(torch.equal(*pair) for pair in zip(before, net.parameters(), strict=True))
 
 
 def test_duration_is_made_of_text():

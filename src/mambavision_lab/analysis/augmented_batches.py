@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,27 +30,28 @@ class AugmentedBatches:
 
     Attributes:
         originals: uint8 images, (C, H, W), image files in their own size.
-        labels: Their classes.
+        labels: Their classes; of several labels 0 or 1 for each class.
         epochs: For each epoch the images in [0, 1], (N, C, image_size, image_size), and their labels:
             classes, (N,), or the share of each class, (N, num_classes).
     """
 
     originals: list[Tensor]
-    labels: list[int]
+    labels: list[Tensor]
     epochs: list[tuple[Tensor, Tensor]]
 
 
-def choose_images(labels: Mapping[int, int], num: int, seed: int) -> list[int]:
+def choose_images(labels: Mapping[int, Any], num: int, seed: int) -> list[int]:
     """Choose random images of as many classes as possible; returns their indices, by class.
 
     Args:
-        labels: Index of an image -> its class, for those to choose from.
+        labels: Index of an image -> its class, or classes, for those to choose from.
         num: How many to choose, at most.
         seed: Fixes the choice.
     """
-    counts: Counter[int] = Counter()
+    counts: Counter[Any] = Counter()
     ordered = []
-    for index, label in np.random.default_rng(seed).permutation([*labels.items()]).tolist():
+    for index in np.random.default_rng(seed).permutation([*labels]).tolist():
+        label = labels[index]
         ordered.append((counts[label], label, index))
         counts[label] += 1
     ordered.sort()  # the first of each class, then the second of each
@@ -93,7 +95,7 @@ def draw(batches: AugmentedBatches, class_names: Sequence[str], title: str, path
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes, image, label in zip(grid[0], batches.originals, batches.labels, strict=True):
         _show(axes, image / 255, f"{image.shape[2]} x {image.shape[1]}")
-        name = shorten(class_names[label], _NAME_LENGTH)
+        name = describe_label(label, class_names)
         axes.set_title(name, fontsize=10, fontweight="bold", parse_math=False)
     for row, (images, labels) in zip(grid[1:], batches.epochs, strict=True):
         for axes, image, label in zip(row, images, labels, strict=True):
@@ -109,22 +111,26 @@ def describe_label(label: Tensor, class_names: Sequence[str]) -> str:
     """Name a class, or each class and its share where there are several, a line each."""
     if not label.ndim:
         return shorten(class_names[int(label)], _NAME_LENGTH)
+    if not label.is_floating_point():  # several labels, all of them
+        names = [name for name, has in zip(class_names, label.tolist(), strict=True) if has]
+        return "\n".join(shorten(name, _NAME_LENGTH) for name in names) or "none"
     shares = sorted(zip(label.tolist(), class_names, strict=True), reverse=True)
     named = [
         (share, shorten(name, _NAME_LENGTH - 5)) for share, name in shares if share >= _MIN_SHARE
     ]
-    if len(named) == 1:
+    if len(named) == 1 and named[0][0] > 1 - _MIN_SHARE:
         return named[0][1]
-    return "\n+ ".join(f"{name} {share:.2f}" for share, name in named)
+    return "\n+ ".join(f"{name} {share:.2f}" for share, name in named) or "none"
 
 
-def _original(data: ImageDataModule, index: int) -> tuple[Tensor, int]:
+def _original(data: ImageDataModule, index: int) -> tuple[Tensor, Tensor]:
     split = data.splits.train
     if isinstance(split, ImageFiles):
-        path, label = split.items[index]
-        return decode(path, split.in_chans, split.value_range, split.background), label
+        path, _ = split.items[index]
+        image = decode(path, split.in_chans, split.value_range, split.background)
+        return image, as_tensor(split.label(index))
     image, label = split[index]
-    return image, int(label)
+    return image, as_tensor(label)
 
 
 def _without_normalization(images: Tensor, data: ImageDataModule) -> Tensor:

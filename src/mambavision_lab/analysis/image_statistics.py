@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import blake2b
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class ImageRecord:
         split: "train", "val" or "test".
         index: Its place there.
         name: Path of its file, or split[index].
-        label: Its class.
+        label: Its class, or all of its classes.
         error: Why it cannot be read, or None.
         digest: Hash of its file or, in memory, of its pixels.
         size: Width and height in pixels, upright.
@@ -45,7 +45,7 @@ class ImageRecord:
     split: str
     index: int
     name: str
-    label: int
+    label: int | tuple[int, ...]
     error: str | None = None
     digest: bytes = b""
     size: tuple[int, int] = (0, 0)
@@ -164,8 +164,10 @@ def _spread(values: list[int]) -> list[int]:
 
 
 def _labels(split: Any) -> np.ndarray:
+    """List the classes of all images, of several labels one after the other."""
     if isinstance(split, ImageFiles):
-        return np.array([label for _, label in split.items], dtype=int)
+        labels = [label for _, label in split.items]
+        return np.array([*chain(*labels)] if split.num_classes else labels, dtype=int)
     assert isinstance(split, InMemoryImages)
     return split.labels.numpy()
 

@@ -17,7 +17,7 @@ from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
-from mambavision_lab.metrics import is_loss_or_accuracy, is_lower_better
+from mambavision_lab.metrics import has_known_direction, is_lower_better
 
 # Annotation -> values that fit it; what is not named here is not checked.
 _SIMPLE: dict[str, tuple[type, ...]] = {
@@ -95,7 +95,7 @@ def check_nodes(node: Any, path: str = "") -> None:
     Raises:
         ConfigError: The first thing found wrong, with a suggestion.
     """
-    for where, found in _target_nodes(node, path):
+    for where, found in target_nodes(node, path):
         _check_node(where, found)
         _check_mode(where, found)
 
@@ -122,15 +122,16 @@ def check_extra(override: str) -> None:
         raise missing_extra(override, f"the package {package.rpartition('.')[2]}", extra)
 
 
-def _target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Find every `_target_` node in plain values, with its key."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield path, node
         for key, child in node.items():
-            yield from _target_nodes(child, f"{path}.{key}" if path else str(key))
+            yield from target_nodes(child, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for i, child in enumerate(node):
-            yield from _target_nodes(child, f"{path}[{i}]")
+            yield from target_nodes(child, f"{path}[{i}]")
 
 
 def _check_node(path: str, node: dict[str, Any]) -> None:
@@ -157,7 +158,7 @@ def _check_mode(path: str, node: dict[str, Any]) -> None:
     """Refuse a callback that would take the worst epoch for the best one."""
     monitor = str(node.get("monitor"))
     mode = node.get("mode", "min" if node["_target_"].startswith("lightning.") else None)
-    if not is_loss_or_accuracy(monitor) or mode not in ("min", "max"):
+    if not has_known_direction(monitor) or mode not in ("min", "max"):
         return
     right = "min" if is_lower_better(monitor) else "max"
     if mode != right:

@@ -15,6 +15,8 @@ _GIVEN = {
     "classifier": {
         "net": "set model",
         "num_classes": "set data.num_classes",
+        "is_multilabel": "the data tell",
+        "loss": "set loss",
         "optimizer": "set optimizer",
         "scheduler": "set scheduler",
         "metadata": "remove it",

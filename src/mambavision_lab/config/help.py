@@ -13,7 +13,8 @@ _USAGE = """Usage: python {task}.py [group=choice] [key=value] ...
 {about}
 
 Any value can be overridden with key=value; --cfg job shows the whole config. check=true checks a command and
-starts nothing; -m runs a sweep; from_run=FOLDER composes as an earlier run did. Tab completion in bash:
+starts nothing; -m runs a sweep; from_run=FOLDER composes as an earlier run did (trust=true lets the config
+in a folder call what is no part of this project). Tab completion in bash:
   eval "$(python {task}.py -sc install=bash)"
 """
 

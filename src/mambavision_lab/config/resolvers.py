@@ -12,6 +12,7 @@ from mambavision_lab.config import schema
 from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.data.resolvers import RESOLVERS
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.metrics import main_metric
 
 
 def register() -> None:
@@ -21,6 +22,7 @@ def register() -> None:
         **RESOLVERS,
         "count_classes": _count_classes,
         "leaf": _leaf,
+        "main_metric": main_metric,
         "required": _required,
         "sweep_group": _sweep_group,
         "working_folder": lambda: str(Path.cwd()),

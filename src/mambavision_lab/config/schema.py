@@ -92,6 +92,7 @@ class PredictConfig:
     images: str = "???"
     run: Any = None
     top_k: int = 5
+    threshold: float = 0.5
     batch_size: int = 64
     num_workers: int | None = None
     device: str | None = None

@@ -32,7 +32,7 @@ def read_signature(target: str) -> Signature | None:
     module, _, name = target.rpartition(".")
     if not module:
         raise LookupError("wanted the full path of a class or function, MODULE.NAME")
-    path = _source_of(module)
+    path = find_source(module)
     if path is None:
         return None
     return _signature_in(path, module, name)
@@ -41,7 +41,7 @@ def read_signature(target: str) -> Signature | None:
 def read_keys(target: str) -> list[str]:
     """Read the keys of a dictionary that a module of ours defines, by its dotted name."""
     module, _, name = target.rpartition(".")
-    path = _source_of(module)
+    path = find_source(module)
     assert path is not None
     for node in _parse(path).body:
         match node:
@@ -52,8 +52,32 @@ def read_keys(target: str) -> list[str]:
     raise LookupError(f"module {module!r} has no dictionary {name!r}")
 
 
-def _source_of(module: str) -> Path | None:
-    """Return the file of a module; only its top-level package is looked up, nothing is imported."""
+def find_class(target: str) -> str | None:
+    """Return the full name of a class where its own module defines it; None where it is no class.
+
+    Raises:
+        LookupError: There is no such module.
+    """
+    module, _, name = target.rpartition(".")
+    path = find_source(module)
+    if path is None:
+        return None
+    tree = _parse(path)
+    if any(isinstance(node, ast.ClassDef) and node.name == name for node in tree.body):
+        return target
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    imported = _import_of(tree, package, name)
+    return find_class(imported) if imported and imported != target else None
+
+
+def find_source(module: str) -> Path | None:
+    """Return the file of a module; only its top-level package is looked up, nothing is imported.
+
+    None where it has no Python source.
+
+    Raises:
+        LookupError: There is no such module.
+    """
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top) if top else None
     if spec is None:

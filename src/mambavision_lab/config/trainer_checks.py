@@ -6,16 +6,22 @@ from typing import Any
 
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.metrics import cheap_metrics, metrics_of_predictions
 
 _CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
 _GRADIENT_NORM = "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"
-_AVERAGES = (
-    "mambavision_lab.lit.callbacks.ema.EMA",
-    "mambavision_lab.lit.callbacks.mesa.MESA",
-)
+_MESA = "mambavision_lab.lit.callbacks.mesa.MESA"
+_AVERAGES = ("mambavision_lab.lit.callbacks.ema.EMA", _MESA)
 _BEST_CHECKPOINT = "mambavision_lab.lit.callbacks.best_checkpoint.BestCheckpoint"
 _LOGGED_BY = {_THROUGHPUT: "train/images_per_s", _GRADIENT_NORM: "train/grad_norm"}
+
+# Part -> what compares the probabilities of classes of which an image has one, and what to choose instead.
+_OF_ONE_CLASS = {
+    "mambavision_lab.lit.losses.CrossEntropy": "give loss=bce",
+    "mambavision_lab.lit.losses.Distillation": "give loss=bce",
+    _MESA: "give callbacks=ema",
+}
 
 # Option of the Trainer that Lightning divides by -> what zero may have meant.
 _ABOVE_ZERO = {
@@ -40,6 +46,8 @@ def check_training(cfg: dict[Any, Any]) -> None:
             raise ConfigError(f"trainer.{name}={value}: wanted more than 0; {advice}")
     if (value := trainer.get("deterministic")) not in (None, True, False, "warn"):
         raise ConfigError(f"trainer.deterministic={value}: wanted true, false or warn")
+    if _is_multilabel(cfg):
+        _check_several_labels(cfg)
     for path, callback in _callbacks(cfg):
         if callback.get("monitor") is not None:
             _check_monitor(path, callback["monitor"], cfg)
@@ -59,12 +67,11 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     if classifier != _CLASSIFIER or not all(target.startswith(ours) for target in targets):
         return None
     data = cfg.get("data") or {}
-    names = ["val/loss", "val/acc1", "train/loss", "train/loss_step"]
-    if (data.get("num_classes") or 0) > 5:
-        names.insert(2, "val/acc5")
+    measured = metrics_of_predictions(data.get("num_classes") or 0, _is_multilabel(cfg))
+    names = ["val/loss", *(f"val/{name}" for name in measured), "train/loss", "train/loss_step"]
     augment = data.get("augment") or {}
     if not (augment.get("mixup") or augment.get("cutmix")):  # a mixed image has no label to count
-        names.append("train/acc1")
+        names += [f"train/{name}" for name in cheap_metrics(measured)]
     if any(target in _AVERAGES for target in targets):  # of the raw weights, too
         names += [name.replace("val/", "val_raw/") for name in names if name.startswith("val/")]
     return names + [name for target, name in _LOGGED_BY.items() if target in targets]
@@ -74,6 +81,22 @@ def _callbacks(cfg: dict[Any, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, callback in (cfg.get("callbacks") or {}).items():
         if isinstance(callback, dict) and isinstance(callback.get("_target_"), str):
             yield f"callbacks.{key}", callback
+
+
+def _is_multilabel(cfg: dict[Any, Any]) -> bool:
+    return bool((cfg.get("data") or {}).get("is_multilabel"))
+
+
+def _check_several_labels(cfg: dict[Any, Any]) -> None:
+    """Refuse what compares probabilities that sum to 1 where an image has any number of classes."""
+    for path, node in [("loss", cfg.get("loss")), *_callbacks(cfg)]:
+        target = (node or {}).get("_target_")
+        if target in _OF_ONE_CLASS:
+            name = target.rpartition(".")[2]
+            raise ConfigError(
+                f"{path}: {name} is for one class per image, but data.labels_file="
+                f"{cfg['data'].get('labels_file')} lists several (column labels); {_OF_ONE_CLASS[target]}"
+            )
 
 
 def _check_monitor(path: str, monitor: Any, cfg: dict[Any, Any]) -> None:
@@ -92,7 +115,9 @@ def _check_filename(path: str, filename: str, cfg: dict[Any, Any]) -> None:
     if names is None:
         return
     known = [
-        name for name in names if name not in ("train/loss", "train/acc1", "train/images_per_s")
+        name
+        for name in names
+        if not name.startswith("train/") or name in ("train/loss_step", "train/grad_norm")
     ]
     known += ["val/num_images", "epoch", "step"]
     for name in re.findall(r"\{([^}:!]*)", filename):

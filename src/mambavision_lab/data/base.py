@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
+from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
@@ -46,6 +47,9 @@ class ImageDataModule(LightningDataModule):
         augment: An `Augment`, or another module for float batches (N, C, H, W) in [0, 1]; or None.
         num_workers: Loader processes; None chooses 0 for data in memory without a policy to apply, else
             this process's share of the cores, at most 8.
+
+    Attributes:
+        is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -106,8 +110,9 @@ class ImageDataModule(LightningDataModule):
         self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
+        self.is_multilabel = False
         self._splits: Splits | None = None
-        self._label_map: Tensor | None = None
+        self._label_map: LabelMap | None = None
         self._first_epoch, self._num_skipped = 0, 0
         self._training_seed: int | None = None
 
@@ -143,12 +148,7 @@ class ImageDataModule(LightningDataModule):
         Raises:
             ConfigError: The data have a class that class_names lacks.
         """
-        if unknown := [name for name in self.class_names if name not in class_names]:
-            raise ConfigError(
-                f"the data have {len(unknown)} classes that the network does not know: {unknown[:5]}; "
-                f"it knows {len(class_names)}: {list(class_names)[:5]} ..."
-            )
-        self._label_map = torch.tensor([list(class_names).index(n) for n in self.class_names])
+        self._label_map = LabelMap(self.class_names, class_names)
 
     def use_preprocessing(self, trained: Mapping[str, Any]) -> None:
         """Prepare images as those were that a network was trained on; nothing to do in memory.
@@ -178,6 +178,7 @@ class ImageDataModule(LightningDataModule):
             "std",
             "class_names",
             "keeps_aspect",
+            "is_multilabel",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -216,7 +217,7 @@ class ImageDataModule(LightningDataModule):
         return self._evaluation_loader(self.splits.test)
 
     def train_labels(self) -> Tensor:
-        """Return the class of each training image, (N,), int64.
+        """Return the class of each training image, (N,), int64; of several labels (N, num_classes).
 
         Raises:
             ConfigError: The data set does not tell before its images are read.
@@ -240,8 +241,8 @@ class ImageDataModule(LightningDataModule):
         A Trainer calls it by itself; a loop of your own calls it on each batch.
 
         Args:
-            batch: Images, uint8, (N, C, H, W); labels, (N,); and their random numbers, as a training
-                loader gives them. Without, they are drawn from torch's random state.
+            batch: Images, uint8, (N, C, H, W); labels, (N,) or (N, num_classes); and their random numbers,
+                as a training loader gives them. Without, they are drawn from torch's random state.
             is_training: Whether to augment.
 
         Returns:
@@ -250,7 +251,7 @@ class ImageDataModule(LightningDataModule):
         """
         images, labels, *draws = batch
         if self._label_map is not None:
-            labels = self._label_map.to(labels.device)[labels]
+            labels = self._label_map(labels)
         images = images.float() / 255
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, *draws)

@@ -60,9 +60,7 @@ def create_datamodule(
     settings = _resolve(root, name)
     if isinstance(augment, nn.Module):
         settings["augment"] = augment
-    elif settings["augment"] is not None:
-        settings["augment"] = _call(settings["augment"])
-    return _call(settings)
+    return cast(ImageDataModule, _call(settings))
 
 
 def _load(group: str, name: str) -> DictConfig:
@@ -71,7 +69,8 @@ def _load(group: str, name: str) -> DictConfig:
         raise ValueError(f"{group}={name!r} is unknown; choose one of {', '.join(choices)}")
     node = OmegaConf.load(configs_folder() / group / f"{name}.yaml")
     assert isinstance(node, DictConfig)
-    return node
+    bases = [_load(group, base) for base in node.pop("defaults", [])]
+    return cast(DictConfig, OmegaConf.merge(*bases, node))
 
 
 def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
@@ -94,7 +93,14 @@ def _resolve(root: DictConfig, name: str) -> dict[str, Any]:
         raise ConfigError(f"data {name!r}: {reason(error)}") from error
 
 
-def _call(node: dict[str, Any]) -> Any:
+def _call(node: Any) -> Any:
+    """Make the object of a node, after those within it; other values stay as they are."""
+    if isinstance(node, list):
+        return [_call(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    arguments = {key: _call(value) for key, value in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return arguments
     module, _, name = node["_target_"].rpartition(".")
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
     return getattr(import_module(module), name)(**arguments)

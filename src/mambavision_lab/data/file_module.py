@@ -103,7 +103,14 @@ class ImageFilesDataModule(ImageDataModule):
         crop = training_transform(self.image_size, getattr(self.augment, "crop_scale", None))
         centre = evaluation_transform(self.image_size, self.crop_fraction)
         train, val, test = (
-            ImageFiles(items[name], self.in_chans, fit, self.value_range, self.background)
+            ImageFiles(
+                items[name],
+                self.in_chans,
+                fit,
+                self.value_range,
+                self.background,
+                len(class_names) if self.is_multilabel else None,
+            )
             for name, fit in (("train", crop), ("val", centre), ("test", centre))
         )
         splits = Splits(train, val, test, class_names)

@@ -1,6 +1,10 @@
 """Image data sets of Hugging Face `datasets`, of a folder or of the hub, which are downloaded as a whole.
 
-Any row is read by its place, so shuffling, processes and resuming are those of image files.
+Any row is read by its place in files that are mapped into memory, so shuffling, processes and resuming are
+those of image files, to the last image. There is no streaming for the same reason: a stream has no places,
+only a buffer that is shuffled, so an image's augmentation and the point to resume at could not follow from
+(seed, epoch, image); nor does it know its length, which schedules and ranks in step want. Of a data set
+larger than the disk `datasets.load_dataset(NAME, split="train[:10%]").save_to_disk(FOLDER)` takes a part.
 """
 
 import logging

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -25,11 +26,12 @@ class ImageFiles(Dataset):
     """Image files, each decoded and transformed when it is read.
 
     Args:
-        items: Paths, or what else `decode` reads, and labels.
+        items: Paths, or what else `decode` reads, and labels: one, or a tuple of any number.
         in_chans: 1 for grey, 3 for colour.
         transform: From a uint8 image (C, H, W) to one of the network's size.
         value_range: As in `decode`.
         background: As in `decode`.
+        num_classes: Where an image has any number of labels, which are given as 0 or 1 for each class.
     """
 
     def __init__(
@@ -39,21 +41,34 @@ class ImageFiles(Dataset):
         transform: v2.Transform,
         value_range: ValueRange | None = None,
         background: Colour = WHITE,
+        num_classes: int | None = None,
     ) -> None:
         self.items, self.in_chans, self.transform = items, in_chans, transform
+        self.num_classes = num_classes
         self.value_range, self.background = value_range, background
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
-    def labels(self) -> list[int]:
-        """Class of each image."""
-        return [label for _, label in self.items]
+    def labels(self) -> Tensor:
+        """Class of each image, (N,), or 0 or 1 for each of its classes, (N, num_classes)."""
+        if self.num_classes is None:
+            return torch.tensor([label for _, label in self.items])
+        return torch.stack([torch.as_tensor(self.label(k)) for k in range(len(self))])
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, label = self.items[index]
-        return self.transform(self._decode(path)), label
+    def label(self, index: int) -> int | Tensor:
+        """Return the class of an image, or 0 or 1 for each of its classes, (num_classes,), int64."""
+        _, label = self.items[index]
+        if self.num_classes is None:
+            return label
+        found = torch.zeros(self.num_classes, dtype=torch.long)
+        found[list(label)] = 1
+        return found
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
+        path, _ = self.items[index]
+        return self.transform(self._decode(path)), self.label(index)
 
     def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
         """Decode every file once, JPEGs at an eighth of their size.

@@ -2,8 +2,9 @@
 
 `root/train/<class>/...` with `root/val/<class>/...` and `root/test/<class>/...` beside it, or simply
 `root/<class>/...`; the usual other names of the splits are understood, in any case. A val folder without
-class folders needs a file of its labels. A CSV has the columns file and label, and perhaps split. Val or
-test images that are missing are replaced by `val_fraction` of each training class, sampled by seed.
+class folders needs a file of its labels. A CSV has the columns file and label, and perhaps split; with the
+column labels in place of label an image has any number of classes, divided by ; or |. Val or test images
+that are missing are replaced by `val_fraction` of each training class, sampled by seed.
 """
 
 import logging
@@ -16,9 +17,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from mambavision_lab.data.class_folders import ImageLister, class_folder, list_classes, name_classes
 from mambavision_lab.data.class_names import read_class_names
 from mambavision_lab.data.file_module import ImageFilesDataModule
-from mambavision_lab.data.labels_file import read_labels_file, read_val_labels
+from mambavision_lab.data.labels_file import read_labels_file
 from mambavision_lab.data.split_folders import find_splits, siblings_of_split
 from mambavision_lab.data.splits import Items, Splits, hold_out_missing
+from mambavision_lab.data.val_labels import read_val_labels
 from mambavision_lab.errors import ConfigError
 
 T = TypeVar("T")
@@ -30,8 +32,9 @@ class ImageFolderDataModule(ImageFilesDataModule):
     """Images in one folder per class, named by the training folders; or in a CSV.
 
     Args:
-        labels_file: A CSV with the columns file, label and perhaps split, as a path below root; it lists
-            all images. None for class folders.
+        labels_file: A CSV with the columns file, label or labels, and perhaps split, as a path below root;
+            it lists all images. None for class folders.
+        is_multilabel: Whether the CSV has the column labels; the config reads it from there.
         val_labels_file: A text file with the class of each image of a val folder without class folders,
             as a path below root; see `read_val_labels`.
         classes: Names of the classes in the order of their labels, or a text file of one a line; None
@@ -48,6 +51,7 @@ class ImageFolderDataModule(ImageFilesDataModule):
         self,
         *,
         labels_file: str | None = None,
+        is_multilabel: bool = False,
         val_labels_file: str | None = None,
         classes: str | Sequence[str] | None = None,
         **settings: Any,
@@ -58,7 +62,12 @@ class ImageFolderDataModule(ImageFilesDataModule):
                 "data.val_labels_file: data.labels_file lists the val images too; give one of the two"
             )
         self.labels_file, self.val_labels_file = labels_file, val_labels_file
-        self.classes = classes
+        self.is_multilabel, self.classes = is_multilabel, classes
+        if is_multilabel and self.sampler == "balanced":
+            raise ConfigError(
+                "data.sampler=balanced: an image of several classes cannot be given once for each; leave "
+                "data.sampler=random, or weigh the classes by loss.pos_weight=balanced"
+            )
 
     def use_all_for_test(self) -> None:
         """Make all images of the test split, else of val, train or root itself, the test images."""
@@ -96,6 +105,12 @@ class ImageFolderDataModule(ImageFilesDataModule):
         assert self.labels_file is not None
         is_training = not self._is_all_for_test
         listed = read_labels_file(self.root, self.labels_file, self.classes, is_training)
+        if listed.is_multilabel != self.is_multilabel:
+            column = "labels" if listed.is_multilabel else "label"
+            raise ConfigError(
+                f"data.is_multilabel={str(self.is_multilabel).lower()}: {listed.path} has the column "
+                f"{column}; leave data.is_multilabel as it is"
+            )
         return self._choose(listed.items()), listed.class_names
 
     def _list_folders(self) -> tuple[dict[str, Items], list[str]]:

@@ -1,4 +1,4 @@
-"""Read which class each image of a folder has from a text file: a CSV of all, or the classes of val/.
+"""Read which class, or classes, each image of a folder has from a CSV of all.
 
 Standard library only, so that classes can be counted while a config is composed.
 """
@@ -23,16 +23,19 @@ from mambavision_lab.data.class_names import (
 from mambavision_lab.data.split_folders import USUAL_NAMES, split_of
 from mambavision_lab.errors import ConfigError, reason
 
-_COLUMNS = ("file", "label", "split")
+SEVERAL = "labels"  # the column in place of label, where an image may have several
+_BETWEEN_LABELS = re.compile(r"[;|]")
+
+Label = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a CSV: an image, its class and its split."""
+    """A row of a CSV: an image, its classes and its split."""
 
     number: int
     file: str
-    label: str
+    labels: tuple[str, ...]
     split: str
 
 
@@ -45,21 +48,23 @@ class LabelsFile:
         root: Folder that the paths of its files start from.
         rows: Its rows, in order.
         class_names: The classes, in the order of their labels.
+        is_multilabel: Whether an image has any number of classes, not one.
     """
 
     path: Path
     root: Path
     rows: list[Row]
     class_names: list[str]
+    is_multilabel: bool
 
-    def items(self) -> dict[str, list[tuple[str, int]]]:
-        """List the images of each split that has some, as (path, label).
+    def items(self) -> dict[str, list[tuple[str, Label]]]:
+        """List the images of each split that has some, as (path, label), or (path, labels in order).
 
         Raises:
             ConfigError: A file is not there, or is listed twice.
         """
         numbers = number_labels(self.class_names)
-        found: dict[str, list[tuple[str, int]]] = {}
+        found: dict[str, list[tuple[str, Label]]] = {}
         rows: dict[str, Row] = {}
         for row in self.rows:
             path = os.path.normpath(self.root / row.file)
@@ -75,14 +80,16 @@ class LabelsFile:
                     f"{self.path}, row {row.number}: {row.file} is the same as {first.file} of row "
                     f"{first.number}, so it would count twice; remove one of them"
                 )
-            found.setdefault(row.split, []).append((path, numbers[row.label]))
+            labels = tuple(sorted({numbers[label] for label in row.labels}))
+            label = labels if self.is_multilabel else labels[0]
+            found.setdefault(row.split, []).append((path, label))
         return found
 
 
 def read_labels_file(
     root: str, labels_file: str, classes: Classes = None, is_training: bool = True
 ) -> LabelsFile:
-    """Read a CSV with the columns file and label, and perhaps split.
+    """Read a CSV with the columns file and label, or labels divided by ; or |, and perhaps split.
 
     Args:
         root: Folder that its path and the paths in it start from.
@@ -96,99 +103,37 @@ def read_labels_file(
     path = Path(root) / labels_file
     if not Path(root).is_dir():
         raise ConfigError(f"data.root={root}: no such folder; wanted that of the images")
+    is_multilabel = SEVERAL in _read_columns(path)
     rows = list(_read_rows(path))
     if not rows:
         raise ConfigError(f"{path}: has no rows; wanted one for each image")
-    labels = {row.label for row in rows if row.split == "train"}
+    labels = {label for row in rows if row.split == "train" for label in row.labels}
     if is_training and len(labels) < 2:
         what = f"all of one class, {min(labels)!r}" if labels else "absent"
         raise ConfigError(f"{path}: training rows are {what}; wanted rows of two classes or more")
     class_names = read_class_names(classes, Path(root))
     if class_names is None:
-        class_names = names_of_labels(labels or {row.label for row in rows})
+        class_names = names_of_labels(labels or {label for row in rows for label in row.labels})
     numbers = number_labels(class_names)
     for row in rows:
-        if row.label not in numbers:
+        if unknown := [label for label in row.labels if label not in numbers]:
             raise ConfigError(
-                f"{path}, row {row.number}: label {row.label!r} is unknown; wanted "
+                f"{path}, row {row.number}: label {unknown[0]!r} is unknown; wanted "
                 f"{describe_labels(class_names)}, those of "
                 f"{'the training rows' if classes is None else 'data.classes'}"
             )
-    return LabelsFile(path, Path(root), rows, class_names)
+    return LabelsFile(path, Path(root), rows, class_names, is_multilabel)
 
 
-def read_val_labels(
-    folder: Path, path: Path, class_names: list[str], files: list[str]
-) -> list[tuple[str, int]]:
-    """Find the class of each image of a folder without class folders, such as ImageNet's val.
-
-    Args:
-        folder: That of the images, for messages.
-        path: A text file: lines of a file's name and its class, separated by commas, tabs or spaces,
-            further columns aside; or the names of the classes alone, one a line, in the order of the
-            sorted files.
-        class_names: The training classes; a line has a name or a number, from 0.
-        files: Paths of the images.
-
-    Raises:
-        ConfigError: A file or a class is unknown, or a file has no line or two.
-    """
-    text = read_text(path, "data.val_labels_file").strip()
-    lines = [_split_line(line) for line in text.splitlines()]
-    numbers = number_labels(class_names)
-    if all(len(fields) == 1 for fields in lines):
-        return _by_order(folder, path, files, [fields[0] for fields in lines], class_names)
-    known = {Path(file).stem: file for file in files} | {Path(file).name: file for file in files}
-    labels: dict[str, int] = {}
-    for number, fields in enumerate(lines, start=1):
-        place = f"{path}, row {number}"
-        name, label = fields if len(fields) == 2 else (fields[0], "")
-        if label not in numbers:
-            label = label.partition(" ")[0]  # in Kaggle's file of ImageNet boxes follow
-        file = known.get(Path(name).name)
-        if number == 1 and file is None and label not in numbers:
-            continue  # the names of the columns
-        if file is None:
-            raise ConfigError(f"{place}: {name} is not there; wanted an image in {folder}")
-        if label not in numbers:
-            raise ConfigError(
-                f"{place}: label {label!r} is unknown; wanted {describe_labels(class_names)}"
-            )
-        if file in labels:
-            raise ConfigError(f"{place}: {name} has a row already; remove one of them")
-        labels[file] = numbers[label]
-    if missing := [file for file in files if file not in labels]:
-        raise ConfigError(
-            f"{path}: has no row for {len(missing)} of {len(files)} images, such as {missing[0]}; "
-            "add them or remove the images"
-        )
-    return [(file, labels[file]) for file in files]
+def has_several_labels(root: str, labels_file: str | None) -> bool:
+    """Return whether images have several labels: those of a CSV with the column labels."""
+    return labels_file is not None and SEVERAL in _read_columns(Path(root) / labels_file)
 
 
-def _by_order(
-    folder: Path, path: Path, files: list[str], labels: list[str], class_names: list[str]
-) -> list[tuple[str, int]]:
-    if len(labels) != len(files):
-        raise ConfigError(
-            f"{path}: has {len(labels)} rows, but {folder} holds {len(files)} images; wanted a row "
-            "for each, in the order of their names"
-        )
-    numbers = {name: k for k, name in enumerate(class_names)}
-    for number, label in enumerate(labels, start=1):
-        if (
-            label not in numbers
-        ):  # nor is a number: ImageNet's development kit has an order of its own
-            raise ConfigError(
-                f"{path}, row {number}: {label!r} is no training class; wanted names of classes "
-                f"({', '.join(class_names[:3])} ...), or rows of a file and its class"
-            )
-    return [(file, numbers[label]) for file, label in zip(sorted(files), labels, strict=True)]
-
-
-def _split_line(line: str) -> list[str]:
-    """Return the first two columns of a line, divided by commas or tabs, else by spaces."""
-    separator = next((mark for mark in (",", "\t") if mark in line), None)
-    return [field.strip() for field in line.split(separator)[:2]]
+def _read_columns(path: Path) -> list[str]:
+    """Return the names in a CSV's first row, which may be written in any case."""
+    first = read_text(path, "data.labels_file").partition("\n")[0]
+    return [name.strip().strip('"').lower() for name in first.split(",")]
 
 
 def _read_rows(path: Path) -> Iterator[Row]:
@@ -205,10 +150,11 @@ def _read_rows(path: Path) -> Iterator[Row]:
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
-    wanted = "wanted file,label or file,label,split, separated by commas"
-    if unknown := [name for name in columns if name not in _COLUMNS]:
+    wanted = "wanted file,label or file,label,split (labels for several), separated by commas"
+    known = ("file", SEVERAL if SEVERAL in columns else "label", "split")
+    if unknown := [name for name in columns if name not in known]:
         raise ConfigError(f"{path}, row 1: column {unknown[0]!r} is unknown; {wanted}")
-    if missing := [name for name in _COLUMNS[:2] if name not in columns]:
+    if missing := [name for name in known[:2] if name not in columns]:
         raise ConfigError(f"{path}, row 1: column {missing[0]!r} is missing; {wanted}")
     if len(set(columns)) < len(columns):
         raise ConfigError(f"{path}, row 1: a column occurs twice; {wanted}")
@@ -223,16 +169,21 @@ def _as_row(path: Path, number: int, fields: dict[str, str | None]) -> Row:
         )
     values = {name: (value or "").strip() for name, value in fields.items()}
     for name, value in values.items():
-        if not value:
+        if not value and name != SEVERAL:  # an image may have none of several
             raise ConfigError(f"{place}: {name} is empty; fill it in or remove the row")
-    if re.fullmatch(r"-\d+", values["label"]):
-        raise ConfigError(f"{place}: label {values['label']} is below 0; labels count from 0")
+    if SEVERAL in values:
+        split_up = (label.strip() for label in _BETWEEN_LABELS.split(values[SEVERAL]))
+        labels = tuple(label for label in split_up if label)
+    else:
+        labels = (values["label"],)
+    if negative := [label for label in labels if re.fullmatch(r"-\d+", label)]:
+        raise ConfigError(f"{place}: label {negative[0]} is below 0; labels count from 0")
     split = split_of(values.get("split", "train"))
     if split is None:
         raise ConfigError(
             f"{place}: split {values['split']!r} is unknown; wanted {', '.join(USUAL_NAMES)}"
         )
-    return Row(number, values["file"], values["label"], split)
+    return Row(number, values["file"], labels, split)
 
 
 def _real_path(path: str) -> str:

@@ -6,10 +6,12 @@ from typing import Any
 from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.data.find_shards import count_shard_classes
 from mambavision_lab.data.hf_splits import count_hf_classes
+from mambavision_lab.data.labels_file import has_several_labels
 from mambavision_lab.data.medmnist_sets import find_set
 
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "count_classes": count_classes,
+    "is_multilabel": has_several_labels,
     "count_shard_classes": count_shard_classes,
     "count_hf_classes": count_hf_classes,
     "medmnist": lambda name, key: getattr(find_set(name), key),

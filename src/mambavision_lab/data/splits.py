@@ -1,5 +1,6 @@
 """The splits of a data set, and a way to hold one out of the training images."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from torch.utils.data import Dataset
 
 from mambavision_lab.errors import ConfigError
 
-Items = list[tuple[Any, int]]  # where an image is read from, and its label
+Items = list[tuple[Any, Any]]  # where an image is read from, and its label, or all of its labels
 
 
 @dataclass
@@ -61,7 +62,7 @@ def hold_out_missing(
         raise ConfigError(f"{source}: there are no training images; give some")
     for split in ("test", "val"):
         if split not in filled:
-            labels = [label for _, label in filled["train"]]
+            labels = _strata([label for _, label in filled["train"]])
             kept, held_out = split_by_class(labels, fraction, seed)
             if not len(held_out):
                 raise ConfigError(
@@ -71,3 +72,11 @@ def hold_out_missing(
             filled[split] = [filled["train"][i] for i in held_out]
             filled["train"] = [filled["train"][i] for i in kept]
     return filled
+
+
+def _strata(labels: list[Any]) -> list[int]:
+    """Return the class by which each image is divided: of several the rarest, -1 for none."""
+    if not isinstance(labels[0], tuple):
+        return labels
+    counts = Counter(label for several in labels for label in several)
+    return [min(several, key=lambda label: counts[label], default=-1) for several in labels]

@@ -30,6 +30,7 @@ from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
+from mambavision_lab.config.trust import check_trust
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
@@ -164,6 +165,7 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
                 folder = OmegaConf.select(cfg, "hydra.run.dir")
             set_output_dir(cfg, folder)
         with hydra_config(cfg):
+            _check_trust(prepared, cfg)
             check_nodes(OmegaConf.to_container(cfg.hydra.sweeper), "hydra.sweeper")
             own = without_hydra(cfg)
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
@@ -177,6 +179,15 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error
+
+
+def _check_trust(prepared: Prepared, node: DictConfig, path: str = "") -> None:
+    """Check what the command takes from a run's folder, unless its user trusts that."""
+    source = prepared.composer.source
+    runs = [x for x in (source.location, *source.others) if x.startswith("run://")]
+    if runs and not prepared.command.is_trusting:
+        run = Path(runs[0].removeprefix("run://")).parent
+        check_trust(OmegaConf.to_container(node), run, prepared.command.overrides, path)
 
 
 def list_jobs(prepared: Prepared) -> Iterator[list[str]]:
@@ -232,6 +243,7 @@ def _search_class(prepared: Prepared) -> type[Search]:
     if node is None:  # some tasks have no such node
         return GridSearch
     target = node.get("_target_")
+    _check_trust(prepared, node, "sweep.search")
     check_nodes(OmegaConf.to_container(node), "sweep.search")
     found = get_class(target) if target else None
     if found is None or not (hasattr(found, "probes") and hasattr(found, "batches")):

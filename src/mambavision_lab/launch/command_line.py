@@ -1,6 +1,6 @@
 """The command line, read once into a frozen `Command` that is handed on.
 
-    sys.argv -> read_command -> Command(task, overrides, is_multirun, check, from_run, flags)
+    sys.argv -> read_command -> Command(task, overrides, is_multirun, check, ...)
 
 Nothing else in the package reads `sys.argv`. What changes a command (a restart that resumes, say) makes
 a new one: `command.with_overrides(...)`.
@@ -28,6 +28,7 @@ class Command:
         overrides: Hydra's overrides, in the order given; files and folders in them are quoted for Hydra.
         is_multirun: Whether it is a sweep (-m).
         check: Whether it is to be checked only (check=true).
+        is_trusting: Whether the config of a run's folder may call anything (trust=true).
         from_run: Run folder to start from (from_run=...), or None.
         is_restart: Whether a launcher starts it again, in the folder of its run.
         flags: Hydra's flags, by their names in Hydra's own parser, such as "cfg".
@@ -38,6 +39,7 @@ class Command:
     overrides: tuple[str, ...] = ()
     is_multirun: bool = False
     check: bool = False
+    is_trusting: bool = False
     from_run: str | None = None
     is_restart: bool = False
     flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
@@ -57,7 +59,7 @@ def read_command(task: str) -> Command:
     """Parse this process's command line.
 
     Raises:
-        ConfigError: A flag is unknown or lacks its value, or check= is neither true nor false.
+        ConfigError: A flag is unknown or lacks its value, or check= or trust= is neither true nor false.
     """
     return parse_command(task, sys.argv)
 
@@ -66,9 +68,7 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
     """Parse a command line, the program first; see `read_command`."""
     flags = _parse(list(argv[1:]))
     overrides: list[str] = flags.overrides
-    check = unquoted(_take(overrides, "check") or "false").lower()
-    if check not in ("true", "false"):
-        raise ConfigError(f"check={check}: wanted true or false")
+    check, is_trusting = _take_flag(overrides, "check"), _take_flag(overrides, "trust")
     from_run = _take(overrides, "from_run")
     is_multirun = bool(flags.multirun)
     program = f"{task}.py" if argv[0] == "-c" else argv[0]  # started by code, not by a file
@@ -77,7 +77,8 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
         argv=(program, *argv[1:]),
         overrides=tuple(literal_path(o, is_multirun=is_multirun) for o in overrides),
         is_multirun=is_multirun,
-        check=check == "true",
+        check=check,
+        is_trusting=is_trusting,
         from_run=None if from_run is None else read_path(from_run),
         flags=flags,
     )
@@ -96,6 +97,14 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such flag; see --help and --hydra-help")
     return flags
+
+
+def _take_flag(overrides: list[str], key: str) -> bool:
+    """Remove key=true or key=false from overrides; returns the last value given."""
+    value = unquoted(_take(overrides, key) or "false").lower()
+    if value not in ("true", "false"):
+        raise ConfigError(f"{key}={value}: wanted true or false")
+    return value == "true"
 
 
 def _take(overrides: list[str], key: str) -> str | None:

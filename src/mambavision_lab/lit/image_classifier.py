@@ -5,20 +5,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, Metric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
-from mambavision_lab.lit.losses import CrossEntropy
+from mambavision_lab.lit.image_metrics import has_counted, make_metrics
+from mambavision_lab.lit.losses import BinaryCrossEntropy, CrossEntropy, per_image
 from mambavision_lab.metrics import is_count
 from mambavision_lab.models.tta import TestTimeAugmentation
 
@@ -30,15 +29,16 @@ _METRICS = "train_metrics"  # entry of checkpoints
 
 
 class ImageClassifier(LightningModule):
-    """Training of a loss, with top-1 and top-5 accuracy accumulated over each epoch.
+    """Training of a loss, with the metrics of `make_metrics` accumulated over each epoch.
 
     `train/loss` is the loss that is trained. Where the augmentation mixes images, no label is theirs, and
-    there is no `train/acc1`.
+    there is no `train/acc1`, nor F1.
 
     Args:
         net: Maps images (N, C, H, W) to logits (N, num_classes). Parameters named by its
             `no_weight_decay()`, if it has one, biases and one-dimensional weights do not decay.
         num_classes: Number of classes.
+        is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
         optimizer: Makes the optimizer from parameter groups; the `weight_decay` keyword of a partial
             applies to the groups that may decay. None for evaluation only.
         scheduler: Makes a schedule, stepped once per optimizer step, from (optimizer, num_steps,
@@ -49,7 +49,7 @@ class ImageClassifier(LightningModule):
             multiplied by the number of batches per step (processes times accumulated batches), or by its
             square root. None takes the rate as it is.
         loss: What is trained, from logits, targets and images, such as those of `losses.py`; None is plain
-            cross-entropy. Validation and test use that whatever was trained.
+            cross-entropy, binary for several labels. Validation and test use that whatever was trained.
         use_compile: Compile the network in place (checkpoint keys stay).
         channels_last: Keep images and convolutions in channels-last memory.
         metadata: Plain values stored in checkpoints, from which network and data can be rebuilt.
@@ -63,6 +63,7 @@ class ImageClassifier(LightningModule):
         net: nn.Module,
         *,
         num_classes: int,
+        is_multilabel: bool = False,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         layer_decay: float | None = None,
@@ -82,22 +83,15 @@ class ImageClassifier(LightningModule):
         )
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
-        self.num_classes = num_classes
+        self.num_classes, self.is_multilabel = num_classes, is_multilabel
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.layer_decay = layer_decay
         self.scale_lr = scale_lr
-        self.loss = loss or CrossEntropy()
+        self.loss = loss or (BinaryCrossEntropy() if is_multilabel else CrossEntropy())
         self.use_compile = use_compile
         self.tta: TestTimeAugmentation | None = None  # in the test alone
-        has_top5 = num_classes > 5
-        self.metrics = nn.ModuleDict(
-            {
-                "fit": _metrics(num_classes, has_top5=False),
-                "val": _metrics(num_classes, has_top5),
-                "test": _metrics(num_classes, has_top5),
-            }
-        )
+        self.metrics = make_metrics(num_classes, is_multilabel)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, C, H, W).
@@ -211,8 +205,8 @@ class ImageClassifier(LightningModule):
     def _evaluate(self, phase: str, batch: Batch) -> Tensor:
         images, labels = batch
         augment = self.tta if phase == "test" else None
-        logits = self(images) if augment is None else augment(self, images)
-        self._update(phase, F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+        logits = self(images) if augment is None else augment(self, images, self.is_multilabel)
+        self._update(phase, per_image(logits, labels), logits, labels)
         return logits
 
     def _update(self, phase: str, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
@@ -226,7 +220,7 @@ class ImageClassifier(LightningModule):
 
     def _log(self, phase: str, prefix: str) -> None:
         for name, metric in self._metrics_of(phase).items():
-            if _has_counted(metric):
+            if has_counted(metric):
                 self.log(f"{prefix}/{name}", metric, prog_bar=phase == "val")
 
     def _sum(self, state: Any) -> Tensor:
@@ -235,28 +229,6 @@ class ImageClassifier(LightningModule):
 
     def _metrics_of(self, phase: str) -> dict[str, Metric]:
         return dict(self.metrics[phase].items())  # type: ignore[operator]
-
-
-def _has_counted(metric: Metric) -> bool:
-    return any(torch.as_tensor(state).any() for state in metric.metric_state.values())
-
-
-def _metrics(num_classes: int, has_top5: bool) -> nn.ModuleDict:
-    """Make the mean loss, the number of images, top-1 and, if wanted, top-5 accuracy.
-
-    States are summed over processes.
-    """
-    metrics: dict[str, nn.Module] = {
-        # Updated with one loss per image, because this strategy, which keeps NaN visible, ignores weights.
-        "loss": MeanMetric(nan_strategy="disable"),
-        "num_images": SumMetric(),
-        "acc1": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-    }
-    if has_top5:
-        metrics["acc5"] = MulticlassAccuracy(
-            num_classes, top_k=5, average="micro", validate_args=False
-        )
-    return nn.ModuleDict(metrics)
 
 
 def param_groups(

@@ -1,14 +1,15 @@
 """Losses of a classifier in training: from logits, targets and the images themselves to one number.
 
-Targets are labels (N,), int64, or the share of each class, (N, num_classes), as mixing gives them.
-Validation and test use plain cross-entropy whatever was trained.
+Targets are labels (N,), int64; or 0 or 1 for each class, (N, num_classes), int64, where an image has several;
+or the share of each class, (N, num_classes), as mixing gives them. Validation and test use the plain loss of
+`per_image` whatever was trained.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from timm.loss import BinaryCrossEntropy as TimmBinaryCrossEntropy
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
@@ -16,73 +17,73 @@ from mambavision_lab.errors import ConfigError
 BALANCED = "balanced"
 
 
-class CrossEntropy(nn.Module):
+class _ClassWeights(nn.Module):
+    """Base of losses that may weigh the classes.
+
+    Args:
+        weights: One of each class; or "balanced", to be set by `balance_classes`; or None.
+
+    Attributes:
+        setting: What the weights are called in the config.
+    """
+
+    setting: ClassVar[str]
+    weights: Tensor | None
+
+    def __init__(self, weights: Sequence[float] | str | None) -> None:
+        super().__init__()
+        if isinstance(weights, str) and weights != BALANCED:
+            raise ValueError(f"{self.setting}={weights} is unknown; give {BALANCED} or numbers")
+        self.is_balanced = weights == BALANCED
+        is_given = weights is not None and not self.is_balanced
+        given = torch.tensor(weights, dtype=torch.float) if is_given else None
+        self.register_buffer("weights", given, persistent=False)
+
+    def balanced(self, counts: Tensor, num_images: int) -> Tensor:
+        """Return the weights that let each class count alike, from its number of images."""
+        raise NotImplementedError
+
+
+class CrossEntropy(_ClassWeights):
     """Softmax cross-entropy.
 
     Args:
         smoothing: Share of the target spread over all classes.
-        class_weights: Weight of each class; or "balanced", to be set by `balance_classes`; or None.
+        class_weights: Weight of each class; or "balanced" for one inverse to its number of images, 1 on
+            average over the images; or None.
     """
 
-    class_weights: Tensor | None
+    setting: ClassVar[str] = "class_weights"
 
     def __init__(
         self, *, smoothing: float = 0.0, class_weights: Sequence[float] | str | None = None
     ) -> None:
-        super().__init__()
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing={smoothing} must be at least 0 and below 1")
-        if isinstance(class_weights, str) and class_weights != BALANCED:
-            raise ValueError(
-                f"class_weights={class_weights} is unknown; give {BALANCED} or numbers"
-            )
-        self.smoothing = smoothing
-        self.is_balanced = class_weights == BALANCED
-        is_given = class_weights is not None and not self.is_balanced
-        weights = torch.tensor(class_weights) if is_given else None
-        self.register_buffer("class_weights", weights, persistent=False)
+        super().__init__(class_weights)
+        self.smoothing = _checked_smoothing(smoothing)
+
+    def balanced(self, counts: Tensor, num_images: int) -> Tensor:
+        """Return weights inverse to the counts, 1 on average over the images."""
+        return num_images / (len(counts) * counts)
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Return the mean over the batch."""
-        return F.cross_entropy(
-            logits, targets, weight=self.class_weights, label_smoothing=self.smoothing
-        )
+        return F.cross_entropy(logits, targets, weight=self.weights, label_smoothing=self.smoothing)
 
 
-def balance_classes(loss: nn.Module, labels: Callable[[], Tensor], num_classes: int) -> None:
-    """Weigh the classes of losses that ask for it inversely to their numbers of images, by 1 on average.
-
-    Args:
-        loss: A loss, with those that it is made of.
-        labels: Gives the class of each training image, (N,).
-        num_classes: Number of classes.
-
-    Raises:
-        ConfigError: Another number of weights was given than there are classes.
-    """
-    for part in loss.modules():
-        if not isinstance(part, CrossEntropy):
-            continue
-        if part.is_balanced:
-            counts = labels().bincount(minlength=num_classes).clamp_min(1)
-            part.class_weights = counts.sum() / (num_classes * counts)
-        elif part.class_weights is not None and len(part.class_weights) != num_classes:
-            raise ConfigError(
-                f"loss.class_weights has {len(part.class_weights)} values for {num_classes} classes; "
-                f"give one per class, or {BALANCED}"
-            )
-
-
-class BinaryCrossEntropy(nn.Module):
-    """A yes or no for each class, timm's; as in "ResNet strikes back" and DeiT III.
+class BinaryCrossEntropy(_ClassWeights):
+    """A yes or no for each class; as in "ResNet strikes back" and DeiT III, and for several labels.
 
     Args:
         smoothing: Share of the target spread over all classes.
         threshold: Targets above it count as 1, the others as 0; None keeps mixed shares.
         sum_classes: Sum over the classes instead of their mean.
+        pos_weight: What a yes counts against a no, for each class; or "balanced" for images without the
+            class per image with it; or None for 1.
 
-    Source: Wightman et al. 2021, arXiv:2110.00476.
+    Source: Wightman et al. 2021, arXiv:2110.00476; timm/loss/binary_cross_entropy.py.
     """
+
+    setting: ClassVar[str] = "pos_weight"
 
     def __init__(
         self,
@@ -90,15 +91,92 @@ class BinaryCrossEntropy(nn.Module):
         smoothing: float = 0.0,
         threshold: float | None = None,
         sum_classes: bool = False,
+        pos_weight: Sequence[float] | str | None = None,
     ) -> None:
-        super().__init__()
-        self.loss = TimmBinaryCrossEntropy(
-            smoothing=smoothing, target_threshold=threshold, sum_classes=sum_classes
-        )
+        super().__init__(pos_weight)
+        self.smoothing = _checked_smoothing(smoothing)
+        self.threshold, self.sum_classes = threshold, sum_classes
+
+    def balanced(self, counts: Tensor, num_images: int) -> Tensor:
+        """Return the images without each class per image with it."""
+        return (num_images - counts) / counts
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Return the mean over the batch."""
-        return self.loss(logits, targets)
+        if targets.ndim == 1:
+            targets = F.one_hot(targets, logits.shape[1])
+        targets = targets.to(logits.dtype) * (1 - self.smoothing) + self.smoothing / logits.shape[1]
+        if self.threshold is not None:
+            targets = (targets > self.threshold).to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(
+            logits, targets, pos_weight=self.weights, reduction="none"
+        )
+        return losses.sum(1).mean() if self.sum_classes else losses.mean()
+
+
+def balance_classes(loss: nn.Module, labels: Callable[[], Tensor], num_classes: int) -> None:
+    """Set the weights of losses that ask for balanced classes.
+
+    Args:
+        loss: A loss, with those that it is made of.
+        labels: Gives the class of each training image, (N,), or 0 or 1 for each class, (N, num_classes).
+        num_classes: Number of classes.
+
+    Raises:
+        ConfigError: Another number of weights was given than there are classes.
+    """
+    for part in loss.modules():
+        if not isinstance(part, _ClassWeights):
+            continue
+        if part.is_balanced:
+            found = labels()
+            counts = found.sum(0) if found.ndim == 2 else found.bincount(minlength=num_classes)
+            part.weights = part.balanced(counts.clamp_min(1).float(), len(found))
+        elif part.weights is not None and len(part.weights) != num_classes:
+            raise ConfigError(
+                f"loss.{part.setting} has {len(part.weights)} values for {num_classes} classes; "
+                f"give one per class, or {BALANCED}"
+            )
+
+
+def check_teachers(loss: nn.Module, class_names: list[str]) -> None:
+    """Refuse a teacher that numbers other classes, or the same in another order.
+
+    Raises:
+        ConfigError: One does.
+    """
+    for part in loss.modules():
+        known = part.class_names if isinstance(part, Distillation) else None
+        for number, (theirs, own) in enumerate(zip(known or [], class_names, strict=False)):
+            if theirs != own:
+                raise ConfigError(
+                    f"loss.teacher: its class {number} is {theirs!r}, that of the data is {own!r}; give a "
+                    "teacher of the same classes in the same order"
+                )
+
+
+def per_image(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the plain loss of each image, (N,), by which validation and test compare all trainings.
+
+    Args:
+        logits: (N, num_classes).
+        targets: Classes, (N,), for cross-entropy; or 0 or 1 for each, (N, num_classes), for the mean
+            binary cross-entropy.
+    """
+    if targets.ndim == 1:
+        return F.cross_entropy(logits, targets, reduction="none")
+    wanted = targets.to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean(1)
+
+
+class _Apart:
+    """Holds a module that is not saved with what refers to it, and not copied with it, as EMA does."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __deepcopy__(self, memo: Any) -> "_Apart":
+        return self
 
 
 class Distillation(nn.Module):
@@ -122,11 +200,12 @@ class Distillation(nn.Module):
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be above 0")
         self.loss, self.weight, self.temperature = loss, weight, temperature
-        self._teacher = [teacher.eval().requires_grad_(False)]  # hidden: not saved with the student
+        self.class_names: list[str] | None = getattr(teacher, "class_names", None)
+        self._teacher = _Apart(teacher.eval().requires_grad_(False))
 
     def forward(self, logits: Tensor, targets: Tensor, images: Tensor) -> Tensor:
         """Return the mean over the batch."""
-        teacher = self._teacher[0].to(images.device)
+        teacher = self._teacher.module.to(images.device)
         with torch.no_grad():
             wanted = teacher(images)
         if wanted.shape != logits.shape:
@@ -147,3 +226,9 @@ def divergence(logits: Tensor, wanted: Tensor, temperature: float = 1.0) -> Tens
     """
     student, teacher = (F.log_softmax(x.float() / temperature, dim=1) for x in (logits, wanted))
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def _checked_smoothing(smoothing: float) -> float:
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing={smoothing} must be at least 0 and below 1")
+    return smoothing

@@ -1,8 +1,8 @@
 """Save networks, and load them from training checkpoints, run folders and folders of safetensors.
 
 A saved network is a description and its weights by name. The description holds plain values:
-`architecture` (a constructor call), `preprocessing`, `class_names`, and where they are known the run's
-`name` and `metrics`. Nothing pickled in a file is run. Weights to start a training from are the
+`architecture` (a constructor call), `preprocessing`, `class_names`, `is_multilabel`, and where they are known
+the run's `name` and `metrics`. Nothing pickled in a file is run. Weights to start a training from are the
 subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
 """
 
@@ -108,6 +108,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             "crop_fraction": data.get("crop_fraction", CROP_FRACTION),
             "background": data.get("background", [255, 255, 255]),
         },
+        "is_multilabel": data.get("is_multilabel", False),
         "class_names": data.get("class_names"),
     }
     if name := settings.get("name"):

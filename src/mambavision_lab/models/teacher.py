@@ -24,7 +24,9 @@ def load_teacher(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> nn.Module:
-    """Load a teacher for the student's images; it maps them to logits of the same classes.
+    """Load a teacher for the student's images; it maps them to logits of as many classes.
+
+    Its `class_names`, if it has any, are those of the run that trained it.
 
     Args:
         source: A run's folder, a checkpoint or a folder of weights; or "timm/NAME".
@@ -80,7 +82,14 @@ def _from_run(source: str) -> tuple[nn.Module, dict[str, Sequence[float]]]:
             f"or {_TIMM}NAME"
         )
     description, weights = read_saved(Path(source))
-    return build_saved(description, weights, source), description["preprocessing"]
+    if description.get("is_multilabel"):
+        raise ConfigError(
+            f"loss.teacher.source={source}: was trained on several labels for each image; give a teacher of "
+            "one class for each"
+        )
+    net: Any = build_saved(description, weights, source)
+    net.class_names = description.get("class_names")
+    return net, description["preprocessing"]
 
 
 def _per_channel(values: Sequence[float], in_chans: int) -> list[float]:

@@ -7,6 +7,7 @@ ViTs get a smaller patch, and ResNets the stem without strides of He et al. 2015
 import difflib
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -43,6 +44,7 @@ def timm_classifier(
     patch_size: int | None = None,
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    model_args: Mapping[str, Any] | None = None,
     pretrained: bool | str | None = None,
     pretrained_key: str | None = None,
 ) -> nn.Module:
@@ -57,6 +59,7 @@ def timm_classifier(
             least seven tokens a side, and else follows the image as in the plain family.
         drop_rate: Dropout before the head.
         drop_path_rate: Stochastic depth of the last block.
+        model_args: Further arguments of its constructor, such as {"dims": (24, 48, 96, 192)}.
         pretrained: True for the weights that timm knows, downloaded at the first use; or a file, or a
             folder that holds one, among them checkpoints of our runs. A head for other classes starts
             afresh, and a position embedding is interpolated.
@@ -83,6 +86,7 @@ def timm_classifier(
         "patch_size": _fitting_patch(name, image_size) if patch_size is None else patch_size,
         "drop_rate": drop_rate or None,  # not every model has one
         "drop_path_rate": drop_path_rate or None,
+        **_plain(model_args or {}),
     }
     if isinstance(pretrained, str):
         options["pretrained_cfg_overlay"] = _overlay(name, pretrained, pretrained_key)
@@ -97,6 +101,14 @@ def timm_classifier(
         _keep_resolution(net)
     _try(net, name, num_classes, in_chans, image_size)
     return net
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's arguments as timm writes them: lists are tuples."""
+    return {
+        key: tuple(v) if isinstance(v, Sequence) and not isinstance(v, str) else v
+        for key, v in arguments.items()
+    }
 
 
 def _fitting_patch(name: str, image_size: int) -> int | None:

@@ -60,10 +60,20 @@ class TestTimeAugmentation:
             raise ConfigError(f"tta.sizes={list(sizes)}: wanted numbers of pixels, or null")
         self.flip, self.shift, self.crop, self.sizes = flip, shift, crop, sizes
 
-    def __call__(self, predict: Predict, images: Tensor) -> Tensor:
-        """Return log-probabilities (N, num_classes), float32, for images (N, C, H, W)."""
-        found = [F.log_softmax(predict(view).float(), dim=1) for view in self.views(images)]
-        return torch.logsumexp(torch.stack(found), dim=0) - math.log(len(found))
+    def __call__(self, predict: Predict, images: Tensor, is_multilabel: bool = False) -> Tensor:
+        """Return logits of the mean probabilities, (N, num_classes), float32, for images (N, C, H, W).
+
+        Args:
+            predict: Maps images to logits.
+            images: The images.
+            is_multilabel: Whether each class has a probability of its own; else they sum to 1, and
+                log-probabilities are returned.
+        """
+        logits = torch.stack([predict(view).float() for view in self.views(images)])
+        if is_multilabel:
+            yes, no = F.logsigmoid(logits), F.logsigmoid(-logits)
+            return torch.logsumexp(yes, dim=0) - torch.logsumexp(no, dim=0)
+        return torch.logsumexp(logits.log_softmax(dim=2), dim=0) - math.log(len(logits))
 
     def __str__(self) -> str:
         parts = ["flips"] * self.flip

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambavision_lab.report.quality import Quality
+from mambavision_lab.report.quality import LabelQuality, Quality
 from mambavision_lab.report.run_record import RunRecord
 
 INK = "#3b3b3c"  # a grey that nothing else uses
@@ -35,10 +35,29 @@ PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
         False,
         (("train/acc1", "train"), ("val/acc1", "val"), ("val_raw/acc1", "val, raw weights")),
     ),
+    (
+        "Mean average precision",
+        "mAP (%)",
+        False,
+        (("val/map", "val"), ("val_raw/map", "val, raw weights")),
+    ),
+    (
+        "F1 at a probability of 0.5, over the classes",
+        "F1 (%)",
+        False,
+        (
+            ("train/f1_macro", "train"),
+            ("val/f1_macro", "val"),
+            ("val_raw/f1_macro", "val, raw weights"),
+        ),
+    ),
     ("Learning rate", "rate (1)", False, (("lr", "rate"),)),
     ("Gradient norm, before clipping", "2-norm (1)", True, (("train/grad_norm", "norm"),)),
     ("Training speed", "images/s", False, (("train/images_per_s", "speed"),)),
 )
+# Axes of the panels that only one kind of labels has.
+_OF_ONE_CLASS = ("correct images (%)",)
+_OF_SEVERAL = ("mAP (%)", "F1 (%)")
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -61,14 +80,18 @@ def all_curves(runs: Mapping[str, Curves]) -> Figure:
     """Draw all panels in one figure, those without metrics as "not recorded"."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     grid = figure.subplots(2, 3).ravel()
-    for axes, panel in zip(grid, PANELS, strict=False):
+    is_multilabel = any("val/map" in curves for curves in runs.values())
+    left_out = _OF_ONE_CLASS if is_multilabel else _OF_SEVERAL
+    panels = [panel for panel in PANELS if panel[1] not in left_out]
+    for axes, panel in zip(grid, panels, strict=False):
         axes.set_title(panel[0])
         if any(_has(curves, panel) for curves in runs.values()):
             draw_panel(axes, panel, runs)
         else:
             axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
             axes.set_axis_off()
-    grid[-1].set_axis_off()
+    for axes in grid[len(panels) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -148,7 +171,7 @@ def calibration_figure(quality: Quality) -> Figure:
     return figure
 
 
-def class_figure(quality: Quality) -> Figure:
+def class_figure(quality: Quality | LabelQuality) -> Figure:
     """Draw precision and recall: by class where names fit, else sorted over all classes."""
     count = len(quality.names)
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
@@ -183,8 +206,10 @@ def class_figure(quality: Quality) -> Figure:
     return figure
 
 
-def quality_figures(quality: Quality) -> list[tuple[str, Figure]]:
+def quality_figures(quality: Quality | LabelQuality) -> list[tuple[str, Figure]]:
     """Draw all figures of a test's predictions, as (title, figure)."""
+    if isinstance(quality, LabelQuality):
+        return [("Precision and recall by class, at a probability of 0.5", class_figure(quality))]
     return [
         ("Confusion matrix", confusion_figure(quality)),
         ("Precision and recall by class", class_figure(quality)),

@@ -6,7 +6,6 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import matplotlib
@@ -17,7 +16,8 @@ from PIL import Image
 
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.report.figures import INK, curve_figures, quality_figures, run_names
-from mambavision_lab.report.quality import measure_quality
+from mambavision_lab.report.pictures import Picture, stored_pictures
+from mambavision_lab.report.quality import LabelQuality, Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 from mambavision_lab.runs.differences import setting_text
 
@@ -36,7 +36,9 @@ def render_report(record: RunRecord) -> str:
         notes=_notes(record),
         quality=quality,
         quality_figures=[(t, svg(f)) for t, f in quality_figures(quality)] if quality else [],
+        class_headings=quality.class_table()[0] if quality else [],
         classes=_classes(quality) if quality else [],
+        confused_pairs=quality.confused_pairs() if isinstance(quality, Quality) else None,
         groups=[(t, _pictures(record, g, quality.names)) for g, t in GROUPS.items()]
         if quality
         else [],
@@ -152,30 +154,16 @@ def _notes(record: RunRecord) -> list[str]:
     return notes
 
 
-def _classes(quality: Any) -> list[tuple[str, int, str, str]]:
-    """List (name, test images, precision, recall), lowest recall first."""
-    images = quality.confusion.sum(axis=1)
-    order = np.argsort(np.nan_to_num(quality.recall, nan=2.0), kind="stable")
-    percent = ["-" if np.isnan(v) else f"{100 * v:.1f}" for v in quality.precision]
-    recall = ["-" if np.isnan(v) else f"{100 * v:.1f}" for v in quality.recall]
-    return [(quality.names[i], int(images[i]), percent[i], recall[i]) for i in order]
+def _classes(quality: Quality | LabelQuality) -> list[tuple[str, int, list[str]]]:
+    """List (name, test images, values in percent) of each class."""
+    _, rows = quality.class_table()
+    percent = [["-" if np.isnan(v) else f"{100 * v:.1f}" for v in values] for *_, values in rows]
+    return [(name, images, own) for (name, images, _), own in zip(rows, percent, strict=True)]
 
 
-def _pictures(record: RunRecord, group: str, names: list[str]) -> list[dict[str, Any]]:
-    stored = record.predictions
-    if f"{group}_images" not in stored:
-        return []
-    columns = [stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence")]
-    return [
-        {
-            "source": data_url(image),
-            "true": names[label],
-            "predicted": names[predicted],
-            "is_right": label == predicted,
-            "confidence": "-" if np.isnan(confidence) else f"{100 * confidence:.1f} %",
-        }
-        for image, label, predicted, confidence in zip(*columns, strict=True)
-    ]
+def _pictures(record: RunRecord, group: str, names: list[str]) -> list[tuple[str, Picture]]:
+    """List the pictures of a group, each with its address."""
+    return [(data_url(p.pixels), p) for p in stored_pictures(record, group, names)]
 
 
 def data_url(pixels: np.ndarray) -> str:

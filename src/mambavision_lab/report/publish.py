@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from mambavision_lab.report.figures import curve_figures, quality_figures
 from mambavision_lab.report.page import GROUPS
-from mambavision_lab.report.quality import Quality, measure_quality
+from mambavision_lab.report.pictures import stored_pictures
+from mambavision_lab.report.quality import LabelQuality, Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 
 Table = tuple[list[str], list[list[str | int | float]]]
@@ -33,24 +34,19 @@ def figures(record: RunRecord) -> dict[str, Figure]:
     return {_tag(title): figure for title, figure in titled}
 
 
-def tables(record: RunRecord, quality: Quality | None) -> dict[str, Table]:
+def tables(record: RunRecord, quality: Quality | LabelQuality | None) -> dict[str, Table]:
     """Make the report's tables; returns (headings, rows) by tag."""
     found: dict[str, Table] = {}
     if record.differences is not None:
         rows_of_settings: list[list[str | int | float]] = [list(row) for row in record.differences]
         found["settings"] = (["setting", "default", "here"], rows_of_settings)
     if quality is not None:
-        rows: list[list[str | int | float]] = [
-            [name, int(images), float(precision), float(recall)]
-            for name, images, precision, recall in zip(
-                quality.names,
-                quality.confusion.sum(axis=1),
-                quality.precision,
-                quality.recall,
-                strict=True,
-            )
-        ]
-        found["classes"] = (["class", "images", "precision", "recall"], rows)
+        headings, rows = quality.class_table()
+        found["classes"] = (
+            ["class", "images", *headings],
+            [[name, images, *values] for name, images, values in rows],
+        )
+    if isinstance(quality, Quality):
         pairs: list[list[str | int | float]] = [list(pair) for pair in quality.confused_pairs()]
         found["frequent_mistakes"] = (["true", "predicted", "images", "share of class"], pairs)
     return found
@@ -80,19 +76,15 @@ def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
     for tag, (headings, rows) in tables(record, quality).items():
         content[f"report/{tag}"] = wandb.Table(columns=[*headings], data=rows)
     for group in GROUPS:
-        stored = record.predictions
-        if quality is None or f"{group}_images" not in stored:
-            continue
-        content[f"report/{group}"] = [
-            wandb.Image(
-                np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image,
-                caption=f"{quality.names[predicted]} {confidence:.1%}, true: {quality.names[label]}",
-            )
-            for image, label, predicted, confidence in zip(
-                *(stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence")),
-                strict=True,
-            )
-        ]
+        pictures = stored_pictures(record, group, quality.names) if quality else []
+        if pictures:
+            content[f"report/{group}"] = [
+                wandb.Image(
+                    np.repeat(p.pixels, 3, axis=2) if p.pixels.shape[2] == 1 else p.pixels,
+                    caption=f"{p.predicted} {p.confidence}, true: {p.true}",
+                )
+                for p in pictures
+            ]
     logger.experiment.log(content)
 
 

@@ -1,12 +1,22 @@
-"""Measure a test's predictions: confusion, precision and recall by class, calibration."""
+"""Measure a test's predictions: confusion, precision and recall by class, calibration.
 
+Where images have several labels: average precision, precision, recall and F1 by class.
+"""
+
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import binary_calibration_error
+from torchmetrics.functional.classification import (
+    binary_calibration_error,
+    multilabel_average_precision,
+)
 
 NUM_BINS = 15
+
+ClassTable = tuple[list[str], list[tuple[str, int, list[float]]]]
 
 
 @dataclass
@@ -28,6 +38,13 @@ class Quality:
     ece: float
     bins: np.ndarray
 
+    def class_table(self) -> ClassTable:
+        """Return the names of the values, and class, images and values of each, lowest recall first."""
+        values = zip(self.precision.tolist(), self.recall.tolist(), strict=True)
+        images = self.confusion.sum(axis=1).tolist()
+        rows = [(*row, [*own]) for *row, own in zip(self.names, images, values, strict=True)]
+        return ["precision", "recall"], _sorted_by(rows, 1)
+
     def confused_pairs(self, count: int = 10) -> list[tuple[str, str, int, float]]:
         """Return the most frequent mistakes: true class, predicted class, images, share of the true class."""
         mistakes = self.confusion.copy()
@@ -42,8 +59,36 @@ class Quality:
         ]
 
 
-def measure_quality(predictions: dict[str, np.ndarray]) -> Quality | None:
+@dataclass
+class LabelQuality:
+    """Metrics of one test of several labels, by class; NaN where they are not defined.
+
+    Attributes:
+        names: Class names; numbers where the run stored none.
+        num_images: Images with the class.
+        average_precision: Area under the curve of precision over recall.
+        precision, recall, f1: At a probability of 0.5.
+    """
+
+    names: list[str]
+    num_images: np.ndarray
+    average_precision: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+
+    def class_table(self) -> ClassTable:
+        """Return the names of the values, and class, images and values of each, lowest AP first."""
+        columns = (self.average_precision, self.precision, self.recall, self.f1)
+        values = np.stack(columns, axis=1).tolist()
+        rows = [*zip(self.names, self.num_images.tolist(), values, strict=True)]
+        return ["average precision", "precision", "recall", "F1"], _sorted_by(rows, 0)
+
+
+def measure_quality(predictions: dict[str, np.ndarray]) -> Quality | LabelQuality | None:
     """Compute the metrics from the arrays of predictions.npz; None where there are none."""
+    if len(predictions.get("targets", ())):
+        return _measure_labels(predictions)
     if "labels" not in predictions or len(predictions["labels"]) == 0:
         return None
     labels, predicted = predictions["labels"], predictions["predicted"]
@@ -69,3 +114,26 @@ def measure_quality(predictions: dict[str, np.ndarray]) -> Quality | None:
         if (which == b).any()
     ]
     return Quality(names, confusion, precision, recall, float(ece), np.array(bins))
+
+
+def _measure_labels(predictions: dict[str, np.ndarray]) -> LabelQuality:
+    targets = predictions["targets"].astype(bool)
+    probabilities = np.nan_to_num(predictions["probabilities"], nan=0.0)
+    num_classes = targets.shape[1]
+    names = [str(name) for name in predictions.get("class_names", [])]
+    names += [str(index) for index in range(len(names), num_classes)]
+    average_precision = multilabel_average_precision(
+        torch.from_numpy(probabilities), torch.from_numpy(targets).long(), num_classes, average=None
+    )
+    is_predicted = probabilities >= 0.5
+    right = (targets & is_predicted).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = right / is_predicted.sum(axis=0), right / targets.sum(axis=0)
+        f1 = 2 * right / (is_predicted.sum(axis=0) + targets.sum(axis=0))
+    num_images = targets.sum(axis=0)
+    return LabelQuality(names, num_images, average_precision.numpy(), precision, recall, f1)
+
+
+def _sorted_by(rows: list[Any], column: int) -> list[tuple[str, int, list[float]]]:
+    """Sort rows of a class table by a value, NaN last."""
+    return sorted(rows, key=lambda row: (math.isnan(row[2][column]), row[2][column]))

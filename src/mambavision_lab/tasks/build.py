@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.losses import balance_classes
+from mambavision_lab.lit.losses import balance_classes, check_teachers
 from mambavision_lab.models.tta import TestTimeAugmentation
 from mambavision_lab.runs.settings import settings_of
 
@@ -68,6 +68,7 @@ def build_loss(cfg: DictConfig, data: ImageDataModule) -> nn.Module:
     """Make the loss; balanced class weights are those of the training images."""
     loss = build(cfg.loss, "loss")
     balance_classes(loss, data.train_labels, data.num_classes)
+    check_teachers(loss, data.class_names)
     return loss
 
 
@@ -83,15 +84,16 @@ def build_net(cfg: DictConfig) -> nn.Module:
 
 
 def build_classifier(
-    cfg: DictConfig, net: nn.Module, num_classes: int, **arguments: Any
+    cfg: DictConfig, net: nn.Module, data: Mapping[str, Any], **arguments: Any
 ) -> ImageClassifier:
-    """Wrap a network with the settings of `classifier`."""
+    """Wrap a network with the settings of `classifier`, for data as `ImageDataModule.metadata` gives them."""
     # Not recursive: the config of the model in the metadata is not to be instantiated.
     return build(
         cfg.classifier,
         "classifier",
         net=net,
-        num_classes=num_classes,
+        num_classes=len(data["class_names"]),
+        is_multilabel=data.get("is_multilabel", False),
         _recursive_=False,
         **arguments,
     )

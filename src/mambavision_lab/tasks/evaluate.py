@@ -13,6 +13,7 @@ from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.lit.callbacks.ema import kind_of_weights
+from mambavision_lab.metrics import main_metric
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.models.tta import try_size
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
@@ -29,6 +30,11 @@ from mambavision_lab.tasks.console import print_panel, print_results
 
 log = logging.getLogger(__name__)
 
+_LABELS = {
+    False: "one class for each",
+    True: "several labels for each (a CSV with the column labels)",
+}
+
 
 def evaluate(cfg: DictConfig) -> float:
     """Test the network of a checkpoint and write the metrics to `metrics.json`.
@@ -37,7 +43,7 @@ def evaluate(cfg: DictConfig) -> float:
         cfg: The composed config, as in `configs/eval.yaml`, with the network of the training run.
 
     Returns:
-        Top-1 accuracy.
+        Top-1 accuracy; of several labels mean average precision.
 
     Raises:
         ConfigError: The checkpoint does not fit the network, or the data have unknown classes.
@@ -57,7 +63,7 @@ def evaluate(cfg: DictConfig) -> float:
     _compare_preprocessing(data, trained)
     data.use_classes(class_names)
     net = build_net(cfg)
-    classifier = build_classifier(cfg, net, len(class_names))
+    classifier = build_classifier(cfg, net, trained)
     load_weights(classifier, checkpoint, cfg.ckpt_path)
     size = f"{data.image_size} x {data.image_size}"
     if data.image_size != trained.get("image_size", data.image_size):
@@ -88,7 +94,7 @@ def evaluate(cfg: DictConfig) -> float:
     write_json(place | metrics, folder / "metrics.json")
     views = f", with {classifier.tta}" if classifier.tta else ""
     print_results(f"{cfg.run.name}: {cfg.ckpt_path}{views}", metrics, folder)
-    return metrics["test/acc1"]
+    return metrics[main_metric(data.is_multilabel).replace("val/", "test/")]
 
 
 def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
@@ -124,6 +130,11 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
 
     What the command itself gives is meant.
     """
+    if data.is_multilabel != trained.get("is_multilabel", False):
+        raise ConfigError(
+            f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, "
+            f"but these images have {_LABELS[data.is_multilabel]}"
+        )
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
     for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
         value = getattr(data, name, None)

@@ -22,7 +22,8 @@ from torch import Tensor
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
 from mambavision_lab.data.folders import IMAGE_SUFFIXES, describe_others, is_image
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.inference import MambaVisionInference, Ranking, rank
+from mambavision_lab.inference import MambaVisionInference
+from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.console import console, printable
 
@@ -44,6 +45,8 @@ def predict(cfg: DictConfig) -> None:
     for name, least in (("top_k", 1), ("batch_size", 1), ("num_pictures", 0)):
         if cfg[name] < least:
             raise ConfigError(f"{name}={cfg[name]} must be at least {least}")
+    if not 0 <= cfg.threshold <= 1:
+        raise ConfigError(f"threshold={cfg.threshold}: wanted a probability, from 0 to 1")
     if cfg.num_workers is not None and cfg.num_workers < 1:
         raise ConfigError(f"num_workers={cfg.num_workers} must be at least 1")
     if cfg.format not in ("csv", "jsonl"):
@@ -63,14 +66,16 @@ def predict(cfg: DictConfig) -> None:
     if path.exists():
         raise ConfigError(f"{path}: is already there; give another hydra.run.dir, or none")
     folder = open_run_folder(cfg, is_latest=False)
-    top_k = min(cfg.top_k, num_classes)
+    top_k = None if inference.is_multilabel else min(cfg.top_k, num_classes)
     shown: list[tuple[str, Tensor, Ranking]] = []
     skipped: dict[str, str] = {}
     num_done = 0
     # Names of files may hold bytes that do not decode; they are written as they are.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write = _writer(file, cfg.format, top_k)
-        found = classify(inference, files, top_k, cfg.batch_size, workers)
+        found = classify(
+            inference, files, cfg.batch_size, workers, top_k=cfg.top_k, threshold=cfg.threshold
+        )
         for name, pixels, ranking in track(found, "predict", total=len(files), console=console):
             if isinstance(ranking, ConfigError):
                 skipped[name] = str(ranking)
@@ -85,7 +90,7 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"images={cfg.images}: none of {len(files)} files can be read; see above")
     if cfg.num_pictures:
         contact_sheet(shown[: cfg.num_pictures]).save(folder / "contact_sheet.png")
-    _print_table(shown[:_NUM_SHOWN], num_done)
+    _print_table(shown[:_NUM_SHOWN], num_done, num_named=None if inference.is_multilabel else 2)
     console.print(f"{num_done} images classified, {len(skipped)} skipped")
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
@@ -129,20 +134,20 @@ def _match(images: str) -> list[str]:
 def classify(
     inference: MambaVisionInference,
     files: list[str],
-    top_k: int,
     batch_size: int,
     num_workers: int,
+    *,
+    top_k: int,
+    threshold: float,
 ) -> Iterator[tuple[str, Tensor, Ranking | ConfigError]]:
     """Yield each file's prepared pixels and classes, or the error where it cannot be read.
 
     Threads decode the next batches while the network runs on one.
     """
-    class_names = inference.require_class_names()
     waiting: dict[str, Tensor] = {}
 
     def results() -> Iterator[tuple[str, Tensor, Ranking | ConfigError]]:
-        logits = inference.logits(torch.stack([*waiting.values()]))
-        rankings = rank(logits, class_names, top_k)
+        rankings = inference.rank(torch.stack([*waiting.values()]), top_k, threshold)
         for (name, pixels), ranking in zip(waiting.items(), rankings, strict=True):
             yield name, pixels, ranking
         waiting.clear()
@@ -192,14 +197,14 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
         left, top = i % columns * width + 4, i // columns * height + 4
         picture = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
-        best, probability = ranking[0]
-        pen.text((left, top + _TILE + 2), f"{probability:.0%} {best[:18]}", fill="black")
+        text = f"{ranking[0][1]:.0%} {ranking[0][0][:18]}" if ranking else "no class"
+        pen.text((left, top + _TILE + 2), text, fill="black")
         pen.text((left, top + _TILE + 16), printable(Path(name).name[:22]), fill="gray")
     return sheet
 
 
-def _writer(file: TextIO, format_name: str, top_k: int) -> Callable[[str, Ranking], None]:
-    """Return a function that writes one image's ranking."""
+def _writer(file: TextIO, format_name: str, top_k: int | None) -> Callable[[str, Ranking], None]:
+    """Return a function that writes one image's ranking: top_k classes, or any number of labels."""
     if format_name == "jsonl":
 
         def write_json_line(name: str, ranking: Ranking) -> None:
@@ -208,6 +213,14 @@ def _writer(file: TextIO, format_name: str, top_k: int) -> Callable[[str, Rankin
 
         return write_json_line
     table = csv.writer(file)
+    if top_k is None:
+        table.writerow(["image", "labels", "probabilities"])
+
+        def write_labels(name: str, ranking: Ranking) -> None:
+            labels, probabilities = [c for c, _ in ranking], [f"{p:.6f}" for _, p in ranking]
+            table.writerow([name, ";".join(labels), ";".join(probabilities)])
+
+        return write_labels
     numbered = [f"{n}_{k + 1}" for k in range(top_k) for n in ("class", "probability")]
     table.writerow(["image", *numbered])
 
@@ -217,12 +230,13 @@ def _writer(file: TextIO, format_name: str, top_k: int) -> Callable[[str, Rankin
     return write_row
 
 
-def _print_table(shown: list[tuple[str, Tensor, Ranking]], num_done: int) -> None:
+def _print_table(
+    shown: list[tuple[str, Tensor, Ranking]], num_done: int, num_named: int | None
+) -> None:
     rest = f" (first {len(shown)} of {num_done})" if num_done > len(shown) else ""
     table = Table("image", "class", "probability", "next", title=f"predictions{rest}")
     for name, _, ranking in shown:
-        (best, probability), *others = ranking
-        following = ", ".join(f"{c} {p:.1%}" for c, p in others[:1])
-        cells = (printable(Path(name).name), best, f"{probability:.1%}", following)
-        table.add_row(*cells)
+        named = [(c, f"{p:.1%}") for c, p in ranking] or [("none", "")]
+        following = ", ".join(f"{c} {p}" for c, p in named[1:num_named])
+        table.add_row(printable(Path(name).name), *named[0], following)
     console.print(table)

@@ -83,7 +83,7 @@ def _train(cfg: DictConfig) -> float | None:
     classifier = build_classifier(
         cfg,
         net,
-        data.num_classes,
+        data.metadata(),
         optimizer=build_optimizer(cfg, net),
         scheduler=build(cfg.scheduler, "scheduler"),
         loss=build_loss(cfg, data),

@@ -95,6 +95,7 @@ def records_of(logs: Path) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("rank*.json")}
 
 
+@pytest.mark.slow
 def test_torchrun_starts_lost_processes_again_in_the_run_folder(start, tmp_path):
     run = start(
         *"-m torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=1".split(),
@@ -115,6 +116,7 @@ def test_torchrun_starts_lost_processes_again_in_the_run_folder(start, tmp_path)
     assert all(record["argv"][1:4] == [*ON_CPU, "name=lost"] for record in records.values())
 
 
+@pytest.mark.slow
 def test_srun_processes_share_one_config_and_folder(start_srun, tmp_path):
     for run in start_srun(2, APP, *ON_CPU, "name=fine", "seed=null", LITERAL):
         out, _ = run.communicate(timeout=300)

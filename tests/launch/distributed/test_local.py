@@ -34,6 +34,7 @@ def wait_for(condition, process, seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_each_job_of_several_processes_fails_in_its_own_way(start, tmp_path):
     names = ["fine", "refused", "raises", "lost"]
     run = start(APP, "-m", *TWO, "launcher.max_restarts=0,1", f"name={','.join(names)}")

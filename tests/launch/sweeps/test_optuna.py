@@ -25,6 +25,7 @@ def states_of(folder: Path) -> list[str]:
     return [trial.state.name for trial in study_of(folder).trials]
 
 
+@pytest.mark.slow
 def test_optuna_runs_trials_to_a_total_and_resumes(command, task, sweep_folder):
     task.ends_at = 3
     with pytest.raises(KeyboardInterrupt):

@@ -9,18 +9,6 @@ from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import CrossEntropy, divergence
 
 
-class WithLoss(ImageClassifier):
-    """A classifier that is trained by its `loss`."""
-
-    def __init__(self, net, **options):
-        super().__init__(net, **options)
-        self.loss = CrossEntropy()
-
-    def training_step(self, batch, batch_idx):
-        images, labels = batch
-        return self.loss(self(images), labels, images)
-
-
 class Losses(Callback):
     """Record each step's loss beside what it is to be."""
 
@@ -40,7 +28,7 @@ class Losses(Callback):
 
 @pytest.fixture
 def make(make_net):
-    return lambda: WithLoss(
+    return lambda: ImageClassifier(
         make_net(drop_path_rate=0.0),
         num_classes=3,
         optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1),

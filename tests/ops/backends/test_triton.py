@@ -26,6 +26,7 @@ needs_no_cuda = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_no_cuda
 def test_triton_scan_passes_its_tests_in_the_interpreter():
     folder = Path(__file__).parent

@@ -3,6 +3,7 @@
 Source: Zhang et al. 2017, arXiv:1710.09412 (MixUp); Yun et al. 2019, arXiv:1905.04899 (CutMix).
 """
 
+import torch
 from timm.data import Mixup
 from torch import Tensor
 
@@ -53,13 +54,18 @@ class Mixing:
     ) -> tuple[Tensor, Tensor]:
         """Return mixed images (N, C, H, W) and the share of each class in them, (N, num_classes).
 
+        Labels are classes, (N,), or 0 or 1 for each class, (N, num_classes).
+
         Raises:
             ConfigError: As in `check`.
         """
         self.check(len(images))
-        self._mix.num_classes = num_classes
+        has_several = labels.ndim == 2
+        self._mix.num_classes = len(images) if has_several else num_classes
+        given = torch.arange(len(images), device=labels.device) if has_several else labels
         with draws.seed_libraries():
-            return self._mix(images.clone(), labels)
+            mixed, shares = self._mix(images.clone(), given)
+        return mixed, shares @ labels.to(shares.dtype) if has_several else shares
 
     def check(self, num_images: int) -> None:
         """Check that a batch can be mixed.

@@ -102,7 +102,9 @@ class EMA(WeightAveraging):
         for name, metric in metrics["val"].items():
             if not is_count(name):
                 value = metric.compute()  # over all processes
-                pl_module.log(f"val_raw/{name}", value, prog_bar=name == "acc1", sync_dist=True)
+                pl_module.log(
+                    f"val_raw/{name}", value, prog_bar=name in ("acc1", "map"), sync_dist=True
+                )
             metric.reset()
 
     def on_save_checkpoint(

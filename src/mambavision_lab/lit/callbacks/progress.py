@@ -64,7 +64,14 @@ class EpochLines(ProgressBar):
         logged = trainer.callback_metrics
         names = ["train/loss"]
         if self._was_validated:
-            names += ["val/loss", "val/acc1", "val_raw/acc1", "val/num_images"]
+            names += [
+                "val/loss",
+                "val/acc1",
+                "val_raw/acc1",
+                "val/map",
+                "val_raw/map",
+                "val/num_images",
+            ]
         metrics = "  ".join(
             f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
         )

@@ -19,7 +19,8 @@ class RecordPredictions(Callback):
 
     The file also holds thumbnails of the most confident mistakes and of some random images:
     `<group>_images` (N, H, W, C) uint8, `<group>_labels`, `<group>_predicted`, `<group>_confidence`
-    for the groups `mistakes` and `random`; and `class_names`.
+    for the groups `mistakes` and `random`; and `class_names`. Where images have several labels, labels and
+    probabilities are those of all classes, (N, num_classes): `targets` and `probabilities`.
 
     Args:
         folder: Folder that receives the file.
@@ -32,7 +33,8 @@ class RecordPredictions(Callback):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start empty, whatever an earlier test recorded."""
-        self._columns: list[np.ndarray] = []  # (3, N): label, predicted, confidence
+        # (3, N): label, predicted, confidence; of several labels (2 num_classes, N): labels, probabilities
+        self._columns: list[np.ndarray] = []
         self._samples: dict[str, list[tuple[float, list[float], np.ndarray]]] = {
             "mistakes": [],
             "random": [],
@@ -50,12 +52,10 @@ class RecordPredictions(Callback):
     ) -> None:
         """Record the batch's predictions, and those of its images that rank highest in a group."""
         images, labels = batch
-        confidence, predicted = F.softmax(outputs.float(), dim=1).max(dim=1)
-        rows = torch.stack([labels.double(), predicted.double(), confidence.double()]).cpu().numpy()
+        rows, error = (_rows if labels.ndim == 1 else _rows_of_several)(outputs.float(), labels)
         self._columns.append(rows)
-        is_mistake = rows[0] != rows[1]
         ranks = {
-            "mistakes": np.where(is_mistake, rows[2], -np.inf),
+            "mistakes": error,
             "random": self._generator.random(len(labels)),
         }
         data = getattr(trainer, "datamodule", None)
@@ -81,15 +81,40 @@ class RecordPredictions(Callback):
         rows = np.concatenate([c for columns, _ in ranks for c in columns], axis=1)
         names = getattr(getattr(trainer, "datamodule", None), "class_names", [])
         arrays: dict[str, np.ndarray] = {"class_names": np.array(list(names), dtype=str)}
-        arrays |= _columns(rows, "")
+        name_columns = (
+            _columns_of_several if getattr(pl_module, "is_multilabel", False) else _columns
+        )
+        arrays |= name_columns(rows, "")
         for group in self._samples:
             gathered = [sample for _, samples in ranks for sample in samples[group]]
             best = sorted(gathered, key=lambda sample: -sample[0])[: self.num_images]
             if best:
-                arrays |= _columns(np.array([row for _, row, _ in best]).T, f"{group}_")
+                arrays |= name_columns(np.array([row for _, row, _ in best]).T, f"{group}_")
                 arrays[f"{group}_images"] = np.stack([pixels for *_, pixels in best])
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(self.folder / FILE, **arrays)  # type: ignore[arg-type]
+
+
+def _rows(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of a batch, and how confident each mistake is, -inf for what is right."""
+    confidence, predicted = F.softmax(logits, dim=1).max(dim=1)
+    rows = torch.stack([labels.double(), predicted.double(), confidence.double()]).cpu().numpy()
+    return rows, np.where(rows[0] != rows[1], rows[2], -np.inf)
+
+
+def _rows_of_several(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same for several labels: the error of an image is that of its worst class."""
+    rows = torch.cat([labels.double().T, logits.sigmoid().double().T]).cpu().numpy()
+    error = np.abs(np.subtract(*np.split(rows, 2))).max(axis=0)
+    return rows, np.where(error > 0.5, error, -np.inf)
+
+
+def _columns_of_several(rows: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
+    targets, probabilities = np.split(rows.T, 2, axis=1)
+    return {
+        f"{prefix}targets": targets.astype(np.uint8),
+        f"{prefix}probabilities": probabilities.astype(np.float32),
+    }
 
 
 def _columns(rows: np.ndarray, prefix: str) -> dict[str, np.ndarray]:

@@ -1,0 +1,67 @@
+"""Refuse what the config of a run's folder would call, unless it is known or its user trusts the folder.
+
+A folder that was copied from elsewhere may name anything that can be imported, such as `os.system`. Known
+are what `configs/` names, classes of our own packages and of some libraries, and the user's own modules,
+which lie neither among the installed packages nor in that folder.
+"""
+
+import re
+import sysconfig
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mambavision_lab.config.check import target_nodes
+from mambavision_lab.config.signatures import find_class, find_source
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import configs_folder
+
+_KNOWN = re.compile(
+    r"mambavision_lab\.(data|exporters|launch\.sweeps|lit|models)\.|hydra_plugins\.|"
+    r"hydra\._internal\.core_plugins\.|timm\.optim\.|torch\.(nn|optim)\.|"
+    r"lightning\.pytorch\.(callbacks|loggers|plugins|profilers|strategies|trainer)\."
+)
+
+
+def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> None:
+    """Check every `_target_` in plain values that come from a run's folder.
+
+    Args:
+        node: The values.
+        run: The run's folder.
+        given: What the command itself gives, which is its user's own.
+        path: Key of the node, for messages.
+
+    Raises:
+        ConfigError: One of them is not known.
+    """
+    for where, found in target_nodes(node, path):
+        target = str(found["_target_"])
+        if not _is_known(target, run) and not any(target in override for override in given):
+            raise ConfigError(
+                f"{where}._target_={target}: is no part of this project, but {run} would call it; "
+                "give trust=true if you trust that folder"
+            )
+
+
+def _is_known(target: str, run: Path) -> bool:
+    if target in _named_in_configs():
+        return True
+    try:
+        source, found = find_source(target.rpartition(".")[0]), find_class(target)
+    except LookupError:
+        return True  # there is nothing to call, which another check says
+    if found and _KNOWN.match(found):
+        return True
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    places = (*installed, Path(__file__).parents[1], run)
+    return source is not None and not any(
+        source.resolve().is_relative_to(place.resolve()) for place in places
+    )
+
+
+@cache
+def _named_in_configs() -> set[str]:
+    texts = (path.read_text(encoding="utf-8") for path in configs_folder().rglob("*.yaml"))
+    return {target for text in texts for target in re.findall(r"_target_: (\S+)", text)}

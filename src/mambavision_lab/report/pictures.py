@@ -1,0 +1,57 @@
+"""The test images that a run stored, with what was true of each and what was predicted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mambavision_lab.report.run_record import RunRecord
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A test image.
+
+    Attributes:
+        pixels: (H, W, C) uint8, C = 1 or 3.
+        true: Its class, or its classes.
+        predicted: As above.
+        is_right: Whether they are the same.
+        confidence: Probability of the predicted class, or of each.
+    """
+
+    pixels: np.ndarray
+    true: str
+    predicted: str
+    is_right: bool
+    confidence: str
+
+
+def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Picture]:
+    """List the pictures of a group, "mistakes" or "random"; empty where none were stored."""
+    stored = record.predictions
+    if f"{group}_images" not in stored:
+        return []
+    if f"{group}_targets" in stored:
+        columns = (stored[f"{group}_{c}"] for c in ("images", "targets", "probabilities"))
+        return [_of_several(names, *row) for row in zip(*columns, strict=True)]
+    columns = (stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence"))
+    return [
+        Picture(image, names[label], names[predicted], label == predicted, _percent(confidence))
+        for image, label, predicted, confidence in zip(*columns, strict=True)
+    ]
+
+
+def _of_several(
+    names: list[str], image: np.ndarray, targets: np.ndarray, probabilities: np.ndarray
+) -> Picture:
+    is_true, is_predicted = targets > 0, probabilities >= 0.5
+    true, predicted = (
+        ", ".join(name for name, has in zip(names, chosen, strict=True) if has) or "none"
+        for chosen in (is_true, is_predicted)
+    )
+    confidence = ", ".join(map(_percent, probabilities[is_predicted]))
+    return Picture(image, true, predicted, bool((is_true == is_predicted).all()), confidence)
+
+
+def _percent(confidence: float) -> str:
+    return "-" if np.isnan(confidence) else f"{100 * confidence:.1f} %"
