@@ -50,10 +50,10 @@ def pgm(values: list, maxval: int) -> bytes:
     return b"P5 %d 1 %d\n" % (len(values), maxval) + np.array(values, ">u2").tobytes()
 
 
-def tiff_by_hand(order: str, width: int, bits: tuple, data: bytes) -> bytes:
+def tiff_by_hand(order: str, width: int, bits: tuple, data: bytes, planar: int = 1) -> bytes:
     """A TIFF one pixel high of as many samples as there are bits, which Pillow reads and cannot write."""
     tags = [(256, 4, width), (257, 4, 1), (259, 3, 1), (262, 3, 2 if len(bits) > 1 else 1)]
-    tags += [(273, 4, 200), (277, 3, len(bits)), (278, 4, 1), (279, 4, len(data))]
+    tags += [(273, 4, 200), (277, 3, len(bits)), (278, 4, 1), (279, 4, len(data)), (284, 3, planar)]
     entries = {
         tag: (kind, 1, struct.pack(order + {3: "Hxx", 4: "I"}[kind], value))
         for tag, kind, value in tags

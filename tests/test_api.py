@@ -36,6 +36,7 @@ def test_run_from_python_is_that_of_the_command_line(tmp_path):
     assert run.parent == tmp_path / "logs" / "train" / "mambavision_nano-synthetic"
     metrics = json.loads((run / "metrics.json").read_text())
     assert value == metrics["val/acc1"]
+    assert (metrics["epoch"], metrics["step"]) == (1, 2)
     present = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert present >= {"config.yaml", "overrides.yaml", "train.log", "report.html"}
     assert OmegaConf.load(run / "overrides.yaml") == TOY

@@ -14,6 +14,7 @@ from mambavision_lab.metrics import format_metric, has_known_direction, is_lower
         ("test/images_per_s", 1429.4, "1429"),
         ("val/loss", float("nan"), "nan"),
         ("test/num_images", 50000.0, "50,000"),
+        ("epoch", 8, "8"),
     ],
 )
 def test_metric_is_formatted_by_its_name(name, value, shown):

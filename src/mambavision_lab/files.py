@@ -1,6 +1,7 @@
 """Find the package's configs and a run's checkpoints; write and verify files that are whole or not there."""
 
 import os
+import re
 import shutil
 import uuid
 import zipfile
@@ -13,6 +14,7 @@ BEST_CHECKPOINT, LAST_CHECKPOINT = (
     "checkpoints/best.ckpt",
     "checkpoints/last.ckpt",
 )  # in a run folder
+WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth.tar", ".pth", ".pt", ".bin")
 UNFINISHED = ".part"  # suffix of a file that is being written
 _PACKAGE = Path(__file__).parent
 
@@ -27,6 +29,12 @@ def list_choices(group: str) -> list[str]:
     """List the choices of a config group, such as "nvidia/mambavision_t" of `model`, sorted."""
     folder = configs_folder() / group
     return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+
+
+def is_hub_id(source: str) -> bool:
+    """Return whether the name of weights is that of a repository on the Hugging Face hub: OWNER/NAME."""
+    is_id = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) is not None
+    return is_id and not source.endswith(WEIGHTS_SUFFIXES)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -30,8 +30,8 @@ def format_metric(name: str, value: float) -> str:
 
 
 def is_count(name: str) -> bool:
-    """Return whether a metric counts what the others were measured on, as num_images does."""
-    return name.rpartition("/")[2].startswith("num_")
+    """Return whether a metric counts what others were measured on (images), or after (epochs, steps)."""
+    return name in ("epoch", "step") or name.rpartition("/")[2].startswith("num_")
 
 
 def is_speed(name: str) -> bool:

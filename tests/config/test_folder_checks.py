@@ -1,4 +1,5 @@
-import os
+import errno
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,29 @@ def test_run_folder_that_may_not_be_written_is_refused(compose, tmp_path, refusa
     compose("train", f"hydra.run.dir={tmp_path}/logs")
     check_folders({})
     assert not (tmp_path / "logs").exists()
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # root may all
+    assert [*tmp_path.iterdir()] == []  # what was tried leaves nothing
+
+    def fail(dir):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)  # root may write anywhere
     message = refusal(lambda: check_folders({}))
-    assert f"{tmp_path} may not be written; choose another folder" in message
+    assert f"{tmp_path} cannot be written (Permission denied); choose another folder" in message
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux")
+def test_run_folder_where_no_folder_can_be_made_is_refused(compose, refusal):
+    compose("train", "paths.log_dir=/proc/logs")
+    assert "/proc cannot be written" in refusal(lambda: check_folders({}))
+
+
+def test_output_that_cannot_be_written_is_refused(compose, tmp_path, refusal):
+    (tmp_path / "file").touch()
+    compose("train")
+    check_folders({"output": f"{tmp_path}/new/model"})
+    check_folders({"output": f"{tmp_path}/file"})  # whether it is overwritten is decided later
+    message = refusal(lambda: check_folders({"output": f"{tmp_path}/file/model"}))
+    assert message.startswith(f"output={tmp_path}/file/model: {tmp_path}/file is not a folder; ")
 
 
 def test_relative_paths_are_refused_where_a_job_changes_the_folder(

@@ -58,6 +58,12 @@ MESSAGES = {
     "+trainer.logger=false": ["trainer.logger=False: would be ignored; choose with logger=none"],
     "+trainer.callbacks=[]": ["trainer.callbacks=[]: would be ignored; choose with callbacks=none"],
     "+classifier.num_classes=3": ["classifier.num_classes=3: would be ignored; set data.num_"],
+    "trainer.gradient_clip_val=-1": ["trainer.gradient_clip_val=-1: wanted 0 or more"],
+    "callbacks.predictions.num_images=-1": ["num_images=-1: wanted 0 or more"],
+    "+trainer.max_time=10": ["trainer.max_time=10: wanted DD:HH:MM:SS, got int 10"],
+    "+trainer.max_steps=6": [
+        "+trainer.max_steps: is in the config already; give trainer.max_steps=VALUE without the +"
+    ],
     "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],
 }
 

@@ -83,6 +83,8 @@ def test_home_is_expanded_on_the_command_line_and_in_configs(tmp_path, monkeypat
     assert cfg.paths.data_dir == f"{tmp_path}/data"
     assert cfg.name == "~x"
     assert read_path("~/x") == f"{tmp_path}/x"
+    monkeypatch.setenv("MAMBAVISION_LOGS", "~/logs")
+    assert composer.compose([]).paths.log_dir == f"{tmp_path}/logs"
 
 
 @pytest.mark.parametrize(

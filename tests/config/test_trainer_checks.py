@@ -52,6 +52,12 @@ REFUSED = [
         {CHECKPOINT: "val/acc5", "data.num_classes": 5},
         "choose one of val/loss, val/acc1, train/loss",
     ),
+    ({"trainer.deterministic": "x"}, "trainer.deterministic=x: wanted true, false or warn"),
+    (
+        {"optimized_metric": "val/acc"},
+        "optimized_metric=val/acc: there is no such metric; choose one of val/loss, val/acc1, val/acc5, "
+        "test/loss, test/acc1, test/acc5",
+    ),
     ({"trainer.limit_val_batches": 0}, f"{STOP}=val/acc1: trainer.limit_val_batches=0 validates"),
     ({"trainer.check_val_every_n_epoch": 9}, "validates nothing in 8 epochs; lower it"),
     (
@@ -85,6 +91,8 @@ REFUSED = [
 ACCEPTED = [
     {},
     {STOP: "train/grad_norm"},
+    {"optimized_metric": "test/acc5"},
+    {"trainer.deterministic": "warn"},
     {STOP: "train/loss", "trainer.limit_val_batches": 0},
     {"callbacks.stop.strict": False, "trainer.limit_val_batches": 0},
     {"trainer.check_val_every_n_epoch": 2},

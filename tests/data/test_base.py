@@ -323,7 +323,11 @@ def test_base_fit_takes_arrays_that_cannot_be_written_to():
         ("in_chans", 2),
         ("sampler", "fair"),
         ("mean", [0.1, 0.2]),
+        ("mean", ["a"]),
         ("std", []),
+        ("std", [0.0]),
+        ("std", [0.1, -0.2, 0.3]),
+        ("num_workers", -1),
     ],
 )
 def test_base_refuses_impossible_settings(refusal, setting, value):

@@ -16,6 +16,7 @@ from image_bytes import (
 from PIL import Image
 
 from mambavision_lab.data.decode import decode
+from mambavision_lab.errors import ConfigError
 
 # Values in a file, the range that is given -> the grey levels.
 DEEP = {
@@ -98,3 +99,17 @@ def test_decode_scales_colours_of_16_bits_and_not_their_alpha():
         assert decode(file, 3)[:, 0].tolist() == [[0, 255], [2, 0], [4, 0]]
     turned = png(rgb, chunk(b"eXIf", exif_of(3)), colour_type=2)
     assert decode(turned, 3)[0].tolist() == [[255, 0]]
+
+
+def test_decode_scales_grey_of_16_bits_and_not_its_alpha():
+    values = np.array([[[0, 65535], [512, 65535], [1023, 65535], [7, 0]]])
+    file = png(values, colour_type=4)
+    assert decode(file, 1, (0, 1023), (9, 9, 9))[0].tolist() == [[0, 128, 255, 9]]
+    assert decode(file, 3)[2].tolist() == [[0, 2, 4, 255]]
+
+
+def test_decode_refuses_channels_of_16_bits_that_lie_one_after_the_other():
+    """Pillow takes the two bytes of a value for two pixels, in silence."""
+    file = tiff_by_hand("<", 2, (16, 16, 16), bytes(12), planar=2)
+    with pytest.raises(ConfigError, match="lie one after the other; save it interleaved"):
+        decode(file, 3)

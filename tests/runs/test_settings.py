@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mambavision_lab.runs.settings import check_same_settings, settings_of
+from mambavision_lab.runs.settings import check_same_as_run, check_same_settings, settings_of
 
 
 @pytest.fixture
@@ -79,3 +79,22 @@ def test_settings_of_an_older_checkpoint_are_those_of_today(cfg, refusal):
     cfg.loss.smoothing, cfg.augment.repeats = 0.1, 3
     message = refusal(lambda: check_same_settings(cfg, before))
     assert "of a run with augment.repeats=1, and restores that" in message
+
+
+def test_resume_is_held_to_the_config_in_the_folder_of_its_run(cfg, refusal, tmp_path):
+    cfg.ckpt_path = str(tmp_path / "checkpoints" / "last.ckpt")
+    run = tmp_path / "config.yaml"
+    before = cfg.copy()
+    cfg.optimizer.lr, cfg.seed = 0.1, None
+    check_same_as_run(cfg)  # the checkpoint lies in no run folder
+    OmegaConf.save(before, run, resolve=True)
+    message = refusal(lambda: check_same_as_run(cfg))
+    assert message.startswith(f"optimizer.lr=0.1: ckpt_path={cfg.ckpt_path} is of a run with ")
+    cfg.resume = "weights"
+    check_same_as_run(cfg)
+    cfg.resume, cfg.optimizer.lr = "exact", before.optimizer.lr
+    check_same_as_run(cfg)  # and seed=null is the run's
+    del before["resume"]  # of an earlier version
+    before.optimizer.lr = 0.2
+    OmegaConf.save(before, run, resolve=True)
+    check_same_as_run(cfg)

@@ -57,7 +57,7 @@ def test_analyze_overwrites_nothing_unless_told_to(call, tmp_path):
     (tmp_path / "file").touch()
     status, _, error = call("analyze", *options, f"output={tmp_path}/file/below")
     assert (status, error.count("\n")) == (2, 1)
-    assert "cannot be written to" in error
+    assert "file is not a folder" in error
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_export_writes_what_is_equal_and_refuses_the_rest(call, tmp_path, monkey
             f"from_run={run}",
             "export=torchscript",
             f"output={tmp_path}/file/below",
-        ): "cannot be written to",
+        ): "file is not a folder",
         (
             f"from_run={run}",
             "export=torchscript",

@@ -12,6 +12,7 @@ from PIL import Image
 from task_options import TRAIN
 
 from mambavision_lab import MambaVisionInference
+from mambavision_lab.tasks.predict import find_images
 
 ODD = os.fsdecode(b"below/[red]6\xff.png")  # a name with markup and a byte that is no text
 
@@ -98,3 +99,16 @@ def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_
         status, _, err = call("predict", *given)
         assert (status, err.count("\n")) == (2, 1), err
         assert named in err
+
+
+def test_folder_before_a_glob_is_literal(tmp_path, monkeypatch):
+    folder = tmp_path / "dir[1]" / "in*"
+    folder.mkdir(parents=True)
+    for name in ("a.png", "b[2].png", "c.jpg"):
+        (folder / name).touch()
+    both = [str(folder / name) for name in ("a.png", "b[2].png")]
+    assert find_images(f"{folder}/*.png") == both
+    assert find_images(f"{tmp_path}/dir[1]/**/*.png") == both
+    assert find_images(f"{tmp_path}/d*/**/a.png") == both[:1]
+    monkeypatch.chdir(folder)
+    assert find_images("[a-b]*") == ["a.png", "b[2].png"]

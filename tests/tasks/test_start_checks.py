@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
 from mambavision_lab.tasks.start_checks import check_start
@@ -71,3 +72,12 @@ def test_backend_is_asked_in_the_precision_of_the_run(data, make_trainer, make_n
     trainer = make_trainer(precision="64-true")
     message = refusal(lambda: check_start(trainer, make_net(scan_backend="numba"), data))
     assert "it computes in float32, and u is float64" in message
+
+
+def test_checkpoint_callback_of_lightning_is_warned_of(data, make_trainer, tmp_path, caplog):
+    callback = ModelCheckpoint(tmp_path)
+    check_start(
+        make_trainer(callbacks=[callback], enable_checkpointing=True), torch.nn.Identity(), data
+    )
+    (warning,) = (text for text in caplog.messages if "Lightning's ModelCheckpoint" in text)
+    assert "callbacks.newest of callbacks=default" in warning

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.durations import check_duration, is_duration
+from mambavision_lab.config.file_checks import check_files
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
 from mambavision_lab.config.renames import OPTIONS
@@ -30,6 +31,11 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
 }
 _LEAST = {
     "launcher.max_restarts": 0,
+    "trainer.gradient_clip_val": 0,  # below it gradients are turned around
+    "trainer.log_every_n_steps": 0,
+    "callbacks.early_stopping.patience": 0,
+    "callbacks.predictions.num_images": 0,
+    "callbacks.progress_bar.refresh_rate": 0,
     "num_images": 2,
     "num_epochs": 1,
     "num_scanned": 1,
@@ -47,14 +53,15 @@ def check_config(cfg: DictConfig) -> None:
     if (cfg.get("data") or {}).get("root", "") is None:  # before classes are counted in it
         raise ConfigError("data.root=null: wanted a folder; give data.root=FOLDER")
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_groups(resolved)
+    check_nodes(resolved)
     for key, least in _LEAST.items():
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
-    check_groups(resolved)
-    check_nodes(resolved)
     check_training(resolved)
     check_folders(resolved)
+    check_files(cfg, resolved)
     for key, seed in (
         ("seed", resolved.get("seed")),
         ("data.seed", (resolved.get("data") or {}).get("seed")),
@@ -169,7 +176,8 @@ def _check_value(path: str, value: Any, annotation: str | None) -> None:
     accepted = list(_alternatives(ast.parse(annotation, mode="eval").body))
     if None in accepted or any(_fits(value, choice) for choice in accepted):
         return
-    wanted = " or ".join(str(choice) for choice in accepted)
+    is_time = is_duration(annotation)
+    wanted = "DD:HH:MM:SS" if is_time else " or ".join(str(choice) for choice in accepted)
     raise ConfigError(f"{path}={value}: wanted {wanted}, got {type(value).__name__} {value!r}")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ _NAMES_A_PATH = re.compile(r"(root|dir|dirpath|path|folder|images|output|pretrai
 
 
 def check_folders(cfg: dict[Any, Any]) -> None:
-    """Check the run folder, and with `hydra.job.chdir=true` every path in the plain values of a config.
+    """Check the folders that are written, and with `hydra.job.chdir=true` every path in plain values.
 
     Raises:
-        ConfigError: The run folder cannot be made, or a path would mean another place.
+        ConfigError: A folder cannot be made, or a path would mean another place.
     """
     if not HydraConfig.initialized():
         return
     hydra = HydraConfig.get()
     for key in ("run", "sweep"):
-        _check_writable(f"hydra.{key}.dir", Path(getattr(hydra, key).dir).absolute())
+        folder = Path(getattr(hydra, key).dir).absolute()
+        advice = "choose another folder with paths.log_dir=FOLDER"
+        _check_writable(f"hydra.{key}.dir={folder}", folder, advice)
+    if output := cfg.get("output"):
+        folder = Path(output).absolute().parent
+        _check_writable(f"output={output}", folder, "choose another place")
     if hydra.job.chdir:
         for path, value in _paths(cfg):
             if not Path(value).is_absolute() and (
@@ -35,14 +41,15 @@ def check_folders(cfg: dict[Any, Any]) -> None:
                 )
 
 
-def _check_writable(key: str, folder: Path) -> None:
+def _check_writable(given: str, folder: Path, advice: str) -> None:
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
-        return
-    why = "may not be written" if nearest.is_dir() else "is not a folder"
-    raise ConfigError(
-        f"{key}={folder}: {nearest} {why}; choose another folder with paths.log_dir=FOLDER"
-    )
+    try:
+        Path(
+            tempfile.mkdtemp(dir=nearest)
+        ).rmdir()  # what is allowed and what succeeds are two things
+    except OSError as error:
+        why = f"cannot be written ({error.strerror})" if nearest.is_dir() else "is not a folder"
+        raise ConfigError(f"{given}: {nearest} {why}; {advice}") from error
 
 
 def _paths(node: Any, path: str = "") -> Iterator[tuple[str, str]]:

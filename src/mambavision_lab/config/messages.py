@@ -51,6 +51,10 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
         return (
             f"+{group}={choice}: {group} has a choice already; give {group}={choice} without the +"
         )
+    if present := re.match(
+        r"Could not append to config\. An item is already at '(\S+)'", str(error)
+    ):
+        return f"+{present[1]}: is in the config already; give {present[1]}=VALUE without the +"
     return first_line(error)
 
 

@@ -7,6 +7,7 @@ quoted, and references such as `${paths.data_dir}/x` keep their meaning. A `~` i
 
 import os
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -85,10 +86,14 @@ def exists(path: str) -> bool:
 
 
 def expand_home(node: DictConfig) -> None:
-    """Replace the `~` of every path in a composed config, wherever it was given."""
+    """Replace the `~` of every path in a composed config, wherever it was given: in the environment, too."""
+    raw: Any = OmegaConf.to_container(node, resolve=False)
     with read_write(node), open_dict(node):
         for key in map(str, node):
-            if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            is_of_environment = str(raw.get(key)).startswith("${oc.env:")
+            if OmegaConf.is_missing(node, key):
+                continue
+            if OmegaConf.is_interpolation(node, key) and not is_of_environment:
                 continue
             value = node[key]
             if isinstance(value, DictConfig):

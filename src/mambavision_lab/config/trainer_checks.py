@@ -46,6 +46,8 @@ def check_training(cfg: dict[Any, Any]) -> None:
     for name, advice in _ABOVE_ZERO.items():
         if isinstance(value := trainer.get(name), int | float) and value <= 0:
             raise ConfigError(f"trainer.{name}={value}: wanted more than 0; {advice}")
+    if (value := trainer.get("deterministic")) not in (None, True, False, "warn"):
+        raise ConfigError(f"trainer.deterministic={value}: wanted true, false or warn")
     if _is_multilabel(cfg):
         _check_several_labels(cfg)
     for path, callback in _callbacks(cfg):
@@ -58,6 +60,7 @@ def check_training(cfg: dict[Any, Any]) -> None:
     _check_schedule(cfg.get("scheduler"))
     check_step(cfg)
     check_tune(cfg)
+    _check_optimized_metric(cfg)
 
 
 def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
@@ -159,6 +162,19 @@ def _check_early_stopping(path: str, callback: dict[str, Any], trainer: dict[str
         raise ConfigError(
             f"{path}.monitor={monitor}: is not known when trainer.val_check_interval={fraction} validates "
             f"within an epoch; add +{path}.check_on_train_epoch_end=true"
+        )
+
+
+def _check_optimized_metric(cfg: dict[Any, Any]) -> None:
+    """Refuse a metric that the final validation and test do not give."""
+    given, names = cfg.get("optimized_metric"), metric_names(cfg)
+    if given is None or names is None:
+        return
+    of_validation = [name for name in names if name.startswith("val/")]
+    known = of_validation + [name.replace("val/", "test/") for name in of_validation]
+    if given not in known:
+        raise ConfigError(
+            f"optimized_metric={given}: there is no such metric; choose one of {', '.join(known)}"
         )
 
 

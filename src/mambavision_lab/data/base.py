@@ -83,6 +83,8 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         require_positive(batch_size=batch_size, image_size=image_size, num_classes=num_classes)
+        if num_workers is not None and num_workers < 0:
+            raise ConfigError(f"data.num_workers={num_workers}: wanted 0 or more, or null")
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
@@ -95,6 +97,11 @@ class ImageDataModule(LightningDataModule):
                     f"data.{name} has {len(values)} values for {in_chans} channels; "
                     "give one, or one per channel"
                 )
+            if not all(isinstance(v, int | float) for v in values) or (
+                name == "std" and min(values) <= 0
+            ):
+                least = " above 0" if name == "std" else ""
+                raise ConfigError(f"data.{name}={list(values)}: wanted numbers{least}")
         self.image_size = image_size
         self.in_chans = in_chans
         self.num_classes = num_classes

@@ -62,11 +62,11 @@ def name_shard_classes(
     root: str, train_shards: Pattern, label_key: str, classes: Classes, cache_dir: str
 ) -> list[str]:
     """List the classes: those that are given, or the labels of the training shards."""
-    folder = Path() if _is_address(root) else Path(root)
-    given = read_class_names(classes, folder)
+    found = find_shards(root, "train", train_shards)
+    given = read_class_names(classes, Path() if _is_address(root) else Path(root))
     if given is not None:
         return given
-    shards = fetch_shards(find_shards(root, "train", train_shards), cache_dir)
+    shards = fetch_shards(found, cache_dir)
     names = names_of_labels(
         label for shard in shards for _, label in list_samples(shard, label_key, cache_dir)
     )

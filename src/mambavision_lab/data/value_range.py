@@ -19,6 +19,7 @@ ValueRange = tuple[float, float]
 FULL = (0.0, 65535.0)  # 16 bits
 # Tags of TIFF.
 _BITS_PER_SAMPLE = 258
+_PLANAR_CONFIGURATION = 284
 _MIN_TAGS, _MAX_TAGS = (340, 280), (341, 281)  # SMinSampleValue before MinSampleValue
 # Colours of 16 bits as they lie in a file, B big-endian, L little-endian, N native -> the other order.
 _NOT_NATIVE = "B" if sys.byteorder == "little" else "L"
@@ -27,23 +28,26 @@ _OTHER_ORDER = {
     for mode in ("RGB", "RGBA")
     for order, other in (("B", "L"), ("L", "B"), ("N", _NOT_NATIVE))
 }
+_GREY_ALPHA = "LA;16B"  # Pillow knows one order, and makes RGBA of it
 
 
 def is_deep(image: Image.Image) -> bool:
     """Return whether the values of an image that is not loaded yet need a range: more than 8 bits."""
-    return image.mode.startswith(("I", "F")) or _raw_mode(image) in _OTHER_ORDER
+    return image.mode.startswith(("I", "F")) or _is_deep_colour(image) or _has_deep_planes(image)
 
 
 def read_values(image: Image.Image) -> tuple[np.ndarray, ValueRange | None]:
     """Load a deep image's values, (H, W) or (H, W, C), and the range that the file itself states.
 
     Raises:
+        ValueError: Pillow would misread it.
         Exception: Of any kind, from Pillow; the file is damaged.
     """
+    if _has_deep_planes(image):
+        raise ValueError("its channels of 16 bits lie one after the other; save it interleaved")
     stated, maxval = _tagged_range(image), _pgm_maxval(image)
     num_bits = _png_significant_bits(image)
-    is_colour = _raw_mode(image) in _OTHER_ORDER
-    values = _read_16_bits(image) if is_colour else np.asarray(image, np.float64)
+    values = _read_16_bits(image) if _is_deep_colour(image) else np.asarray(image, np.float64)
     if maxval:  # Pillow has scaled them to 16 bits
         return (values * (maxval / FULL[1])).round(), (0.0, float(maxval))
     if num_bits and _is_right_aligned(_colours(values), num_bits):
@@ -81,9 +85,25 @@ def _raw_mode(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
+def _is_deep_colour(image: Image.Image) -> bool:
+    return _raw_mode(image) in (*_OTHER_ORDER, _GREY_ALPHA)
+
+
+def _has_deep_planes(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", None) or {}
+    is_planar = tags.get(_PLANAR_CONFIGURATION) == 2 and len(image.getbands()) > 1
+    return is_planar and int(_first(tags, (_BITS_PER_SAMPLE,)) or 8) > 8
+
+
 def _read_16_bits(image: Any) -> np.ndarray:
     """Return colours of 16 bits: Pillow reads their upper bytes, and in the other byte order the lower."""
-    other = _OTHER_ORDER[_raw_mode(image)]
+    raw = _raw_mode(image)
+    if raw == _GREY_ALPHA:  # two numbers of two bytes, as many as a pixel of RGBA has
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+        high, low = (np.asarray(image, np.float64)[..., k::2] for k in (0, 1))
+        grey, alpha = np.moveaxis(256 * high + low, -1, 0)
+        return np.dstack([grey, grey, grey, alpha])
+    other = _OTHER_ORDER[raw]
     with _kept_place(image.fp):
         lower: Any = Image.open(image.fp)
         lower.tile = [

@@ -38,6 +38,7 @@ from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
 from mambavision_lab.runs.folder import check_unused
+from mambavision_lab.runs.settings import check_same_as_run
 from mambavision_lab.runs.snapshot import find_snapshot
 
 _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
@@ -173,6 +174,8 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
             check_config(own)
             if not prepared.command.is_multirun and not prepared.command.is_restart:
                 check_unused(own)
+            if prepared.command.task == "train":
+                check_same_as_run(own)
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error

@@ -18,12 +18,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mambavision_lab.errors import ConfigError, reason
-from mambavision_lab.files import find_damage
+from mambavision_lab.files import WEIGHTS_SUFFIXES, find_damage, is_hub_id
 from mambavision_lab.models.hub import download_file
 
-SUFFIXES = (".safetensors", ".ckpt", ".pth.tar", ".pth", ".pt", ".bin")
 WANTED = (
-    f"wanted a file ({', '.join(SUFFIXES)}), a folder with one, "
+    f"wanted a file ({', '.join(WEIGHTS_SUFFIXES)}), a folder with one, "
     "or a hub id such as nvidia/MambaVision-T-1K"
 )
 # Harmless types by module: those that hold entries by name, where weights may lie as well, and others.
@@ -108,7 +107,9 @@ def find_weights(source: str) -> Path:
         return path
     if path.is_dir():
         folders = (path, path / "checkpoints")
-        found = [p for folder in folders for s in SUFFIXES for p in sorted(folder.glob(f"*{s}"))]
+        found = [
+            p for folder in folders for s in WEIGHTS_SUFFIXES for p in sorted(folder.glob(f"*{s}"))
+        ]
         best = [p for p in found if p.stem == "best"] or found
         if not best:
             raise ConfigError(f"pretrained={source}: no weights in this folder; {WANTED}")
@@ -116,12 +117,11 @@ def find_weights(source: str) -> Path:
             names = ", ".join(p.name for p in best[:4])
             raise ConfigError(f"pretrained={source}: this folder holds {names}; name the file")
         return best[0]
-    is_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", source) and not source.endswith(SUFFIXES)
-    if not is_hub_id:
+    if not is_hub_id(source):
         raise ConfigError(f"pretrained={source}: no such file; {WANTED}")
 
     def choose(names: list[str]) -> str:
-        weights = [name for name in names if name.endswith(SUFFIXES)]
+        weights = [name for name in names if name.endswith(WEIGHTS_SUFFIXES)]
         if not weights:
             raise ConfigError(f"pretrained={source}: no weights there; {WANTED}")
         return "model.safetensors" if "model.safetensors" in weights else weights[0]

@@ -100,9 +100,9 @@ def write_json(content: Any, path: Path) -> None:
 
 
 def short_path(path: Path) -> str:
-    """Return a path relative to the working folder where it lies in it."""
+    """Return a path relative to the working folder where it lies in it; that folder itself is whole."""
     folder = Path.cwd()
-    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+    return str(path.relative_to(folder) if folder in path.parents else path)
 
 
 def _write_differences(cfg: DictConfig, overrides: list[str], folder: Path) -> None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.config.renames import upgrade_settings
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.differences import flatten, setting_text
+from mambavision_lab.runs.folder import starts_from_weights
 from mambavision_lab.runs.snapshot import FOLDER as SNAPSHOT
 
 _NODES = (
@@ -59,6 +60,25 @@ def settings_of(cfg: DictConfig) -> Settings:
     # The augmentation is a part of the data's node, but a group of its own to the user.
     renamed = {key.replace("data.augment", "augment", 1): value for key, value in settings.items()}
     return {key: value for key, value in renamed.items() if key not in _FREE}
+
+
+def check_same_as_run(cfg: DictConfig) -> None:
+    """Refuse an exact resume with other settings than those in the folder of the checkpoint's run.
+
+    It needs no torch, and so goes before `check_same_settings`, which holds a run to what the checkpoint
+    itself keeps. A checkpoint without its run's folder, or of an earlier version, is left to that.
+
+    Raises:
+        ConfigError: As in `check_same_settings`.
+    """
+    file = Path(str(cfg.ckpt_path)).parent.parent / "config.yaml"
+    if cfg.ckpt_path is None or starts_from_weights(cfg) or not file.is_file():
+        return
+    run = OmegaConf.load(file)
+    assert isinstance(run, DictConfig)
+    if "resume" in run:
+        own_seed = {"seed": None} if cfg.seed is None else {}  # it will be the run's
+        check_same_settings(cfg, settings_of(run) | own_seed)
 
 
 def check_same_settings(cfg: DictConfig, before: Settings) -> None:

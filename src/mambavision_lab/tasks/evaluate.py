@@ -74,8 +74,10 @@ def evaluate(cfg: DictConfig) -> float:
     folder = open_run_folder(cfg, is_latest=False)
     num_images = len(data.splits.test)  # type: ignore[arg-type]
     kind = kind_of_weights(checkpoint)
+    place = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
     settings = {
-        "checkpoint": short_path(Path(cfg.ckpt_path)) + (f", {kind} weights" if kind else ""),
+        "checkpoint": f"{short_path(Path(cfg.ckpt_path))}, epoch {place['epoch']}, step {place['step']}"
+        + (f", {kind} weights" if kind else ""),
         "data": f"{num_images:,} images, {source}",
         "size": size,
         "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
@@ -89,7 +91,7 @@ def evaluate(cfg: DictConfig) -> float:
             "no test images were evaluated; leave trainer.limit_test_batches as it is"
         )
     metrics = {name: float(value) for name, value in results[0].items()}
-    write_json(metrics, folder / "metrics.json")
+    write_json(place | metrics, folder / "metrics.json")
     views = f", with {classifier.tta}" if classifier.tta else ""
     print_results(f"{cfg.run.name}: {cfg.ckpt_path}{views}", metrics, folder)
     return metrics[main_metric(data.is_multilabel).replace("val/", "test/")]

@@ -112,7 +112,7 @@ def find_images(images: str) -> list[str]:
             seen.add(real)
             found += [os.path.join(parent, name) for name in names]
     else:
-        found = [name for name in glob.glob(images, recursive=True) if Path(name).is_file()]  # noqa: PTH207 (absolute too)
+        found = [name for name in _match(images) if Path(name).is_file()]
     files = sorted(name for name in found if is_image(Path(name).name))
     if not files:
         raise ConfigError(
@@ -122,6 +122,13 @@ def find_images(images: str) -> list[str]:
     if others := describe_others(Path(name).name for name in found):
         log.warning("images=%s: not read as images: %s", images, others)
     return files
+
+
+def _match(images: str) -> list[str]:
+    """Match a glob; the folder that it begins with is taken literally, whatever signs its name has."""
+    folder = next(parent for parent in Path(images).parents if parent.is_dir())
+    pattern = Path(glob.escape(str(folder)), Path(images).relative_to(folder))
+    return glob.glob(str(pattern), recursive=True)  # noqa: PTH207 (absolute too)
 
 
 def classify(

@@ -1,10 +1,12 @@
 """Check what only the data, the network and the device tell, before the first step of a training."""
 
+import logging
 import math
 from functools import partial
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
@@ -12,6 +14,8 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.ops.selective_scan.backends.base import ScanInputs
 from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS, why_not
+
+log = logging.getLogger(__name__)
 
 
 def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None:
@@ -43,6 +47,14 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
             f"{trainer.accumulate_grad_batches}; lower it"
         )
     _check_backend(net, trainer)
+    if trainer.is_global_zero and any(
+        type(c) is ModelCheckpoint for c in trainer.checkpoint_callbacks
+    ):
+        log.warning(
+            "callbacks: Lightning's ModelCheckpoint may keep weights that were never validated under a score "
+            "of others, and its last.ckpt may be of an earlier epoch; callbacks.checkpoint and "
+            "callbacks.newest of callbacks=default do neither"
+        )
 
 
 def _limited(trainer: Trainer, split: str, num_batches: int) -> int:

@@ -125,14 +125,15 @@ def _train(cfg: DictConfig) -> float | None:
         resumed = None if progress is None else cfg.ckpt_path
         trainer.fit(classifier, datamodule=data, ckpt_path=resumed, weights_only=True)
         print_early_end(trainer)
-        best, weights = find_best(trainer)
-        log.info("metrics of the %s", weights)
-        metrics = _final_metrics(trainer, classifier, data, best)
+        best = find_best(trainer)
+        log.info("metrics of the %s", best.words)
+        metrics = _final_metrics(trainer, classifier, data, best.path)
         if trainer.is_global_zero:
-            write_json(metrics, folder / "metrics.json")
+            place = {"epoch": best.epoch, "step": best.step}
+            write_json(place | metrics, folder / "metrics.json")
     if trainer.is_global_zero:
         views = f"; test with {classifier.tta}" if classifier.tta else ""
-        print_results(f"{cfg.name}, {weights}{views}", metrics, folder)
+        print_results(f"{cfg.name}, {best.words}{views}", metrics, folder)
     return metrics.get(cfg.optimized_metric)
 
 

@@ -58,6 +58,8 @@ def test_best_checkpoint_is_the_best_and_the_later_of_two_equal_ones(fit, tmp_pa
     assert find_best(trainer) == (
         str(tmp_path / "best.ckpt"),
         "best of epoch 4, step 12: val/acc1 40.00%",
+        4,
+        12,
     )
     assert files(tmp_path) == ["best.ckpt", "last.ckpt"]
 
@@ -109,7 +111,7 @@ def test_best_checkpoint_is_none_where_nothing_was_validated(fit, tmp_path):
         trainer_options={"max_epochs": 2, "limit_val_batches": 0},
     )
     assert callback.best_model_path == ""
-    assert find_best(trainer) == (None, "last weights, step 6")
+    assert find_best(trainer) == (None, "last weights, step 6", 2, 6)
     assert files(elsewhere) == ["last.ckpt"]
 
 

@@ -128,7 +128,7 @@ def test_best_checkpoint_holds_the_better_kind(
     )  # fmt: skip
     trainer, classifier, history = fit(best, max_epochs=1)
     words = f"best of epoch 1, step 3 ({kind} weights): val/acc1 {score}"
-    assert find_best(trainer) == (str(tmp_path / "best.ckpt"), words)
+    assert find_best(trainer) == (str(tmp_path / "best.ckpt"), words, 1, 3)
     stored = load(tmp_path / "best.ckpt")
     kinds = {AVERAGED: classifier.state_dict(), RAW: history[-1]}
     assert stored[KIND] == kind
@@ -143,7 +143,7 @@ def test_best_checkpoint_holds_the_better_kind(
 
 def test_ema_without_validation_is_what_the_last_weights_are(fit):
     trainer, *_ = fit(limit_val_batches=0)
-    assert find_best(trainer) == (None, "last averaged weights, step 6")
+    assert find_best(trainer) == (None, "last averaged weights, step 6", 2, 6)
 
 
 def test_ema_keeps_float32_beside_weights_of_lower_precision(fit, tmp_path):

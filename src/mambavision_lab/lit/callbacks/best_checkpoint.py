@@ -36,6 +36,15 @@ class Validation(NamedTuple):
     kind: str | None = None  # of weights: averaged or raw, where there are both
 
 
+class FinalWeights(NamedTuple):
+    """The weights that a training is judged by: those of its best checkpoint, or else the last ones."""
+
+    path: str | None  # None for the last ones
+    words: str  # what they are
+    epoch: int  # in which they were reached, from 1 as printed
+    step: int
+
+
 class BestCheckpoint(Checkpoint):
     """Keep the checkpoints with the best validations; a file's score is always that of its own weights.
 
@@ -246,22 +255,22 @@ class BestCheckpoint(Checkpoint):
         return kept
 
 
-def find_best(trainer: Trainer) -> tuple[str | None, str]:
-    """Find the best checkpoint that a training has kept.
-
-    Returns:
-        Its path, None where there is none, and what it is, or else the last weights are, in words.
-    """
+def find_best(trainer: Trainer) -> FinalWeights:
+    """Find the best checkpoint that a training has kept; where there is none, the last weights."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, BestCheckpoint) and (best := callback.best_validation):
             score = f"{callback.monitor} {format_metric(callback.monitor, best.score)}"
             weights = f" ({best.kind} weights)" if best.kind else ""
             words = f"best of epoch {best.epoch + 1}, step {best.step}{weights}: {score}"
-            return callback.best_model_path, words
+            return FinalWeights(callback.best_model_path, words, best.epoch + 1, best.step)
         if isinstance(callback, ModelCheckpoint):  # Lightning's own, if the user wants it
             path = Path(callback.best_model_path)
             if path.is_file() and path.parent == Path(callback.dirpath or ""):  # of this run
-                return str(path), f"best of {path.name}"
+                saved = load_checkpoint(path, use_mmap=True)
+                epoch, step = saved["epoch"] + 1, saved["global_step"]
+                words = f"best of epoch {epoch}, step {step}: {path.name}"
+                return FinalWeights(str(path), words, epoch, step)
     is_averaged = any(isinstance(c, WeightAveraging) for c in trainer.callbacks)  # type: ignore[attr-defined]
     kind = f"{AVERAGED} weights" if is_averaged else "weights"
-    return None, f"last {kind}, step {trainer.global_step}"
+    epoch, step = max(1, trainer.current_epoch), trainer.global_step
+    return FinalWeights(None, f"last {kind}, step {step}", epoch, step)
