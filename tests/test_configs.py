@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -60,22 +61,24 @@ def overrides_of(tmp_path, trained):
 
     def call(root: str, *overrides: str) -> list[str]:
         given = [*overrides]
-        if "data=hf" in overrides:
-            given += [f"data.root={tmp_path}", "data.num_classes=2"]
-        if "data=webdataset" in overrides:
-            given += [f"data.root={tmp_path}", "data.classes=[cat,dog]"]
-        if {"data=image_folder", "experiment=finetune_mambavision_t"} & {*overrides}:
+        names = {"data=image_folder", "data=imagenet", "experiment=finetune_mambavision_t"}
+        if names & {*overrides} or any("=imagenet_" in o for o in overrides):
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)
-            given.append(f"data.root={tmp_path}")
+            given += [f"data.root={tmp_path}", "data.num_classes=2"]
+        if "data=hf" in overrides:
+            given += ["data.root=somebody/pets", "data.num_classes=2"]
+        if "data=webdataset" in overrides:
+            tarfile.open(tmp_path / "train-0.tar", "w").close()
+            given += [f"data.root={tmp_path}", "data.classes=[cat,dog]"]
         if "model=timm" in overrides:
             given.append("model.name=resnet18")
         if "loss=distillation" in overrides:
-            given.append("loss.teacher.source=best.ckpt")
+            given.append(f"loss.teacher.source={trained}")
         if {"multi_scale=random", "multi_scale=progressive"} & {*overrides}:
             given.append("multi_scale.sizes=[16,32]")
         if "experiment=finetune" in overrides:
-            given.append("model.pretrained=best.ckpt")
+            given.append(f"model.pretrained={trained}/best.ckpt")
         if root not in ("train", "preview"):  # the others start from a trained network
             given += [f"ckpt_path={trained}/best.ckpt"]
             given += [f"images={tmp_path}"] if root == "predict" else []

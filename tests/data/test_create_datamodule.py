@@ -1,6 +1,7 @@
 """Data modules by name, in Trainers and in loops, without Hydra and without a run."""
 
 import re
+import tarfile
 
 import pytest
 import torch
@@ -56,6 +57,7 @@ NEEDED = {"hf": {"num_classes": 2}, "webdataset": {"classes": ["ant", "bee"]}}
 @pytest.mark.parametrize("name", list_choices("data"))
 def test_create_makes_every_data_module_of_the_configs(name, tmp_path, write_images):
     write_images(tmp_path / "data" / name, 1)
+    tarfile.open(tmp_path / "data" / name / "train-0.tar", "w").close()
     config = OmegaConf.load(configs_folder() / "data" / f"{name}.yaml")
     needs_root = OmegaConf.is_missing(config, "root")
     needed = {"root": f"{tmp_path}/data/{name}"} if needs_root else {}

@@ -87,3 +87,15 @@ def test_tiny_jpeg_is_enlarged(tmp_path):
     image, _ = ImageFiles([(tmp_path / "a.jpg", 0)], 3, RandomCrop(16, [0.1, 1.0]))[0]
     assert image.shape == (3, 16, 16)
     assert image.unique().tolist() == [9]
+
+
+def test_interpolation_is_the_given_one_or_drawn():
+    photo = torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8)
+    tries = [[1.0, 0.5, 0.0, 0.0]]
+    found = {mode: Crop(16, [0, 1], tries, mode)(photo) for mode in ("bilinear", "bicubic")}
+    for mode, cropped in found.items():
+        expected = TF.resize(photo, [16, 16], v2.InterpolationMode(mode), antialias=True)
+        assert (cropped.int() - expected.int()).abs().max() <= 1
+    assert not found["bilinear"].equal(found["bicubic"])
+    drawn = [RandomCrop(16, [0.5, 1.0], "random").draw().interpolation for _ in range(40)]
+    assert set(drawn) == {v2.InterpolationMode.BILINEAR, v2.InterpolationMode.BICUBIC}

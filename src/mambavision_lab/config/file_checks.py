@@ -67,6 +67,8 @@ def _check_data(cfg: DictConfig, node: dict[str, Any]) -> None:
         return
     if task not in ("train", "eval", "preview"):
         return  # the others may use the network without its data
+    if count_hf_classes is _COUNTS[target][0] and is_hub_id(str(node["root"])):
+        return  # to look would be to download it
     count, names = _COUNTS[target]
     only_evaluates = {"is_training": False} if count is count_classes and task == "eval" else {}
     found, given = count(*map(node.get, names), **only_evaluates), node["num_classes"]

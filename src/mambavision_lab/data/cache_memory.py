@@ -4,11 +4,11 @@ Each process holds a lock on the files that it uses. What a killed process has l
 when the next cache in memory is made.
 """
 
-import atexit
 import fcntl
 import os
 import time
 from contextlib import suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from mambavision_lab.errors import ConfigError
@@ -45,7 +45,8 @@ def hold(path: Path) -> None:
     """Keep a file until this process ends."""
     if path not in _held:
         if not _held:
-            atexit.register(_release)
+            # Unlike atexit's this runs in the processes of a run on several, too.
+            Finalize(None, _release, exitpriority=0)
         _held[path] = os.open(path, os.O_RDONLY)
         fcntl.flock(_held[path], fcntl.LOCK_SH)
 

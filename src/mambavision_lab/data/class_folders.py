@@ -75,7 +75,7 @@ def count_classes(
     """Count the classes of a data set, by its folders or its CSV, or those that are given."""
     if labels_file is not None:
         return len(read_labels_file(str(root), labels_file, classes, is_training).class_names)
-    class_folder(root, is_training)  # is there also where the classes are given
+    class_folder(root, is_training=False)  # is there also where the classes are given
     return len(read_class_names(classes, Path(root)) or name_classes(root, is_training))
 
 

@@ -113,7 +113,9 @@ class ImageFilesDataModule(ImageDataModule):
         if self.is_range_measured:
             self.value_range = measure_value_range(items["train"], _num_threads())
             self.is_range_measured = False
-        crop = training_transform(self.image_size, getattr(self.augment, "crop_scale", None))
+        scale = getattr(self.augment, "crop_scale", None)
+        interpolation = getattr(self.augment, "crop_interpolation", "bilinear")
+        crop = training_transform(self.image_size, scale, interpolation)
         centre = evaluation_transform(self.image_size, self.crop_fraction)
         train, val, test = (
             ImageFiles(

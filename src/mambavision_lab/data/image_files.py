@@ -159,16 +159,19 @@ def evaluation_transform(image_size: int, crop_fraction: float = CROP_FRACTION) 
     return v2.Compose([v2.Lambda(cut_ends), resize, v2.CenterCrop(image_size)])
 
 
-def training_transform(image_size: int, crop_scale: Sequence[float] | None) -> Transform:
+def training_transform(
+    image_size: int, crop_scale: Sequence[float] | None, interpolation: str = "bilinear"
+) -> Transform:
     """Crop a random part of the image, or take its centre where crop_scale is None.
 
     Args:
         image_size: Pixels per side.
         crop_scale: Smallest and largest share of the image's area.
+        interpolation: As in `RandomCrop`.
     """
     if crop_scale is None:
         return evaluation_transform(image_size)
-    return RandomCrop(image_size, crop_scale)
+    return RandomCrop(image_size, crop_scale, interpolation)
 
 
 def cut_ends(pixels: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 _LOG_ASPECTS = (math.log(3 / 4), math.log(4 / 3))
@@ -23,14 +24,21 @@ class RandomCrop:
     Args:
         image_size: Pixels per side of what is cropped and resized.
         scale: Smallest and largest share of the image's area.
+        interpolation: "bilinear", "bicubic", or "random" for one of the two.
     """
 
-    def __init__(self, image_size: int, scale: Sequence[float]) -> None:
-        self.image_size, self.scale = image_size, scale
+    def __init__(
+        self, image_size: int, scale: Sequence[float], interpolation: str = "bilinear"
+    ) -> None:
+        self.image_size, self.scale, self.interpolation = image_size, scale, interpolation
 
     def draw(self) -> "Crop":
         """Draw one from torch's random state."""
-        return Crop(self.image_size, self.scale, torch.rand(_NUM_TRIES, 4).tolist())
+        tries = torch.rand(_NUM_TRIES, 4).tolist()
+        mode = self.interpolation
+        if mode == "random":
+            mode = "bicubic" if torch.rand(()) < 0.5 else "bilinear"
+        return Crop(self.image_size, self.scale, tries, mode)
 
 
 class Crop:
@@ -41,10 +49,18 @@ class Crop:
         scale: As in `RandomCrop`.
         tries: Four numbers from 0 to 1 for each: area, aspect, and place from top and left; the first
             that fits into the image counts.
+        interpolation: "bilinear" or "bicubic".
     """
 
-    def __init__(self, image_size: int, scale: Sequence[float], tries: list[list[float]]) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        scale: Sequence[float],
+        tries: list[list[float]],
+        interpolation: str = "bilinear",
+    ) -> None:
         self.image_size, self.scale, self.tries = image_size, scale, tries
+        self.interpolation = v2.InterpolationMode(interpolation)
 
     def box(self, height: int, width: int) -> Box:
         """Return the part of an image that is kept, the same at any scale but for whole pixels."""
@@ -73,7 +89,8 @@ class Crop:
         part = pixels[None, :, top : top + height, left : left + width]
         # As decoders give it, colour by colour: torch resizes this layout in half the time.
         part = part.contiguous(memory_format=torch.channels_last)
-        return TF.resize(part, [self.image_size, self.image_size], antialias=True)[0]
+        size = [self.image_size, self.image_size]
+        return TF.resize(part, size, self.interpolation, antialias=True)[0]
 
 
 def _between(limits: Sequence[float], share: float) -> float:

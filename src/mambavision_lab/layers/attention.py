@@ -4,6 +4,7 @@ Source: Dosovitskiy et al. 2020, arXiv:2010.11929.
 """
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -50,15 +51,17 @@ class Attention(nn.Module):
         batch, length, dim = x.shape
         qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, dim // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        y = self._attend(query, key, value)
+        dropout = self.attn_drop if self.training else 0.0
+        y = _attend(query, key, value, dropout)
         return self.proj_drop(self.proj(y.transpose(1, 2).reshape(batch, length, dim)))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        dropout = self.attn_drop if self.training else 0.0
-        if query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu":
-            # torch's backward pass of this on CPUs is slower in bfloat16, several times for short sequences.
-            with torch.autocast("cpu", enabled=False):
-                return F.scaled_dot_product_attention(
-                    query.float(), key.float(), value.float(), dropout_p=dropout
-                ).bfloat16()
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+
+@torch.fx.wrap
+def _attend(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    if query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu":
+        # torch's backward pass of this on CPUs is slower in bfloat16, several times for short sequences.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(
+                query.float(), key.float(), value.float(), dropout_p=dropout
+            ).bfloat16()
+    return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)

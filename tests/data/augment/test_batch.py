@@ -182,6 +182,7 @@ def test_augment_gives_an_image_the_same_pixels_in_any_batch():
         ({"erasing": 1.2}, "augment.erasing=1.2 must lie between 0 and 1"),
         ({"crop_scale": [0.5]}, r"augment.crop_scale=\[0.5\]: wanted \[LOW,HIGH\]"),
         ({"crop_scale": [0.5, 0.2]}, "0 < LOW <= HIGH <= 1"),
+        ({"crop_interpolation": "x"}, "crop_interpolation=x is unknown; choose bilinear, bicubic"),
         ({"crop_scale": [0, 1]}, "0 < LOW <= HIGH <= 1"),
     ],
 )

@@ -139,6 +139,7 @@ def test_choices_of_augmentation_hold_what_they_are_named_after():
     assert isinstance(imagenet.policy, TimmRandAugment)
     assert (imagenet.brightness, imagenet.contrast, imagenet.saturation) == (0.4, 0.4, 0.4)
     assert (imagenet.erasing, imagenet.crop_scale) == (0.25, [0.08, 1.0])
+    assert imagenet.crop_interpolation == "random"
     assert (imagenet.shift, imagenet.rotation_deg) == (0, 0)
     mixing = imagenet.mixing._mix
     assert (mixing.mixup_alpha, mixing.cutmix_alpha, mixing.switch_prob) == (0.8, 1.0, 0.5)

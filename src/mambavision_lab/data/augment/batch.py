@@ -16,6 +16,7 @@ from mambavision_lab.data.augment.mixing import Mixing
 from mambavision_lab.errors import ConfigError
 
 ALTERNATING = "alternating"
+INTERPOLATIONS = ("bilinear", "bicubic", "random")
 _ERASED_AREA = (0.02, 1 / 3)  # share of the image; the defaults of timm and torchvision
 _ERASED_ASPECT = (0.3, 1 / 0.3)
 _NUM_NOISES = 2**16
@@ -37,6 +38,7 @@ class Augment(nn.Module):
             and spread.
         crop_scale: Smallest and largest share of an image file's area in its random crop, made when the
             file is decoded, or None to take the centre; no effect on images held in memory.
+        crop_interpolation: How it is resized: "bilinear", "bicubic", or "random" for one of the two.
         policy: A transform of torchvision or of `policies.py`, applied to each image, uint8, (C, H, W), by
             the loader's workers, such as TrivialAugmentWide; or None.
         mixup: Parameter of MixUp's Beta distribution; 0 switches it off.
@@ -64,6 +66,7 @@ class Augment(nn.Module):
         saturation: float = 0.0,
         erasing: float = 0.0,
         crop_scale: list[float] | None = None,
+        crop_interpolation: str = "bilinear",
         policy: nn.Module | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
@@ -87,6 +90,11 @@ class Augment(nn.Module):
             raise ConfigError(
                 f"augment.crop_scale={crop_scale}: wanted [LOW,HIGH] with 0 < LOW <= HIGH <= 1, or null"
             )
+        if crop_interpolation not in INTERPOLATIONS:
+            raise ConfigError(
+                f"augment.crop_interpolation={crop_interpolation} is unknown; "
+                f"choose {', '.join(INTERPOLATIONS)}"
+            )
         if repeats < 1:
             raise ConfigError(f"augment.repeats={repeats} must be at least 1")
         self.horizontal_flip = horizontal_flip
@@ -98,6 +106,7 @@ class Augment(nn.Module):
         self.saturation = saturation
         self.erasing = erasing
         self.crop_scale = crop_scale
+        self.crop_interpolation = crop_interpolation
         self.policy = policy
         self.repeats = repeats
         self.mixing = None
