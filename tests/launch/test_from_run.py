@@ -86,26 +86,27 @@ def test_from_run_takes_a_downloaded_copy_of_the_snapshot(command, task, old_run
     assert task.seen[1]["model"] == task.seen[0]["model"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["from_run=/no/such"], "from_run=/no/such: no such file or folder"),
-        (["from_run=/"], "from_run=/: no run folder around it"),
-        (
-            ["from_run={}", "--config-name", "train"],
-            "composes from the run's snapshot; remove --config-name",
-        ),
-        (["from_run={}", "trainer.devcies=2"], "did you mean 'devices'?"),
-        (["from_run={}", "trainer.max_epochs=abc"], "trainer.max_epochs=abc: wanted int"),
-        (["-m", "from_run={}", "trainer.max_epochs=1,abc"], "trainer.max_epochs=abc: wanted int"),
-        (["from_run={}", "seed=x"], "seed: "),
-    ],
-)
-def test_from_run_refuses_in_one_line(command, task, old_run, capsys, arguments, named):
-    assert command(task, *(a.format(old_run) for a in arguments)) == 2
-    lines = [s for s in capsys.readouterr().err.splitlines() if not s.startswith("warning: ")]
-    assert len(lines) == 1
-    assert named in lines[0]
+REFUSED = [
+    (["from_run=/no/such"], "from_run=/no/such: no such file or folder"),
+    (["from_run=/"], "from_run=/: no run folder around it"),
+    (
+        ["from_run={}", "--config-name", "train"],
+        "composes from the run's snapshot; remove --config-name",
+    ),
+    (["from_run={}", "trainer.devcies=2"], "did you mean 'devices'?"),
+    (["from_run={}", "trainer.max_epochs=abc"], "trainer.max_epochs=abc: wanted int"),
+    (["-m", "from_run={}", "trainer.max_epochs=1,abc"], "trainer.max_epochs=abc: wanted int"),
+    (["from_run={}", "seed=x"], "seed: "),
+]
+
+
+def test_from_run_refuses_in_one_line(command, task, old_run, capsys):
+    for arguments, named in REFUSED:
+        capsys.readouterr()
+        assert command(task, *(a.format(old_run) for a in arguments)) == 2, arguments
+        lines = [s for s in capsys.readouterr().err.splitlines() if not s.startswith("warning: ")]
+        assert len(lines) == 1
+        assert named in lines[0]
     assert len(task.seen) == 1
 
 

@@ -25,7 +25,13 @@ NETWORKS = TOYS | {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("vit", "resnet") else [])
+        for name in NETWORKS
+    ],
+)
 def test_loss_falls_and_every_parameter_gets_a_finite_gradient(
     name, make_classifier, make_loader, make_trainer, history
 ):

@@ -308,6 +308,7 @@ def test_exported_net_takes_any_batch(make_net):
         assert_close(exported.module()(x), net(x), torch.float32)
 
 
+@pytest.mark.slow
 def test_compiled_net_is_one_graph_and_gives_equal_outputs(make_net):
     net, x = make_net().eval(), torch.randn(2, 2, 16, 16)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")

@@ -21,16 +21,14 @@ from mambavision_lab.models.registry import VARIANTS
 
 SMALL = ("mambavision_micro", "mambavision_nano", "mambavision_tiny", "mambavision_small")
 SMALL += ("mambavision_t", "mambavision_t2", "mambavision_s")
-TRACED = (
-    "mambavision_micro",
-    "mambavision_nano",
-    "mambavision_tiny",
-    "mambavision_t",
-)  # the others are slow
+QUICK = ("mambavision_micro", "mambavision_nano", "mambavision_tiny", "mambavision_t")
 SIZE = 64  # pixels
 
 
-@pytest.fixture(params=VARIANTS, ids=lambda variant: variant.name)
+@pytest.fixture(
+    params=[pytest.param(v, marks=[pytest.mark.slow] * (v.name not in QUICK)) for v in VARIANTS],
+    ids=lambda variant: variant.name,
+)
 def variant(request):
     return request.param
 
@@ -44,14 +42,6 @@ def make(variant):
 
     with torch.device("cpu" if variant.name in SMALL else "meta"):
         yield make
-
-
-# Tracing takes seconds for each.
-traced_variants = pytest.mark.parametrize(
-    "variant",
-    [pytest.param(v, marks=[pytest.mark.slow] if v.name not in TRACED else []) for v in VARIANTS],
-    ids=lambda variant: variant.name,
-)
 
 
 def is_tokens(variant):
@@ -171,7 +161,6 @@ def traced(net):
     )
 
 
-@traced_variants
 def test_fx_graph_gives_the_same(make):
     net, x = make(), torch.randn(1, 3, SIZE, SIZE)
     with torch.inference_mode():
@@ -179,7 +168,6 @@ def test_fx_graph_gives_the_same(make):
         assert_equal(traced(net)(x)["y"], expected)
 
 
-@traced_variants
 def test_fx_graph_trains_every_parameter(make):
     graph = traced(make(num_classes=42, drop_path_rate=0.1)).train()
     y = graph(torch.randn(2, 3, SIZE, SIZE))["y"]

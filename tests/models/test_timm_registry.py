@@ -15,9 +15,9 @@ from mambavision_lab.models.registry import VARIANTS
 @pytest.mark.parametrize(
     "imports",
     [
-        "import mambavision_lab, timm, mambavision_lab.timm",
-        "import mambavision_lab.timm, timm",
         "import timm, mambavision_lab",
+        pytest.param("import mambavision_lab.timm, timm", marks=pytest.mark.slow),
+        pytest.param("import mambavision_lab, timm, mambavision_lab.timm", marks=pytest.mark.slow),
     ],
 )
 def test_variants_register_in_any_order(imports):

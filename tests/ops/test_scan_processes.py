@@ -149,5 +149,6 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_all_works_without_numba():
     subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_NUMBA], check=True)

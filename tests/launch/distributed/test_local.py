@@ -80,7 +80,11 @@ def test_each_job_of_several_processes_fails_in_its_own_way(start, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 130, id="SIGINT", marks=pytest.mark.slow),
+    ],
 )
 def test_signal_stops_all_processes_and_the_sweep(start, tmp_path, number, status):
     run = start(APP, "-m", *TWO, "name=waits", "seed=1,2")

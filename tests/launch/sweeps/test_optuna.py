@@ -63,6 +63,7 @@ def test_sampled_values_are_those_of_a_plain_study(command, task, sweep_folder):
     ]
 
 
+@pytest.mark.slow
 def test_trials_side_by_side_are_sampled_at_once(command, task, sweep_folder, monkeypatch):
     batches = []
     prepare = sweeping._prepare
@@ -157,6 +158,7 @@ def test_sweep_killed_anywhere_has_each_trial_once(
     assert [row["status"] for row in rows(folder)] == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_pruned_trial_is_recorded_and_an_old_mark_is_not(command, task, sweep_folder):
     def prune(cfg):
         folder = Path(cfg.paths.output_dir)
@@ -174,6 +176,7 @@ def test_pruned_trial_is_recorded_and_an_old_mark_is_not(command, task, sweep_fo
     assert states_of(folder) == ["PRUNED", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_line_cut_by_a_full_disk_is_dropped(command, task, sweep_folder):
     assert command(task, *SPACE, f"{N_TRIALS}=2") == 0
     folder = sweep_folder()
@@ -209,6 +212,7 @@ def old_sweep(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_sweep_of_an_earlier_version_resumes(command, task, old_sweep):
     given = [f"{N_TRIALS}=3", "sweep.search.num_parallel=1", f"sweep.resume={old_sweep}"]
     assert command(task, *SPACE, *given) == 0

@@ -52,38 +52,39 @@ def test_interrupted_sweep_resumes_where_it_was(command, task, sweep_folder):
     assert len(task.seen) == 7
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["-m", "seed=1,3", "sweep.resume={}"], "is of another command: train.py -m seed=1,2"),
-        (["-m", "seed=1,2", "sweep.resume={}/0"], "no sweep there"),
-        (["-m", "seed=1,2", "sweep.resume=/no/such"], "no sweep there"),
-        (["seed=1", "sweep.resume={}"], "only a sweep can be resumed; add -m"),
-        (["-m", "seed=1,2", "sweep.search.n_trials=3"], "sweep.search.n_trials: no such option"),
-        (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trials=3"], "is called sweep.search.n_trials"),
-        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trails=3"], "did you mean 'n_trials'?"),
-        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=x"], "n_trials=x: wanted int"),
-        (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=0"], "wanted at least 1"),
-        (["-m", "seed=1,2", "sweep.devices_per_job=x"], "sweep.devices_per_job: Value 'x'"),
-        (["-m", "seed=1", "sweep=optuna"], "nothing to search"),
-        (["-m", "seed=1", "sweep=optunal"], "did you mean 'optuna'?"),
-        (["-m", "seed=1,2", "+hydra.sweeper.n_jobs=2"], "hydra.sweeper.n_jobs: LabSweeper has no"),
-        (["-m", "seed=1,2", "hydra/launcher=ray"], "pip install 'mambavision-lab[ray]'"),
-        (["-m", "sweep=grid,optuna", "seed=1"], "cannot itself be swept"),
-        (["-m", "optimizer.lr=interval(0,1)"], "add sweep=optuna"),
-    ],
-)
-def test_bad_sweep_is_refused_in_one_line(command, task, sweep_folder, capsys, arguments, named):
+BAD_SWEEPS = [
+    (["-m", "seed=1,3", "sweep.resume={}"], "is of another command: train.py -m seed=1,2"),
+    (["-m", "seed=1,2", "sweep.resume={}/0"], "no sweep there"),
+    (["-m", "seed=1,2", "sweep.resume=/no/such"], "no sweep there"),
+    (["seed=1", "sweep.resume={}"], "only a sweep can be resumed; add -m"),
+    (["-m", "seed=1,2", "sweep.search.n_trials=3"], "sweep.search.n_trials: no such option"),
+    (["-m", "seed=1,2", "sweep=optuna", "sweep.n_trials=3"], "is called sweep.search.n_trials"),
+    (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trails=3"], "did you mean 'n_trials'?"),
+    (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=x"], "n_trials=x: wanted int"),
+    (["-m", "seed=1,2", "sweep=optuna", f"{SEARCH}.n_trials=0"], "wanted at least 1"),
+    (["-m", "seed=1,2", "sweep.devices_per_job=x"], "sweep.devices_per_job: Value 'x'"),
+    (["-m", "seed=1", "sweep=optuna"], "nothing to search"),
+    (["-m", "seed=1", "sweep=optunal"], "did you mean 'optuna'?"),
+    (["-m", "seed=1,2", "+hydra.sweeper.n_jobs=2"], "hydra.sweeper.n_jobs: LabSweeper has no"),
+    (["-m", "seed=1,2", "hydra/launcher=ray"], "pip install 'mambavision-lab[ray]'"),
+    (["-m", "sweep=grid,optuna", "seed=1"], "cannot itself be swept"),
+    (["-m", "optimizer.lr=interval(0,1)"], "add sweep=optuna"),
+]
+
+
+def test_bad_sweep_is_refused_in_one_line(command, task, sweep_folder, capsys):
     assert command(task, "-m", "seed=1,2") == 0
-    capsys.readouterr()
     folder = sweep_folder()
-    assert command(task, *(a.format(folder) for a in arguments)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
+    for arguments, named in BAD_SWEEPS:
+        capsys.readouterr()
+        assert command(task, *(a.format(folder) for a in arguments)) == 2, arguments
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert named in line
     assert len(task.seen) == 2
 
 
+@pytest.mark.slow
 def test_sweep_from_a_run_resumes_from_that_run_only(command, task, sweep_folder, capsys):
     def train(cfg):
         open_run_folder(cfg, is_latest=False)
@@ -133,6 +134,7 @@ def test_summary_prints_brackets_of_folders_and_overrides(tmp_path, capsys):
     assert out.count("[default,ema]") == 2  # in the table, and as the best job
 
 
+@pytest.mark.slow
 def test_new_strategy_needs_only_a_class_and_a_yaml(
     command, task, make_module, tmp_path, sweep_folder, capsys
 ):
