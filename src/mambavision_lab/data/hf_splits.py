@@ -15,38 +15,35 @@ from mambavision_lab.data.class_names import (
     number_labels,
     read_class_names,
 )
+from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.split_folders import split_of
 from mambavision_lab.errors import ConfigError, missing_extra, reason
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EncodedImage:
-    """An image in a row of a data set; it is read like an open file.
+class RowImage(EncodedImage):
+    """An image in a row of a data set.
 
     Attributes:
         images: The column of encoded images.
         index: Its row.
-        name: Its name in messages.
+        place: Its name in messages.
     """
 
     images: Any
     index: int
-    name: str
+    place: str
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The files that it is in."""
+        """Return the files of its column."""
         return tuple(file["filename"] for file in self.images.cache_files)
 
     def __str__(self) -> str:
-        return self.name
-
-    def seekable(self) -> bool:
-        """It is read as a whole only."""
-        return False
+        return self.place
 
     def read(self) -> bytes:
-        """Read it.
+        """Return its bytes.
 
         Raises:
             ValueError: The row has no image.
@@ -127,7 +124,7 @@ def find_column(root: str, splits: dict[str, Any], kind: str, name: str | None) 
 
 def list_rows(
     where: str, data: Any, image_column: str, label_column: str, class_names: list[str]
-) -> list[tuple[EncodedImage, int]]:
+) -> list[tuple[RowImage, int]]:
     """List the images of a split with their labels, in order.
 
     Args:
@@ -154,5 +151,5 @@ def list_rows(
             raise ConfigError(
                 f"{where} row {row}: label {label!r} is unknown; wanted {describe_labels(class_names)}"
             )
-        items.append((EncodedImage(images, row, f"{where} row {row}"), numbers[label]))
+        items.append((RowImage(images, row, f"{where} row {row}"), numbers[label]))
     return items

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.folders import is_image
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A file in an uncompressed tar; it is read like an open file.
+class Member(EncodedImage):
+    """A file in an uncompressed tar.
 
     Attributes:
         shard: Path of the tar.
@@ -38,24 +39,15 @@ class Member:
     size: int
 
     @property
-    def name(self) -> str:
-        """Its name in messages."""
-        return f"{self.shard}: {self.path}"
-
-    @property
     def sources(self) -> tuple[str, ...]:
-        """The files that it is in."""
+        """Return the tar."""
         return (self.shard,)
 
     def __str__(self) -> str:
-        return self.name
-
-    def seekable(self) -> bool:
-        """It is read as a whole only."""
-        return False
+        return f"{self.shard}: {self.path}"
 
     def read(self) -> bytes:
-        """Read it.
+        """Return its bytes.
 
         Raises:
             EOFError: The shard has become shorter.
