@@ -267,7 +267,8 @@ class ImageDataModule(LightningDataModule):
             images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, draws)
-        return self.normalize(images), labels
+        is_own = self.augment is None or isinstance(self.augment, Augment)  # not a foreign one's tensor
+        return self.normalize(images, inplace=is_own), labels
 
     def _augment(
         self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None
@@ -282,11 +283,10 @@ class ImageDataModule(LightningDataModule):
             images, labels = augment.mixing(images, labels, self.num_classes, draws)
         return images, labels
 
-    def normalize(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor, *, inplace: bool = False) -> Tensor:
         """Subtract mean and divide by std; images (N, C, H, W) in [0, 1]."""
-        return TF.normalize(
-            images, *([v * self.in_chans if len(v) == 1 else v for v in (self.mean, self.std)])
-        )
+        mean, std = (v * self.in_chans if len(v) == 1 else v for v in (self.mean, self.std))
+        return TF.normalize(images, mean, std, inplace)
 
     def in_memory(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
         """Make a data set of uint8 images (N, C, H, W), resized to image_size and converted to in_chans."""
