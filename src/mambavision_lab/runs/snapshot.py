@@ -103,6 +103,7 @@ def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
 _WANTED = {
     "ckpt_path": "a checkpoint in its run's folder, such as logs/latest/checkpoints/best.ckpt",
     "from_run": "the folder of a run, such as logs/latest",
+    "resume": "the folder of a run, such as logs/latest, or auto",
 }
 
 
