@@ -94,7 +94,7 @@ def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
 
 def _wandb_id(folder: Path) -> str | None:
     """Return the id of a folder's W&B run, a new one where there is none; only rank 0 logs."""
-    if rank_zero_only.rank:
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
         return None
     path = folder / "wandb_id.txt"
     if not path.is_file():

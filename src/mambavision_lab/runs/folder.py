@@ -24,10 +24,11 @@ from mambavision_lab.files import (
 from mambavision_lab.runs.differences import find_differences, write_differences
 from mambavision_lab.runs.lock import take_folder
 from mambavision_lab.runs.provenance import collect
-from mambavision_lab.runs.snapshot import write_snapshot
+from mambavision_lab.runs.snapshot import is_complete, write_snapshot
 
 log = logging.getLogger(__name__)
 
+RESULTS = "metrics.json"  # the last thing that a training leaves, but for its report
 SWEEP = "sweep.json"  # in a sweep's folder: its command
 REQUEUE_CHECKPOINT = (
     "checkpoints/requeue.ckpt"  # saved within an epoch, before SLURM requeued the job
@@ -46,8 +47,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     take_folder(folder)
-    if is_resuming(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
-        for name in ("metrics.json", "outcome.json"):  # it has not ended any more
+    if is_resuming(cfg) and is_complete(folder):
+        for name in (RESULTS, "outcome.json"):  # it has not ended any more
             (folder / name).unlink(missing_ok=True)
         return folder
     hydra: Any = HydraConfig.get()
@@ -77,14 +78,19 @@ def check_unused(cfg: DictConfig) -> None:
         raise ConfigError(f"hydra.run.dir={folder}: holds a sweep; give another folder")
     if not holds_run(folder):
         return
-    newest = find_newest_checkpoint(folder) if task == "train" else None
-    resume = f", or resume the run with resume={folder}" if newest else ""
+    can_resume = task == "train" and is_complete(folder)
+    resume = f", or resume the run with resume={folder}" if can_resume else ""
     raise ConfigError(f"hydra.run.dir={folder}: holds a run; give another folder{resume}")
 
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds what `open_run_folder` writes."""
     return any((folder / name).exists() for name in ("config.yaml", "snapshot"))
+
+
+def has_ended(folder: Path) -> bool:
+    """Return whether the run of a folder has come to its results."""
+    return (folder / RESULTS).is_file()
 
 
 def is_resuming(cfg: DictConfig) -> bool:

@@ -1,4 +1,4 @@
-"""Let one training at a time write into a run folder: a lock that ends with its process, however that ends."""
+"""Let one training at a time write into a run folder, by a lock that ends with its process."""
 
 import os
 from contextlib import suppress

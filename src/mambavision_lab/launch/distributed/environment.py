@@ -66,9 +66,7 @@ def is_rank_zero() -> bool:
 
 def is_slurm_job() -> bool:
     """Return whether this is a job of SLURM's in which Lightning handles the requeue signal."""
-    return (
-        "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in _INTERACTIVE
-    )
+    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in _INTERACTIVE
 
 
 def _find_torchrun() -> ExternalLaunch:

@@ -18,7 +18,9 @@ from typing import Any
 
 from mambavision_lab.launch.distributed.environment import is_rank_zero, is_slurm_job
 
-_SAME_REQUEST_S = 1.0  # a terminal and a launcher both send a signal; a user's second one comes later
+_SAME_REQUEST_S = (
+    1.0  # a terminal and a launcher both send a signal; a user's second one comes later
+)
 
 
 def signals() -> tuple[signal.Signals, ...]:
@@ -63,7 +65,7 @@ class StopRequest:
 
     @property
     def is_requeue(self) -> bool:
-        """Whether the noted signal is one that another library handles: Lightning has SLURM requeue the job."""
+        """Whether the noted signal is Lightning's, which has SLURM requeue the job."""
         handler = self._before.get(self.number)
         return is_slurm_job() and self.number == signal.SIGUSR1 and callable(handler)
 
@@ -86,7 +88,7 @@ class StopRequest:
             if is_rank_zero():
                 name = signal.Signals(number).name
                 line = f"{name}: stopping after this step; a second signal stops at once\n"
-                os.write(sys.__stderr__.fileno(), line.encode())  # print may be what it interrupts
+                os.write(2, line.encode())  # the signal may have interrupted a print
 
 
 def handle_signals() -> None:
