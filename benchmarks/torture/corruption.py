@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 
 import torch
+from benchmarks.torture.outcome import Outcome, count_held
+from benchmarks.torture.trial import digest
+
 from mambavision_lab.errors import ConfigError, RunError
 from mambavision_lab.files import LAST_CHECKPOINT
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.models.saved import load_checkpoint
 from mambavision_lab.runs.folder import find_newest_checkpoint
-
-from benchmarks.torture.outcome import Outcome, count_held
-from benchmarks.torture.trial import digest
 
 COUNT = 500
 _MEBIBYTE = 2**20
@@ -52,7 +52,10 @@ def _save(folder: Path, generator: torch.Generator) -> Path:
 
 def _flip(good: Path, seed: int, count: int) -> Outcome:
     draw, content, wanted = random.Random(seed), good.read_bytes(), digest(load_checkpoint(good))
-    head, tail = 4096, len(content) - 16384  # its directory is at its end, its pickle at its beginning
+    head, tail = (
+        4096,
+        len(content) - 16384,
+    )  # its directory is at its end, its pickle at its beginning
     results: list[str | None] = []
     num_harmless = 0
     for number in range(count):

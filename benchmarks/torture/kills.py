@@ -47,10 +47,12 @@ def _kill_runs(name: str, folder: Path, options: list[str], seed: int, count: in
         trial = Trial(folder / str(len(held)), options)
         kills: list[str] = []
         while len(held) + len(kills) < count:
-            stage = trial.kill_after(draw.uniform(0, 1.2 * seconds))
-            if stage is None:
+            trial.start()
+            trial.wait(draw.uniform(0, 1.2 * seconds))
+            if trial.has_ended:
                 break
-            kills.append(stage)
+            kills.append(trial.stage)
+            trial.kill()
             stages["writing a file"] += any(trial.folder.rglob(".*.part"))
         failure = trial.finish() or difference(wanted, results(trial.folder))
         held += [failure and f"killed in {', '.join(kills)}: {failure}"] * len(kills)

@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.torture.outcome import Outcome, count_held
 from benchmarks.torture.trial import (
     MEMORY,
+    STAGES,
     Trial,
     difference,
-    kill,
     results,
     saved_step,
     training_seconds,
@@ -53,18 +53,16 @@ def run(*, seed: int, count: int) -> list[Outcome]:
 
 def _stop(trial: Trial, delay: float) -> tuple[str | None, float] | None:
     """Stop a training; returns what went wrong and the seconds it took, None where it had ended before."""
-    process = trial.start()
-    trial.wait_for_steps(process)
-    process.join(delay)
-    if process.exitcode is not None or trial.is_in_final_test:
-        kill(process)
+    trial.start()
+    trial.wait(delay)
+    if trial.has_ended or trial.stage == STAGES[-1]:
+        trial.kill()
         return None
     start = time.monotonic()
-    os.kill(process.pid or 0, signal.SIGTERM)
-    process.join(60)
+    os.kill(trial.processes[0].pid or 0, signal.SIGTERM)
+    (status,) = trial.wait(60)
     wait = time.monotonic() - start
-    status = process.exitcode
-    kill(process)
+    trial.kill()
     steps, saved = trial.num_steps, saved_step(trial.folder)
     if status != 143 or saved != steps or wait > _LIMIT_S:
         return f"status {status} after {wait:.1f} s at step {steps}, saved {saved}", wait

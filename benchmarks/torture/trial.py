@@ -11,17 +11,20 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from PIL import Image
 
+from mambavision_lab.files import LAST_CHECKPOINT
 from mambavision_lab.launch.entry import run_command_line
 from mambavision_lab.metrics import is_speed
 from mambavision_lab.tasks.train import train
@@ -35,7 +38,7 @@ NANO = [
         "scheduler.warmup_epochs=1",
     ],
     *["callbacks=ema", "callbacks.newest.every_n_steps=2", "~callbacks.predictions"],
-    *["model.drop_path_rate=0.1", "+callbacks.stage._target_=benchmarks.torture.trial.ShowStage"],
+    "model.drop_path_rate=0.1",
 ]
 MEMORY = ["data.num_train=96", "data.num_val=48", "data.num_test=32"]
 
@@ -43,7 +46,6 @@ _TIMEOUT_S = 300
 STAGES = ("start", "step", "validation", "final test")
 
 _FORK = multiprocessing.get_context("fork")
-_stage = _FORK.RawValue("i")  # of the training that runs; an index of STAGES
 
 
 def image_files(folder: Path) -> list[str]:
@@ -58,24 +60,46 @@ def image_files(folder: Path) -> list[str]:
     return ["data=image_folder", f"data.root={folder}", "data.num_workers=2"]
 
 
-class ShowStage(Callback):
-    """Tell the process that started a training what it is doing."""
+class ShowMoment(Callback):
+    """Write down what a training is doing, for the process that will break it.
 
-    def on_train_start(self, *_: Any) -> None:
+    Args:
+        path: File for the stage and the number of finished steps.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.stage, self.file = path, 0, -1
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         """The first step begins."""
-        _stage.value = 1
+        self._show(trainer, 1)
 
-    def on_validation_start(self, *_: Any) -> None:
+    def on_before_zero_grad(self, trainer: Trainer, *_: Any) -> None:
+        """A step has ended or begins."""
+        self._show(trainer, self.stage)
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """The step before has ended."""
+        self._show(trainer, self.stage)
+
+    def on_validation_start(self, trainer: Trainer, *_: Any) -> None:
         """A validation begins."""
-        _stage.value = 2 if _stage.value == 1 else _stage.value
+        self._show(trainer, 2 if self.stage == 1 else self.stage)
 
-    def on_validation_end(self, *_: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
         """Training goes on."""
-        _stage.value = 1 if _stage.value == 2 else _stage.value
+        self._show(trainer, 1 if self.stage == 2 else self.stage)
 
-    def on_train_end(self, *_: Any) -> None:
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:
         """The final validation and test follow."""
-        _stage.value = 3
+        self._show(trainer, 3)
+
+    def _show(self, trainer: Trainer, stage: int) -> None:
+        self.stage = stage
+        if trainer.is_global_zero:
+            if self.file < 0:
+                self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+            os.pwrite(self.file, b"%d %8d" % (stage, trainer.global_step), 0)
 
 
 class Trial:
@@ -84,61 +108,98 @@ class Trial:
     Args:
         folder: Its run folder.
         options: Its overrides.
+        num_processes: Its ranks, started as torchrun starts them.
     """
 
-    def __init__(self, folder: Path, options: list[str]) -> None:
-        self.folder = folder
-        self.arguments = [
+    def __init__(self, folder: Path, options: list[str], num_processes: int = 1) -> None:
+        self.folder, self.num_processes = folder, num_processes
+        self.log, self._moment = folder.with_suffix(".log"), folder.with_suffix(".moment")
+        self.processes: list[ForkProcess] = []
+        self._arguments = [
+            *["resume=auto", f"hydra.run.dir={folder}", f"paths.log_dir={folder.parent}"],
+            f"+callbacks.moment._target_={ShowMoment.__module__}.{ShowMoment.__name__}",
+            f"+callbacks.moment.path={self._moment}",
             *NANO,
             *options,
-            f"hydra.run.dir={folder}",
-            f"paths.log_dir={folder.parent}",
         ]
-        self.log = folder.with_suffix(".log")
 
-    def start(self, *more: str) -> "multiprocessing.context.ForkProcess":
-        """Start it, or continue it where it was started before."""
-        _stage.value = 0
-        process = _FORK.Process(target=self._work, args=(["resume=auto", *self.arguments, *more],))
-        process.start()
-        return process
+    @property
+    def stage(self) -> str:
+        """What it is doing."""
+        return STAGES[self._read_moment()[0]]
 
-    def kill_after(self, seconds: float) -> str | None:
-        """Start it and kill it so long after its first step began; returns its stage, None if it has ended."""
-        process = self.start()
-        while _stage.value == 0 and process.exitcode is None:
+    @property
+    def num_steps(self) -> int:
+        """Steps that it has finished."""
+        return self._read_moment()[1]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether one of its processes has ended."""
+        return any(process.exitcode is not None for process in self.processes)
+
+    def start(self) -> None:
+        """Start it, or continue it where it was broken; returns when its first step begins, or it has ended."""
+        self._moment.unlink(missing_ok=True)
+        port = _free_port()
+        self.processes = [
+            _FORK.Process(target=self._work, args=(rank, port))
+            for rank in range(self.num_processes)
+        ]
+        for process in self.processes:
+            process.start()
+        while not self._moment.exists() and not self.has_ended:
             time.sleep(0.01)
-        process.join(seconds)
-        if process.exitcode is not None:
-            return None
-        stage = STAGES[_stage.value]
-        kill(process)
-        return stage
+
+    def wait(self, seconds: float) -> list[int | None]:
+        """Wait until all its processes have ended, or so long; returns their statuses."""
+        deadline = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        return [process.exitcode for process in self.processes]
+
+    def kill(self) -> None:
+        """Kill its processes and all that they have started."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid or 0, signal.SIGKILL)
+            process.kill()
+            process.join()
 
     def finish(self) -> str | None:
         """Run it to its end; returns the end of its output where it fails."""
-        process = self.start()
-        process.join(_TIMEOUT_S)
-        if process.exitcode == 0:
-            return None
-        kill(process)
-        return f"status {process.exitcode}: {self.log.read_text()[-400:]}"
+        self.start()
+        statuses = self.wait(_TIMEOUT_S)
+        self.kill()
+        if any(statuses) or None in statuses:
+            return f"status {statuses}: {self.log.read_text()[-400:]}"
+        return None
 
-    def _work(self, arguments: list[str]) -> None:
+    def _read_moment(self) -> tuple[int, int]:
+        with contextlib.suppress(OSError, ValueError):  # not written yet
+            stage, step = self._moment.read_text().split()
+            return int(stage), int(step)
+        return 0, 0
+
+    def _work(self, rank: int, port: int) -> None:
         os.setsid()  # so that it can be killed with its workers
         with self.log.open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        sys.argv = ["train.py", *arguments]
+        if self.num_processes > 1:
+            world_size = str(self.num_processes)
+            names = {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
+            names |= {"WORLD_SIZE": world_size, "LOCAL_WORLD_SIZE": world_size}
+            names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ.update(names, TORCHELASTIC_RUN_ID=str(port))
+        sys.argv = ["train.py", *self._arguments]
         run_command_line(train, "train")
 
 
-def kill(process: "multiprocessing.context.ForkProcess") -> None:
-    """Kill a training and all processes that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)
-    process.kill()
-    process.join()
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def training_seconds(folder: Path) -> float:
@@ -148,9 +209,17 @@ def training_seconds(folder: Path) -> float:
     return ended - started
 
 
+def saved_step(folder: Path) -> int:
+    """Return the number of steps of a run's newest checkpoint; 0 where there is none."""
+    path = folder / LAST_CHECKPOINT
+    if not path.is_file():
+        return 0
+    return int(torch.load(path, weights_only=True)["global_step"])
+
+
 def results(folder: Path) -> dict[str, Any]:
     """Collect what a finished training has computed, without speeds."""
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint = torch.load(folder / LAST_CHECKPOINT, weights_only=True)
     names = (
         "state_dict",
         "current_model_state",
