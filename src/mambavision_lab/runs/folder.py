@@ -46,7 +46,8 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     """
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    take_folder(folder)
+    if task_of(cfg) == "train":
+        take_folder(folder)
     if is_resuming(cfg) and is_complete(folder):
         for name in (RESULTS, "outcome.json"):  # it has not ended any more
             (folder / name).unlink(missing_ok=True)
