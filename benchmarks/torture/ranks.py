@@ -55,7 +55,7 @@ def _break(trial: Trial, way: str, delay: float) -> str | None:
         return None if statuses in ([143, 143], [0, 0]) else f"statuses {statuses}"
     if way in _WAYS[:2] and not trial.has_ended:
         os.killpg(trial.processes[_WAYS.index(way)].pid or 0, signal.SIGKILL)
-        trial.wait(0.5)  # the other one may go on for a while
+        trial.wait(0.5)  # the other one may run for a while
     trial.kill()
     return None
 

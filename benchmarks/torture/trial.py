@@ -87,7 +87,7 @@ class ShowMoment(Callback):
         self._show(trainer, 2 if self.stage == 1 else self.stage)
 
     def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
-        """Training goes on."""
+        """Training continues."""
         self._show(trainer, 1 if self.stage == 2 else self.stage)
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:
@@ -98,7 +98,7 @@ class ShowMoment(Callback):
         self.stage = stage
         if trainer.is_global_zero:
             if self.file < 0:
-                self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+                self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             os.pwrite(self.file, b"%d %8d" % (stage, trainer.global_step), 0)
 
 
@@ -139,7 +139,7 @@ class Trial:
         return any(process.exitcode is not None for process in self.processes)
 
     def start(self) -> None:
-        """Start it, or continue it where it was broken; returns when its first step begins, or it has ended."""
+        """Start or continue it; returns when its first step begins, or it has ended."""
         self._moment.unlink(missing_ok=True)
         port = _free_port()
         self.processes = [
