@@ -24,6 +24,7 @@ from mambavision_lab.config.schema import SCHEMAS
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.check_command import check_jobs, open_command
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.resume import resolve_resume
 from mambavision_lab.runs.folder import check_unused
 
 # Composed configs with their `hydra` node, by run folder: tasks refer to it, and a user's config has none.
@@ -54,7 +55,7 @@ def compose(
         raise ConfigError(
             "a flag of the command line: compose takes overrides such as data=cifar10"
         )
-    _, cfg = check_jobs(open_command(replace(command, argv=())))
+    _, cfg = check_jobs(open_command(resolve_resume(replace(command, argv=()))))
     with hydra_config(cfg):
         own = without_hydra(cfg)
         _fill_in(own)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -45,7 +46,7 @@ def act(cfg: DictConfig) -> float | None:
         raise ZeroDivisionError("on rank 1 alone")
     if cfg.name == "lost" and rank == world_size - 1 and restart == 0:
         (folder / "checkpoints").mkdir()
-        (folder / "checkpoints" / "last.ckpt").touch()
+        zipfile.ZipFile(folder / "checkpoints" / "last.ckpt", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     if cfg.name == "waits" or (cfg.name in ("raises", "lost") and restart == 0):
         time.sleep(600)  # for the other process, or for a signal

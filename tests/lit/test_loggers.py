@@ -3,7 +3,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from mambavision_lab.lit import loggers
 
@@ -41,45 +41,57 @@ def refuse(address, timeout):
     ids=["mode", "key", "network"],
 )
 def test_wandb_logger_writes_offline_and_logs_why(
-    spoil, reason, stub_wandb, monkeypatch, caplog, refusal
+    spoil, reason, stub_wandb, monkeypatch, caplog, refusal, tmp_path
 ):
     spoil(stub_wandb, monkeypatch)
-    options = loggers.wandb_logger("folder", "project", group="night")
+    folder = str(tmp_path)
+    options = loggers.wandb_logger(folder, "project", group="night")
+    assert options.pop("id")
     assert options == {
-        "save_dir": "folder",
+        "save_dir": folder,
         "project": "project",
         "name": None,
         "group": "night",
         "offline": True,
         "mode": "offline",
+        "resume": "allow",
     }
     assert [reason in message for message in caplog.messages] == [True]
-    message = refusal(lambda: loggers.wandb_logger("folder", "project", offline=False))
+    message = refusal(lambda: loggers.wandb_logger(folder, "project", offline=False))
     assert message.startswith("logger.wandb.offline=false, but ")
     assert reason in message
 
 
 @pytest.mark.parametrize("offline", [None, True, False])
-def test_wandb_logger_follows_its_option_where_it_can(offline, stub_wandb, caplog):
-    options = loggers.wandb_logger("folder", "project", offline=offline)
+def test_wandb_logger_follows_its_option_where_it_can(offline, stub_wandb, caplog, tmp_path):
+    options = loggers.wandb_logger(str(tmp_path), "project", offline=offline)
     assert options["offline"] is bool(offline)
     assert caplog.messages == []
 
 
-def test_csv_logger_resumes_with_the_metrics_before_the_checkpoint(tmp_path):
-    interrupted, resumed = (CSVLogger(tmp_path, name="", version="") for _ in range(2))
-    for step in range(4):
-        interrupted.log_metrics({"train/loss": 4.0 - step}, step)
-    interrupted.save()
-    loggers.restore_csv_metrics([resumed], num_steps=2, has_open_epoch=False)
-    resumed.log_metrics({"train/loss": 0.5, "val/loss": 0.25}, 2)
-    resumed.save()
-    rows = [row.split(",") for row in (tmp_path / "metrics.csv").read_text().splitlines()]
-    assert rows == [
-        ["step", "train/loss", "val/loss"],
-        ["0", "4.0", ""],
-        ["1", "3.0", ""],
-        ["2", "0.5", "0.25"],
+def test_wandb_logger_continues_its_run_in_the_same_folder(stub_wandb, tmp_path):
+    first, second = (loggers.wandb_logger(str(tmp_path), "project") for _ in range(2))
+    assert len(first["id"]) == 8
+    assert (second["id"], second["resume"]) == (first["id"], "allow")
+    assert loggers.wandb_logger(str(tmp_path / "other"), "project")["id"] != first["id"]
+
+
+def test_tensorboard_hides_what_a_resumed_run_repeats(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def log(start):
+        logger = TensorBoardLogger(tmp_path, name="", version="")
+        if start:
+            loggers.resume_loggers([logger], num_steps=start, has_open_epoch=False)
+        for step in range(start, start + 3):
+            logger.log_metrics({"train/loss": start + step / 10}, step)
+        logger.finalize("success")
+
+    log(0)
+    log(2)
+    events = accumulator.EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")
+    assert [(e.step, round(e.value, 3)) for e in events] == [
+        *[(0, 0.0), (1, 0.1), (2, 2.2), (3, 2.3), (4, 2.4)]
     ]
 
 

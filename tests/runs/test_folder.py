@@ -23,6 +23,7 @@ def test_run_folder_holds_config_overrides_provenance_and_snapshot(compose, log_
     assert provenance["seed"] == 5
     assert (folder / "snapshot" / "snapshot.yaml").is_file()
     assert {path.name for path in folder.iterdir()} == {
+        ".running",
         "config.yaml",
         "differences.json",
         "overrides.yaml",

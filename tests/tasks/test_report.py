@@ -43,12 +43,18 @@ def test_failed_run_is_reported_with_its_error(trainer, folder):
     assert "RuntimeError: it broke" in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit(143)])
-def test_interrupted_run_is_reported(trainer, folder, interruption):
-    with pytest.raises((KeyboardInterrupt, SystemExit)), report_at_end(trainer, folder):
-        raise interruption
+def test_interrupted_run_is_reported(trainer, folder):
+    with pytest.raises(KeyboardInterrupt), report_at_end(trainer, folder):
+        raise KeyboardInterrupt
     assert outcome_of(folder) == {"status": "interrupted"}
     assert "Interrupted: the results are incomplete." in (folder / "report.html").read_text()
+
+
+def test_run_that_a_signal_stopped_says_so_and_does_not_wait_for_a_page(trainer, folder):
+    with pytest.raises(SystemExit), report_at_end(trainer, folder):
+        raise SystemExit(143)
+    assert outcome_of(folder) == {"status": "interrupted"}
+    assert not (folder / "report.html").exists()
 
 
 def test_failed_report_only_warns(trainer, folder, caplog):

@@ -31,6 +31,7 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
 }
 _LEAST = {
     "launcher.max_restarts": 0,
+    "launcher.stop_timeout_s": 1,
     "trainer.gradient_clip_val": 0,  # below it gradients are turned around
     "trainer.log_every_n_steps": 0,
     "callbacks.early_stopping.patience": 0,

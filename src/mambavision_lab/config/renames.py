@@ -9,6 +9,7 @@ from typing import Any
 
 # Beginnings of module paths, as `_target_` has them.
 _MODULES = {
+    "lightning.pytorch.loggers.csv_logs.CSVLogger": "mambavision_lab.lit.csv_logger.ResumableCSVLogger",
     "mambavision_lab.data.augment.Augment": "mambavision_lab.data.augment.batch.Augment",
     "mambavision_lab.export.": "mambavision_lab.exporters.",
     "mambavision_lab.launch.sweepers.": "mambavision_lab.launch.sweeps.",

@@ -13,9 +13,11 @@ class LauncherConfig:
 
     Attributes:
         max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
+        stop_timeout_s: Seconds for the processes to finish their step and save it, before they are killed.
     """
 
     max_restarts: int = 0
+    stop_timeout_s: int = 30
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Loaders of one process's share of the images, for training and for evaluation."""
 
+import signal
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -96,10 +98,26 @@ def _loader(
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
         collate_fn=collate_fn,
+        worker_init_fn=_ignore_signals,
     )
     if trainer is not None:
         loader.device = trainer.strategy.root_device
     return loader
+
+
+def _ignore_signals(worker: int) -> None:
+    """Let a worker outlive the signals that a terminal or a cluster sends to all processes of a run.
+
+    The run's own process decides when to stop, and ends its workers; a second SIGTERM ends one as well.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_next_time)
+
+
+def _end_next_time(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _identity(batch: Any) -> Any:

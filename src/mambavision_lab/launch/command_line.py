@@ -30,6 +30,7 @@ class Command:
         check: Whether it is to be checked only (check=true).
         is_trusting: Whether the config of a run's folder may call anything (trust=true).
         from_run: Run folder to start from (from_run=...), or None.
+        resume: Run folder to continue in (resume=FOLDER), or "auto" for the newest of this config, or None.
         is_restart: Whether a launcher starts it again, in the folder of its run.
         flags: Hydra's flags, by their names in Hydra's own parser, such as "cfg".
     """
@@ -41,6 +42,7 @@ class Command:
     check: bool = False
     is_trusting: bool = False
     from_run: str | None = None
+    resume: str | None = None
     is_restart: bool = False
     flags: argparse.Namespace = field(default_factory=lambda: _parse([]))
 
@@ -70,6 +72,7 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
     overrides: list[str] = flags.overrides
     check, is_trusting = _take_flag(overrides, "check"), _take_flag(overrides, "trust")
     from_run = _take(overrides, "from_run")
+    resume = _take_resume(overrides)
     is_multirun = bool(flags.multirun)
     program = f"{task}.py" if argv[0] == "-c" else argv[0]  # started by code, not by a file
     return Command(
@@ -80,6 +83,7 @@ def parse_command(task: str, argv: Sequence[str]) -> Command:
         check=check,
         is_trusting=is_trusting,
         from_run=None if from_run is None else read_path(from_run),
+        resume=resume,
         flags=flags,
     )
 
@@ -105,6 +109,16 @@ def _take_flag(overrides: list[str], key: str) -> bool:
     if value not in ("true", "false"):
         raise ConfigError(f"{key}={value}: wanted true or false")
     return value == "true"
+
+
+def _take_resume(overrides: list[str]) -> str | None:
+    """Remove resume=auto or resume=FOLDER; what is to be taken of a ckpt_path stays: exact or weights."""
+    given = [override for override in overrides if override.startswith("resume=")]
+    value = read_path(given[-1].partition("=")[2]) if given else "exact"
+    if value in ("exact", "weights"):
+        return None
+    _take(overrides, "resume")
+    return value
 
 
 def _take(overrides: list[str], key: str) -> str | None:

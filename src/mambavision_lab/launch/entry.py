@@ -39,6 +39,7 @@ from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import join
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
+from mambavision_lab.launch.resume import resolve_resume
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.runs.provenance import list_changes
 
@@ -87,7 +88,8 @@ def run(command: Command, task: Task, on_check: Task | None = None) -> None:
         return
     if command.flags.cfg and command.is_multirun:
         raise ConfigError("--cfg shows the config of one job; give check=true for those of a sweep")
-    prepared = open_command(command)
+    prepared = open_command(command if command.shows_only else resolve_resume(command))
+    command = prepared.command
     if prepared.snapshot is not None:
         for line in list_changes(prepared.snapshot):
             print(f"warning: {line}", file=sys.stderr, flush=True)

@@ -3,16 +3,19 @@
 wandb takes long to import, so only its own logger imports it.
 """
 
-import csv
 import logging
+import secrets
 import socket
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.files import write_atomically
+from mambavision_lab.lit.csv_logger import ResumableCSVLogger
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ def wandb_logger(
     offline: bool | None = None,
 ) -> WandbLogger:
     """Make a Weights & Biases logger that writes offline where there is no API key or no network.
+
+    A run that resumes in its folder continues its run there, whose id is in `wandb_id.txt`.
 
     Args:
         save_dir: Folder that receives the run's `wandb/`.
@@ -48,26 +53,30 @@ def wandb_logger(
     # Given to wandb itself, which no longer reads what Lightning puts into the environment.
     mode = "offline" if offline else "online"
     return WandbLogger(
-        save_dir=save_dir, project=project, name=name, group=group, offline=offline, mode=mode
+        save_dir=save_dir,
+        project=project,
+        name=name,
+        group=group,
+        offline=offline,
+        mode=mode,
+        id=_wandb_id(Path(save_dir)),
+        resume="allow",
     )
 
 
-def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int, has_open_epoch: bool) -> None:
-    """Read the metrics of a resumed run's first num_steps steps into its csv logger, which starts empty.
+def resume_loggers(loggers: Iterable[Logger], num_steps: int, has_open_epoch: bool) -> None:
+    """Let loggers drop what a run logged after the checkpoint that it resumes from, and log it anew.
 
-    Those of training in its last epoch are left out where that has not ended: they will be logged again.
+    metrics.csv keeps the rows before; TensorBoard is told to hide the steps behind. W&B cannot forget: it
+    shows them twice.
     """
     for logger in loggers:
-        if isinstance(logger, CSVLogger):
-            path = Path(logger.log_dir) / "metrics.csv"
-            if path.is_file():
-                with path.open(newline="") as file:
-                    rows = [row for row in csv.DictReader(file) if int(row["step"]) < num_steps]
-                if has_open_epoch:
-                    last = str(num_steps - 1)
-                    rows = [r for r in rows if not (r["step"] == last and r.get("train/loss"))]
-                logger.experiment.metrics = [dict(row) for row in rows]
-                logger.save()
+        if isinstance(logger, ResumableCSVLogger):
+            logger.restore(num_steps, has_open_epoch)
+        elif isinstance(logger, TensorBoardLogger):
+            from torch.utils.tensorboard import SummaryWriter
+
+            SummaryWriter(logger.log_dir, purge_step=num_steps).close()
 
 
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
@@ -81,6 +90,17 @@ def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
             artifact.add_dir(str(run_folder / "snapshot"), name="snapshot", policy="immutable")
             artifact.add_file(str(run_folder / "provenance.json"), policy="immutable")
             logger.experiment.log_artifact(artifact)
+
+
+def _wandb_id(folder: Path) -> str | None:
+    """Return the id of a folder's W&B run, a new one where there is none; only rank 0 logs."""
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return None
+    path = folder / "wandb_id.txt"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, secrets.token_hex(4) + "\n")
+    return path.read_text().strip()
 
 
 def _why_offline(timeout_s: float = 3.0) -> str | None:

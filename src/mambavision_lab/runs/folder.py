@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import sys
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.config.compose import Composer, package_source, without_hydra
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import LAST_CHECKPOINT, write_atomically
+from mambavision_lab.files import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    check_archive,
+    write_atomically,
+)
 from mambavision_lab.runs.differences import find_differences, write_differences
+from mambavision_lab.runs.lock import take_folder
 from mambavision_lab.runs.provenance import collect
-from mambavision_lab.runs.snapshot import write_snapshot
+from mambavision_lab.runs.snapshot import is_complete, write_snapshot
 
 log = logging.getLogger(__name__)
 
+RESULTS = "metrics.json"  # the last thing that a training leaves, but for its report
 SWEEP = "sweep.json"  # in a sweep's folder: its command
 REQUEUE_CHECKPOINT = (
     "checkpoints/requeue.ckpt"  # saved within an epoch, before SLURM requeued the job
@@ -37,7 +46,11 @@ def open_run_folder(cfg: DictConfig, *, is_latest: bool) -> Path:
     """
     folder = Path(cfg.paths.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    if is_resuming(cfg) and (folder / "snapshot" / "snapshot.yaml").is_file():
+    if task_of(cfg) == "train":
+        take_folder(folder)
+    if is_resuming(cfg) and is_complete(folder):
+        for name in (RESULTS, "outcome.json"):  # it has not ended any more
+            (folder / name).unlink(missing_ok=True)
         return folder
     hydra: Any = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(hydra.overrides.task)  # with interpolations
@@ -66,14 +79,19 @@ def check_unused(cfg: DictConfig) -> None:
         raise ConfigError(f"hydra.run.dir={folder}: holds a sweep; give another folder")
     if not holds_run(folder):
         return
-    newest = find_newest_checkpoint(folder) if task == "train" else None
-    resume = f", or resume the run with ckpt_path={newest}" if newest else ""
+    can_resume = task == "train" and is_complete(folder)
+    resume = f", or resume the run with resume={folder}" if can_resume else ""
     raise ConfigError(f"hydra.run.dir={folder}: holds a run; give another folder{resume}")
 
 
 def holds_run(folder: Path) -> bool:
     """Return whether a folder holds what `open_run_folder` writes."""
     return any((folder / name).exists() for name in ("config.yaml", "snapshot"))
+
+
+def has_ended(folder: Path) -> bool:
+    """Return whether the run of a folder has come to its results."""
+    return (folder / RESULTS).is_file()
 
 
 def is_resuming(cfg: DictConfig) -> bool:
@@ -88,10 +106,40 @@ def starts_from_weights(cfg: DictConfig) -> bool:
 
 
 def find_newest_checkpoint(run_folder: Path) -> Path | None:
-    """Find the checkpoint to resume a run from: the last one, or a newer one from before a requeue."""
-    paths = [run_folder / name for name in (LAST_CHECKPOINT, REQUEUE_CHECKPOINT)]
-    existing = [path for path in paths if path.is_file()]
-    return max(existing, key=lambda path: path.stat().st_mtime, default=None)
+    """Find the newest good checkpoint to resume a run from; damaged ones are named, a line each.
+
+    The last one, a newer one from before a requeue, or those before it; behind them the best one.
+    """
+    last = run_folder / LAST_CHECKPOINT
+    paths = [last, *last.parent.glob("last-*.ckpt"), run_folder / REQUEUE_CHECKPOINT]
+    paths = sorted(filter(Path.is_file, paths), key=lambda path: -path.stat().st_mtime)
+    paths += [path for path in [run_folder / BEST_CHECKPOINT] if path.is_file()]
+    for number, path in enumerate(paths):
+        if damage := check_archive(path):
+            print(f"{path}: is damaged ({damage}); looking for an earlier one", file=sys.stderr)
+        elif path.name != Path(BEST_CHECKPOINT).name or (number and _has_optimizer(path)):
+            return path
+    return None
+
+
+def adopt_requeue_checkpoints(run_folder: Path) -> None:
+    """Move what Lightning saved before a SLURM requeue to the run's other checkpoints.
+
+    Where Lightning finds `hpc_ckpt_N.ckpt` in the run folder, it evaluates those weights at the end of a run
+    that keeps no checkpoints.
+    """
+    saved = run_folder.glob("hpc_ckpt_*.ckpt")
+    for path in sorted(saved, key=lambda path: path.stat().st_mtime):
+        adopted = run_folder / REQUEUE_CHECKPOINT
+        adopted.parent.mkdir(exist_ok=True)
+        path.replace(adopted)
+
+
+def _has_optimizer(checkpoint: Path) -> bool:
+    """Return whether a checkpoint holds more than weights, without torch."""
+    with zipfile.ZipFile(checkpoint) as archive:
+        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        return b"optimizer_states" in archive.read(pickled)
 
 
 def write_json(content: Any, path: Path) -> None:

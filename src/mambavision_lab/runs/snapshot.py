@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.config.overrides import escaped
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import write_atomically
 
 FOLDER = "snapshot"
 CHECKSUMS = "checksums.sha256"
@@ -51,7 +52,12 @@ def write_snapshot(cfg: DictConfig, run_folder: Path) -> None:
         (folder / "run").mkdir(exist_ok=True)
         _save({"name": resolved["name"]}, folder / "run" / "as_trained.yaml")
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in _files_in(folder)]
-    (folder / CHECKSUMS).write_text("".join(lines))
+    write_atomically(folder / CHECKSUMS, "".join(lines))
+
+
+def is_complete(run_folder: Path) -> bool:
+    """Return whether a run folder has its snapshot: the run was not killed before it was written."""
+    return (run_folder / FOLDER / CHECKSUMS).is_file()
 
 
 def _with_ops_unresolved(cfg: DictConfig) -> DictConfig:
@@ -103,6 +109,7 @@ def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
 _WANTED = {
     "ckpt_path": "a checkpoint in its run's folder, such as logs/latest/checkpoints/best.ckpt",
     "from_run": "the folder of a run, such as logs/latest",
+    "resume": "the folder of a run, such as logs/latest, or auto",
 }
 
 

@@ -19,20 +19,21 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def report_at_end(trainer: Trainer, folder: Path) -> Iterator[None]:
-    """Write a run's report when the block ends, also by an error or an interruption.
+    """Write a run's report when the block ends, also by an error.
 
-    Nothing is written where the callback RecordPredictions is switched off. An error in the report is
-    logged; the run's result is kept.
+    Nothing is written where the callback RecordPredictions is switched off, and no page after a signal: what
+    sent it may not wait. An error in the report is logged; the run's result is kept.
 
     Args:
         trainer: The trainer that runs in the block.
         folder: The run folder.
     """
-    outcome = {"status": "finished"}
+    outcome, is_signalled = {"status": "finished"}, False
     try:
         yield
     except BaseException as error:
         is_interruption = isinstance(error, KeyboardInterrupt | SystemExit)
+        is_signalled = isinstance(error, SystemExit)
         outcome = {"status": "interrupted" if is_interruption else "failed"}
         if not is_interruption:  # an exit status explains nothing
             outcome["error"] = f"{type(error).__name__}: {error}".strip(": ")
@@ -40,7 +41,10 @@ def report_at_end(trainer: Trainer, folder: Path) -> Iterator[None]:
     finally:
         is_wanted = any(isinstance(c, RecordPredictions) for c in trainer.callbacks)  # type: ignore[attr-defined]
         if is_wanted and trainer.is_global_zero and (folder / "config.yaml").is_file():
-            _write(trainer, folder, outcome)
+            if is_signalled:
+                write_json(outcome, folder / OUTCOME_FILE)
+            else:
+                _write(trainer, folder, outcome)
 
 
 def _write(trainer: Trainer, folder: Path, outcome: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from mambavision_lab.launch.distributed.run import run_together
 from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
+from mambavision_lab.lit.callbacks.preemption import Preemption
 from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
     Resume,
@@ -23,7 +24,7 @@ from mambavision_lab.lit.callbacks.resume import (
     read_progress,
 )
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.loggers import log_snapshot, restore_csv_metrics
+from mambavision_lab.lit.loggers import log_snapshot, resume_loggers
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import (
     is_resuming,
@@ -113,10 +114,11 @@ def _train(cfg: DictConfig) -> float | None:
     check_start(trainer, net, data)
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=cfg.tune is None)
-        log_snapshot(trainer.loggers, folder)
         if is_resuming(cfg):
             num_steps, is_open = checkpoint["global_step"], has_open_epoch(checkpoint)
-            restore_csv_metrics(trainer.loggers, num_steps, is_open)
+            resume_loggers(trainer.loggers, num_steps, is_open)
+        else:
+            log_snapshot(trainer.loggers, folder)
         print_start(cfg, trainer, classifier, data, progress)
     if cfg.tune is not None:
         tune(cfg, trainer, classifier, data, folder)
@@ -144,7 +146,7 @@ def _make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
     else:
         trial = folder / TRIAL  # written by an Optuna sweep
         pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
-        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), *pruning)
+        trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), Preemption(), *pruning)
     trainer.accumulate_grad_batches = accumulated_batches(
         cfg.data, trainer.accumulate_grad_batches, trainer.world_size
     )

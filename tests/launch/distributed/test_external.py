@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,9 +189,9 @@ def test_single_process_resumes_after_a_restart(command, launcher_variables, var
     assert restart(1, "first") == (folder, None)  # it was lost before its first checkpoint
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir(parents=True)
-    (checkpoints / "last.ckpt").touch()
+    zipfile.ZipFile(checkpoints / "last.ckpt", "w").close()
     assert restart(2, "first") == (folder, f"{checkpoints}/last.ckpt")
-    (folder / "hpc_ckpt_1.ckpt").touch()  # Lightning's, before a requeue
+    zipfile.ZipFile(folder / "hpc_ckpt_1.ckpt", "w").close()  # Lightning's, before a requeue
     assert restart(3, "first") == (folder, f"{checkpoints}/requeue.ckpt")
     assert not (folder / "hpc_ckpt_1.ckpt").exists()
     os.utime(checkpoints / "last.ckpt", (2**33, 2**33))  # an epoch later

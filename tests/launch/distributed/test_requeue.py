@@ -78,7 +78,7 @@ def test_requeue_signal_saves_a_checkpoint_from_which_the_requeued_job_resumes(
     (run,) = start_srun(1, "train.py", "trainer=cpu", *SMALL, SLURM_RESTART_COUNT="1")
     out, _ = run.communicate(timeout=300)
     assert run.returncode == 0, out
-    assert f"restarted by srun: resuming from {folder}/checkpoints/requeue.ckpt" in out
+    assert f"restarted by srun: resuming from {folder}/checkpoints/last.ckpt" in out
     assert [*runs.iterdir()] == [folder]
     assert metrics_epochs(folder) == list(range(NUM_EPOCHS))
     assert num_steps(folder) == NUM_EPOCHS * 320 // 16

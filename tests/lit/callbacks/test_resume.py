@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -23,7 +22,7 @@ from mambavision_lab.lit.callbacks.ema import AVERAGED, EMA, KIND, RAW, with_wei
 from mambavision_lab.lit.callbacks.progress import EpochLines
 from mambavision_lab.lit.callbacks.resume import Resume, has_open_epoch, read_progress
 from mambavision_lab.lit.callbacks.throughput import Throughput
-from mambavision_lab.lit.loggers import restore_csv_metrics
+from mambavision_lab.lit.csv_logger import ResumableCSVLogger
 from mambavision_lab.lit.schedule import cosine_with_warmup
 from mambavision_lab.models.saved import load_checkpoint
 
@@ -112,13 +111,13 @@ def fit(make_net, make_classifier, make_trainer, tmp_path):
             scheduler=functools.partial(cosine_with_warmup, warmup_epochs=0.5),
         )
         torch.manual_seed(7)
-        logger = CSVLogger(tmp_path / name, name="", version="")
+        logger = ResumableCSVLogger(tmp_path / name, name="", version="")
         given = [Resume(), BatchSeed(7), Throughput(), *(callbacks or [Checkpoint()])]
         if ckpt_path:
             checkpoint = load_checkpoint(ckpt_path)
             progress = read_progress(checkpoint)
             data.resume_at(progress.epochs, progress.batches)
-            restore_csv_metrics([logger], checkpoint["global_step"], has_open_epoch(checkpoint))
+            logger.restore(checkpoint["global_step"], has_open_epoch(checkpoint))
         trainer = make_trainer(logger=logger, callbacks=given, enable_checkpointing=True, **options)
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=ckpt_path, weights_only=True)

@@ -64,6 +64,11 @@ def is_rank_zero() -> bool:
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
+def is_slurm_job() -> bool:
+    """Return whether this is a job of SLURM's in which Lightning handles the requeue signal."""
+    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in _INTERACTIVE
+
+
 def _find_torchrun() -> ExternalLaunch:
     from lightning.fabric.plugins.environments import TorchElasticEnvironment
 

@@ -26,7 +26,7 @@ from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.distributed.devices import check_devices, get_max_restarts
 from mambavision_lab.launch.distributed.environment import ExternalLaunch
 from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
-from mambavision_lab.runs.folder import REQUEUE_CHECKPOINT, find_newest_checkpoint
+from mambavision_lab.runs.folder import adopt_requeue_checkpoints, find_newest_checkpoint
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -194,8 +194,10 @@ class ExternalRun:
         record = json.loads(path.read_text()) if path.is_file() else {}
         if record.get("command") != list(self.command.argv[1:]):
             return self.command
+        if self.command.resume is not None:  # which finds that folder again
+            return self.command
         folder = Path(record["folder"])
-        _adopt_requeue_checkpoints(folder)
+        adopt_requeue_checkpoints(folder)
         overrides = [f"hydra.run.dir={quoted(folder)}"]
         checkpoint = find_newest_checkpoint(folder)
         if checkpoint is not None:
@@ -244,18 +246,6 @@ class ExternalRun:
                     f"{timeout_s:.0f} s; look at the others"
                 )
             time.sleep(0.02)
-
-
-def _adopt_requeue_checkpoints(folder: Path) -> None:
-    """Move what Lightning saved before a SLURM requeue to the run's other checkpoints.
-
-    Where Lightning finds `hpc_ckpt_N.ckpt` in the run folder, it evaluates those weights at the end of a run
-    that keeps no checkpoints.
-    """
-    for path in sorted(folder.glob("hpc_ckpt_*.ckpt"), key=lambda path: path.stat().st_mtime):
-        adopted = folder / REQUEUE_CHECKPOINT
-        adopted.parent.mkdir(exist_ok=True)
-        path.replace(adopted)
 
 
 def _record_path(launch: ExternalLaunch) -> Path:

@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.errors import ConfigError, ReportedError, error_text, explain
 from mambavision_lab.files import write_atomically
-from mambavision_lab.launch.distributed.signals import SIGNALS, Stopped, handle_signals
+from mambavision_lab.launch.distributed.signals import Stopped, handle_signals, signals
 from mambavision_lab.launch.distributed.worker import begin_rank, hydra_values, show_error
 from mambavision_lab.runs.folder import find_newest_checkpoint
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Task = Callable[[DictConfig], Any]
 
-_STOP_TIMEOUT_S = 5  # for workers to exit by themselves before they are killed
+_STOP_TIMEOUT_S = 5  # for workers to exit by themselves before they are killed, unless told
 
 
 def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restarts: int = 0) -> Any:
@@ -77,10 +77,11 @@ def run_in_processes(task: Task, cfg: DictConfig, num_processes: int, max_restar
         local_addr="127.0.0.1",
         start_method="forkserver",
         max_restarts=max_restarts,
-        shutdown_timeout=_STOP_TIMEOUT_S,
+        shutdown_timeout=OmegaConf.select(cfg, "launcher.stop_timeout_s") or _STOP_TIMEOUT_S,
+        signals_to_handle=",".join(["SIGHUP", "SIGQUIT", *(number.name for number in signals())]),
     )
     _silence_torch()
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in signals()}
     try:
         with tempfile.TemporaryDirectory(prefix="mambavision-") as notes:
             try:

