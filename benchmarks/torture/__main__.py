@@ -12,10 +12,9 @@ import time
 from importlib import import_module
 from types import ModuleType
 
+import benchmarks.torture
 from rich.console import Console
 from rich.table import Table
-
-import benchmarks.torture
 
 _NO_PARTS = ("__main__", "outcome")
 
@@ -40,7 +39,7 @@ def main() -> None:
     table = Table("part", "promise", "tried", "held", "detail", title=f"seed {given.seed}")
     has_failed = False
     for name in given.parts or parts:
-        count = parts[name].COUNT if given.count is None else given.count
+        count = getattr(parts[name], "COUNT", 20) if given.count is None else given.count
         print(f"{name}: seed {given.seed}, count {count}", flush=True)
         start = time.monotonic()
         for outcome in parts[name].run(seed=given.seed, count=count):

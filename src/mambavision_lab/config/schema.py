@@ -51,6 +51,7 @@ class TrainConfig:
     multi_scale: Any = None
     tta: Any = None
     classifier: Any = "???"
+    guard: Any = None
     loss: Any = "???"
     optimizer: Any = "???"
     scheduler: Any = None

@@ -53,6 +53,7 @@ class ImageDataModule(LightningDataModule):
 
     Attributes:
         is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
+        batch_indices: Of the newest training batch, the images' indices in the split, (N,), or None.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -121,6 +122,7 @@ class ImageDataModule(LightningDataModule):
         self._label_map: LabelMap | None = None
         self._first_epoch, self._skipped_batches = 0, 0
         self._training_seed: int | None = None
+        self.batch_indices: np.ndarray | None = None
 
     def load(self) -> Splits:
         """Read or generate the three splits."""
@@ -242,6 +244,8 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Prepare a batch that a Trainer has moved to its device."""
         is_training = self.trainer is not None and self.trainer.training
+        if is_training:
+            self.batch_indices = batch[2].indices if len(batch) > 2 else None
         return self.prepare_batch(batch, is_training=is_training)
 
     def prepare_batch(self, batch: Sequence[Any], *, is_training: bool = False) -> Batch:

@@ -128,6 +128,8 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     loggers: list[Logger] = _build_each(cfg.logger, "logger")
     callbacks: list[Callback] = _build_each(cfg.callbacks, "callbacks")
     callbacks += extra
+    if cfg.get("guard") is not None:
+        callbacks.append(build(cfg.guard, "guard"))
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
     trainer: Trainer = build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
