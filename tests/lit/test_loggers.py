@@ -52,6 +52,7 @@ def test_wandb_logger_writes_offline_and_logs_why(
         "group": "night",
         "offline": True,
         "mode": "offline",
+        "settings": {"init_timeout": 60, "finish_timeout": 300},
     }
     assert [reason in message for message in caplog.messages] == [True]
     message = refusal(lambda: loggers.wandb_logger("folder", "project", offline=False))

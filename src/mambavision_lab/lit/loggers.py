@@ -13,8 +13,13 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.lit.tolerant_logger import tolerating
 
 log = logging.getLogger(__name__)
+
+# Seconds that a server may take to begin a run, and to receive the rest of it at its end; what it has not
+# received stays in the run's folder for `wandb sync`.
+_TIMEOUTS = {"init_timeout": 60, "finish_timeout": 300}
 
 
 def wandb_logger(
@@ -48,7 +53,13 @@ def wandb_logger(
     # Given to wandb itself, which no longer reads what Lightning puts into the environment.
     mode = "offline" if offline else "online"
     return WandbLogger(
-        save_dir=save_dir, project=project, name=name, group=group, offline=offline, mode=mode
+        save_dir=save_dir,
+        project=project,
+        name=name,
+        group=group,
+        offline=offline,
+        mode=mode,
+        settings=_TIMEOUTS,
     )
 
 
@@ -73,9 +84,11 @@ def restore_csv_metrics(loggers: Iterable[Logger], num_steps: int, has_open_epoc
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
     """Log the run's snapshot and provenance to W&B as an artifact, which `from_run` takes once downloaded."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb
+        if not isinstance(logger, WandbLogger):
+            continue
+        import wandb
 
+        with tolerating(logger):
             artifact = wandb.Artifact(f"snapshot-{logger.experiment.id}", type="snapshot")
             # Immutable: uploaded from where they are, without a copy.
             artifact.add_dir(str(run_folder / "snapshot"), name="snapshot", policy="immutable")

@@ -23,6 +23,7 @@ from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
+from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
 from mambavision_lab.runs.settings import settings_of
 
@@ -125,7 +126,7 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
     """
     _quieten()
-    loggers: list[Logger] = _build_each(cfg.logger, "logger")
+    loggers: list[Logger] = [tolerant(logger) for logger in _build_each(cfg.logger, "logger")]
     callbacks: list[Callback] = _build_each(cfg.callbacks, "callbacks")
     callbacks += extra
     if cfg.get("guard") is not None:
