@@ -13,9 +13,11 @@ class LauncherConfig:
 
     Attributes:
         max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
+        timeout_s: How long processes wait for one that hangs.
     """
 
     max_restarts: int = 0
+    timeout_s: float = 1800.0
 
 
 @dataclass

@@ -4,6 +4,7 @@ Loaders give uint8 batches. After the transfer to the device these become floats
 training) and normalised: a quarter of the bytes is transferred, and augmentation runs on the device.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -50,6 +51,7 @@ class ImageDataModule(LightningDataModule):
         augment: An `Augment`, or another module for float batches (N, C, H, W) in [0, 1]; or None.
         num_workers: Loader processes; None chooses 0 for data in memory without a policy to apply, else
             this process's share of the cores, at most 8.
+        worker_timeout_s: Seconds that a worker may take for a batch; 0 waits for ever.
 
     Attributes:
         is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
@@ -81,11 +83,16 @@ class ImageDataModule(LightningDataModule):
         sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
+        worker_timeout_s: float = 600,
     ) -> None:
         super().__init__()
         require_positive(batch_size=batch_size, image_size=image_size, num_classes=num_classes)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"data.num_workers={num_workers}: wanted 0 or more, or null")
+        if not 0 <= worker_timeout_s < math.inf:
+            raise ConfigError(
+                f"data.worker_timeout_s={worker_timeout_s}: wanted a number of seconds, or 0"
+            )
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
@@ -116,6 +123,7 @@ class ImageDataModule(LightningDataModule):
         self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
+        self.worker_timeout_s = worker_timeout_s
         self.is_multilabel = False
         self.multi_scale: MultiScale | None = None  # set for a training on several sizes
         self._splits: Splits | None = None
@@ -217,7 +225,8 @@ class ImageDataModule(LightningDataModule):
         if mixing := getattr(self.augment, "mixing", None):
             mixing.check(min(sampler.num_samples, self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
-        return training_loader(images, sampler, self.trainer, self.batch_size, workers)
+        loader = training_loader(images, sampler, self.trainer, self.batch_size, workers)
+        return loader.limit(self.worker_timeout_s)
 
     def val_dataloader(self) -> DataLoader:
         """Return a loader of all validation images, in order; batches of uint8 images and labels."""
@@ -297,7 +306,9 @@ class ImageDataModule(LightningDataModule):
         return fit_images(images, labels, self.image_size, self.in_chans)
 
     def _evaluation_loader(self, data: Dataset) -> DataLoader:
-        return evaluation_loader(data, self.trainer, self.batch_size, self._choose_workers(data))
+        workers = self._choose_workers(data)
+        loader = evaluation_loader(data, self.trainer, self.batch_size, workers)
+        return loader.limit(self.worker_timeout_s)
 
     def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
         if self.num_workers is not None:
