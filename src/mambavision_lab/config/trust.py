@@ -5,6 +5,7 @@ are what `configs/` names, classes of our own packages and of some libraries, an
 which lie neither among the installed packages nor in that folder.
 """
 
+import os
 import re
 import sysconfig
 from collections.abc import Sequence
@@ -43,6 +44,25 @@ def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> N
                 f"{where}._target_={target}: is no part of this project, but {run} would call it; "
                 "give trust=true if you trust that folder"
             )
+
+
+def check_links(run: Path) -> None:
+    """Refuse links in a run's folder to files elsewhere, which a resumed run would write to.
+
+    W&B's own folder has such links, and only W&B writes there.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    folder = run.resolve()
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "wandb"]
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(folder):
+                raise ConfigError(
+                    f"{path}: points to a file outside of the run's folder, which a resumed run would write "
+                    "to; remove it, or give trust=true if you trust that folder"
+                )
 
 
 def _is_known(target: str, run: Path) -> bool:
