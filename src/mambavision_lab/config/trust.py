@@ -26,7 +26,7 @@ _KNOWN = re.compile(
 
 
 def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> None:
-    """Check every `_target_` in plain values that come from a run's folder.
+    """Check plain values that come from a run's folder: every `_target_`, and what they read elsewhere.
 
     Args:
         node: The values.
@@ -37,6 +37,7 @@ def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> N
     Raises:
         ConfigError: One of them is not known.
     """
+    _check_environment(str(node), run)
     for where, found in target_nodes(node, path):
         target = str(found["_target_"])
         if not _is_known(target, run) and not any(target in override for override in given):
@@ -44,6 +45,15 @@ def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> N
                 f"{where}._target_={target}: is no part of this project, but {run} would call it; "
                 "give trust=true if you trust that folder"
             )
+
+
+def _check_environment(text: str, run: Path) -> None:
+    """Refuse a reference to the environment that is not one of ours: its value would be kept with the run."""
+    if found := re.search(r"\$\{oc\.env:\s*(?!MAMBAVISION_)[^},]*", text):
+        raise ConfigError(
+            f"{found[0]}}}: {run} would read that from the environment; give trust=true if you "
+            "trust that folder"
+        )
 
 
 def check_links(run: Path) -> None:
