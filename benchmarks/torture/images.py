@@ -71,6 +71,12 @@ def _read_in_child(name: str, settings: dict[str, Any]) -> Ended:
 
 
 def _picture(rng: random.Random, suffix: str) -> bytes:
+    if (
+        suffix in ("png", "tif") and rng.random() < 0.03
+    ):  # a small file of more pixels than are taken
+        content = io.BytesIO()
+        Image.new("1", (20000, 15000)).save(content, "png" if suffix == "png" else "tiff")
+        return content.getvalue()
     mode = rng.choice(_MODES) if suffix in ("png", "tif") else "RGB"
     size = rng.randint(17, 60), rng.randint(17, 60)
     content = io.BytesIO()

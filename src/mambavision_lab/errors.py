@@ -123,7 +123,8 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
 
     An exception without a message gives its name.
     """
-    return " ".join(str(error).split())[:max_length] or type(error).__name__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch prints some words bold
+    return " ".join(text.split())[:max_length] or type(error).__name__
 
 
 def error_text(error: BaseException) -> str:

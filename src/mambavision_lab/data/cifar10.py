@@ -52,5 +52,9 @@ class CIFAR10DataModule(ImageDataModule):
 def _stack(batches: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     """Return images, (N, 3, 32, 32), and labels, (N,)."""
     images = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-    labels = [label for batch in batches for label in batch.get("labels", batch.get("fine_labels"))]
+    labels = [
+        label
+        for batch in batches
+        for label in batch["labels" if "labels" in batch else "fine_labels"]
+    ]
     return images, np.asarray(labels)

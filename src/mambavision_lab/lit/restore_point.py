@@ -7,6 +7,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 
+def is_free_to_read(x: Tensor) -> bool:
+    """Return whether a tensor's value can be read without waiting for its device."""
+    return x.device.type == "cpu"
+
+
 class RestorePoint:
     """What a forward pass changes: a network's buffers, such as BatchNorm's statistics, and metrics.
 
@@ -27,7 +32,7 @@ class RestorePoint:
 
     def restore_where(self, condition: Tensor) -> None:
         """Restore all of it where condition, a single value on the device, is true, without waiting."""
-        if condition.device.type == "cpu" and not condition:
+        if is_free_to_read(condition) and not condition:
             return
         for buffer, before in self._buffers:
             buffer.copy_(torch.where(condition, before, buffer))

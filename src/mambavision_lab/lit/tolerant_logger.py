@@ -27,7 +27,7 @@ class TolerantLogger(Logger):
     its time at most. What could not be delivered until the end is in the run's log.
     """
 
-    _calls: deque[tuple[str, Callable[[], Any]]]
+    _calls: deque[Callable[[], Any]]
     _not_before: float
     _is_calling: bool
     _has_warned: bool

@@ -11,7 +11,9 @@ from timm.optim.lion import Lion
 from torch import nn
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
+from mambavision_lab.lit import restore_point
 from mambavision_lab.lit.bad_steps import FILE
+from mambavision_lab.lit.callbacks import guard as guard_module
 from mambavision_lab.lit.callbacks.ema import EMA
 from mambavision_lab.lit.callbacks.guard import Guard
 from mambavision_lab.lit.muon import muon
@@ -77,6 +79,19 @@ def test_skipped_step_leaves_weights_optimizer_and_statistics_as_they_were(fit, 
     assert not is_equal(states[3], states[4])
     assert all(x.isfinite().all() for x in (*states[-1].values(), *ema.average.parameters()))
     assert classifier.trainer.callback_metrics["train/loss"].isfinite()
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
+def test_step_is_skipped_without_reading_its_flag(fit, monkeypatch, make):
+    for module in (guard_module, restore_point):
+        monkeypatch.setattr(module, "is_free_to_read", lambda x: False)  # as on a GPU
+    spoil = Spoil([2, 3])
+    optimizer = functools.partial(make, lr=0.01, fused=True)
+    guard = Guard(max_bad_steps=2)
+    fit(guard, spoil, optimizer=optimizer, log_every_n_steps=5)
+    assert is_equal(spoil.states[1], spoil.states[3])
+    assert not is_equal(spoil.states[3], spoil.states[4])
+    assert guard.num_bad == 2
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.bad_steps import FILE, BadStep, write_bad_steps
-from mambavision_lab.lit.restore_point import RestorePoint, find_nonfinite
+from mambavision_lab.lit.restore_point import RestorePoint, find_nonfinite, is_free_to_read
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Guard(Callback):
         loss = torch.stack(self._losses).mean()
         is_bad = self._judge(loss, loss if has_scaler else norm, trainer.world_size)
         is_fused = bool(optimizer.defaults.get("fused"))
-        if is_bad.device.type == "cpu" or (self.max_bad_steps and not is_fused):
+        if is_free_to_read(is_bad) or (self.max_bad_steps and not is_fused):
             if is_bad:
                 for p in params:
                     p.grad = None  # optimizers pass over such parameters
@@ -124,9 +124,7 @@ class Guard(Callback):
         for optimizer in trainer.optimizers:
             vars(optimizer).pop("found_inf", None)
         every = max(1, min(trainer.log_every_n_steps, _MAX_STEPS))  # type: ignore[attr-defined]
-        if self._steps and (
-            self._steps[-1].is_bad.device.type == "cpu" or len(self._steps) >= every
-        ):
+        if self._steps and (is_free_to_read(self._steps[-1].is_bad) or len(self._steps) >= every):
             self._look(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
