@@ -10,7 +10,7 @@ QUICK := -m "not slow and not network"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages speedrun bench golden clean
+.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages speedrun bench torture golden clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ speedrun: $(READY)  ## Fashion-MNIST in a quarter of an hour on two cores: accur
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
 	for name in selective_scan first_call training_step long_images models launching export predict; do \
 		$(PY) benchmarks/$$name.py || exit 1; done
+
+torture: $(READY)  ## fault injection: kills, damaged files, random configs (hours); ARGS="configs --count 100 --seed 1"
+	$(PY) -m benchmarks.torture $(ARGS)
 
 golden: $(READY)  ## make the golden outputs of our own networks again
 	$(PY) tests/golden/make_plain_toy.py

@@ -52,6 +52,12 @@ def test_first_line_of_a_message_is_one_line_and_never_empty():
         (MemoryError(), "MemoryError; lower data.batch_size"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried"), "lower data.batch_size"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "lower data.batch"),
+        (RuntimeError("CUDA error: out of memory"), "lower data.batch_size"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), "lower data.batch_size"),
+        (RuntimeError("MPS backend out of memory (MPS allocated"), "lower data.batch_size"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "lower data.num_workers or data.batch"),
+        (RuntimeError("unable to write to file </torch_1_2>: No space left"), "--shm-size"),
+        (RuntimeError("received 0 items of ancdata"), "raise the limit with ulimit -n"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error."), "num_workers"),
         (
             type("InductorError", (RuntimeError,), {})("no compiler\nmore"),

@@ -44,7 +44,12 @@ _NO_SPACE = (
     "free some space or choose another folder with paths.log_dir=FOLDER, then resume the run"
 )
 _NO_ACCESS = "choose a folder that can be written with paths.log_dir=FOLDER"
+_NO_MEMORY = (
+    "lower data.batch_size (with data.global_batch_size a step keeps its images), choose "
+    "trainer.precision=bf16-mixed, or a smaller data.image_size or model"
+)
 _OS_ADVICE = {
+    errno.ENOMEM: "lower data.num_workers or data.batch_size",
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
     errno.EFBIG: _NO_SPACE,
@@ -57,14 +62,21 @@ _OS_ADVICE = {
 _KNOWN: tuple[tuple[str, type[ConfigError] | type[RunError], str], ...] = (
     (r"inline_container|PytorchStreamWriter", RunError, _NO_SPACE),  # torch.save on a full disk
     (
-        r"OutOfMemoryError|MemoryError|can't allocate memory|not enough memory",
+        r"shared memory|shm_open|torch_shm|</torch_|unable to (mmap|resize) .*bytes|ancdata",
         RunError,
-        "lower data.batch_size, or choose trainer.precision=bf16-mixed",
+        "lower data.num_workers, raise the limit with ulimit -n, or give the container more shared memory "
+        "(docker: --shm-size=8g)",
     ),
     (
         r"DataLoader worker .*(exited unexpectedly|killed by signal)",
         RunError,
         "lower data.num_workers: it had too little memory, or shared memory",
+    ),
+    (
+        r"OutOfMemoryError|MemoryError|out of memory|bad_alloc|ALLOC_FAILED|can't allocate memory|"
+        r"not enough memory|[Cc]annot allocate memory",
+        RunError,
+        _NO_MEMORY,
     ),
     (
         r"^(InductorError|BackendCompilerFailed|InvalidCxxCompiler): ",
@@ -111,7 +123,8 @@ def reason(error: BaseException, max_length: int | None = 300) -> str:
 
     An exception without a message gives its name.
     """
-    return " ".join(str(error).split())[:max_length] or type(error).__name__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch prints some words bold
+    return " ".join(text.split())[:max_length] or type(error).__name__
 
 
 def error_text(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import pytest
 from composing import check, compose  # noqa: F401
 from omegaconf import OmegaConf
 
+from mambavision_lab.config.trust import check_links
 from mambavision_lab.runs.snapshot import write_snapshot
 
 
@@ -65,3 +66,16 @@ def test_own_modules_are_known_unless_they_lie_in_that_folder(
     assert check("train", f"from_run={run}") == [[]]
     monkeypatch.syspath_prepend(run)
     assert "trust=true" in refusal(lambda: check("train", f"from_run={run}"))
+
+
+def test_link_out_of_a_run_folder_is_refused(tmp_path, refusal):
+    run, outside = tmp_path / "run", tmp_path / "bashrc"
+    (run / "checkpoints").mkdir(parents=True)
+    outside.touch()
+    (run / "checkpoints" / "best.ckpt").touch()
+    (run / "best.ckpt").symlink_to("checkpoints/best.ckpt")
+    (run / "wandb").mkdir()
+    (run / "wandb" / "debug.log").symlink_to(outside)
+    check_links(run)
+    (run / "checkpoints" / "metrics.csv").symlink_to(outside)
+    assert "metrics.csv: points to a file outside" in refusal(lambda: check_links(run))

@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from mambavision_lab.data.batch_loader import BatchLoader, copy_ahead
+from mambavision_lab.errors import RunError
 
 
 @pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -42,3 +43,22 @@ def test_copy_ahead_gives_the_same_batches_on_the_gpu():
         num_given += 1
     assert num_given == 20
     assert list(copy_ahead(iter([]), device)) == []
+
+
+class Hangs(torch.utils.data.Dataset):
+    """Give no image of some index."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 3:
+            time.sleep(60)
+        return index
+
+
+def test_worker_that_hangs_is_named():
+    loader = BatchLoader(Hangs(), batch_size=1, num_workers=2).limit(2)
+    wanted = r"worker 1 of 2 gave no batch within 2 s \(batch 4 .*data\.worker_timeout_s"
+    with pytest.raises(RunError, match=wanted):
+        list(loader)

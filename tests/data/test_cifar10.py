@@ -1,4 +1,5 @@
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_cifar10_takes_an_archive_that_lies_in_root(archive, tmp_path, refusal):
 @pytest.mark.parametrize(
     ("attribute", "value", "reason"),
     [
-        ("tgz_md5", "0" * 32, "corrupted"),
+        ("tgz_md5", "0" * 32, "its checksum is another"),
         ("url", "http://127.0.0.1:9/no-server.tar.gz", "urlopen error"),
     ],
 )
@@ -72,3 +73,45 @@ def test_cifar10_refuses_a_wrong_sum_and_an_unreachable_source(
     message = refusal(lambda: make(root).splits)
     for part in (f"data.root={root}", reason, CIFAR10.filename):
         assert part in message
+
+
+class Hostile:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return open, (self.trace, "w")
+
+
+@pytest.mark.parametrize("is_unpacked", [False, True])
+def test_cifar10_runs_no_pickled_code(tmp_path, cifar_archive, monkeypatch, refusal, is_unpacked):
+    trace, pack = tmp_path / "trace", pickle.dumps
+
+    def spoil(content):  # with checksums that fit
+        return pack(content | {"more": Hostile(str(trace))})
+
+    monkeypatch.setattr(pickle, "dumps", spoil)
+    archive, content = cifar_archive(CIFAR10, 10)
+    root = tmp_path / "root"
+    root.mkdir()
+    content.rename(root / content.name) if is_unpacked else archive.rename(root / archive.name)
+    assert "it would call " in refusal(lambda: make(root).splits)
+    assert not trace.exists()
+
+
+def test_cifar10_takes_nothing_else_from_its_archive(archive, tmp_path):
+    path, content = archive
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(content, CIFAR10.base_folder)
+        tar.add(content / "test_batch", "../outside")
+        link = tarfile.TarInfo(f"{CIFAR10.base_folder}/link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        tar.addfile(link)
+    root = tmp_path / "root" / "data"
+    root.mkdir(parents=True)
+    path.rename(root / path.name)
+    assert len(make(root).splits.test) == 40
+    assert [*root.parent.iterdir()] == [root]
+    assert not (root / CIFAR10.base_folder / "link").is_symlink()

@@ -24,5 +24,5 @@ def test_cifar100_names_itself_where_it_cannot_be_downloaded(tmp_path, monkeypat
     monkeypatch.setattr(CIFAR100, "url", "http://127.0.0.1:9/no-server.tar.gz")
     settings = {"image_size": 32, "in_chans": 3, "num_classes": 100, "mean": [0.5], "std": [0.25]}
     message = refusal(lambda: CIFAR100DataModule(root=str(tmp_path), **settings).splits)
-    assert f"data.root={tmp_path}: CIFAR100 is not there" in message
+    assert f"data.root={tmp_path}: CIFAR100 cannot be read" in message
     assert CIFAR100.filename in message

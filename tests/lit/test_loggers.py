@@ -55,6 +55,7 @@ def test_wandb_logger_writes_offline_and_logs_why(
         "offline": True,
         "mode": "offline",
         "resume": "allow",
+        "settings": {"init_timeout": 60, "finish_timeout": 300},
     }
     assert [reason in message for message in caplog.messages] == [True]
     message = refusal(lambda: loggers.wandb_logger(folder, "project", offline=False))

@@ -14,6 +14,7 @@ from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
+from mambavision_lab.config.secrets import check_secrets
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.trainer_checks import check_training
 from mambavision_lab.errors import ConfigError, missing_extra
@@ -54,6 +55,7 @@ def check_config(cfg: DictConfig) -> None:
     if (cfg.get("data") or {}).get("root", "") is None:  # before classes are counted in it
         raise ConfigError("data.root=null: wanted a folder; give data.root=FOLDER")
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_secrets(resolved)
     check_groups(resolved)
     check_nodes(resolved)
     for key, least in _LEAST.items():

@@ -26,9 +26,11 @@ _GIVEN = {
 # Groups that are one object, and those that are several.
 _SINGLE = (
     *("model", "data", "augment", "multi_scale", "classifier", "optimizer", "scheduler", "trainer"),
-    "export",
+    *("loss", "tta"),
+    *("guard", "export"),
 )
 _SEVERAL = ("callbacks", "logger")
+_NO_GROUP = ("classifier", "guard")
 _BACKENDS = "mambavision_lab.ops.selective_scan.backends.registry.BACKENDS"
 
 
@@ -47,9 +49,15 @@ def check_groups(resolved: dict[str, Any]) -> None:
     for key, node in {
         **{key: resolved.get(key) for key in (*_SINGLE, *_SEVERAL)},
         **members,
+        "data.augment": _inner(resolved, "data", "augment"),
+        "loss.teacher": _inner(resolved, "loss", "teacher"),
     }.items():
         if node is not None and not isinstance(node, dict):
-            hint = f"{key}._target_=CLASS" if key in members else f"a choice of the group {key}"
+            hint = (
+                f"{key}._target_=CLASS"
+                if "." in key or key in _NO_GROUP
+                else f"a choice of the group {key}"
+            )
             raise ConfigError(f"{key}={node}: wanted {hint}; correct it, or remove it")
     for name, arguments in _GIVEN.items():
         for key, advice in arguments.items():
@@ -57,6 +65,11 @@ def check_groups(resolved: dict[str, Any]) -> None:
                 value = resolved[name][key]
                 raise ConfigError(f"{name}.{key}={value}: would be ignored; {advice}")
     _check_ops(resolved.get("ops") or {})
+
+
+def _inner(resolved: dict[str, Any], key: str, inner: str) -> Any:
+    node = resolved.get(key)
+    return node.get(inner) if isinstance(node, dict) else None
 
 
 def suggest(given: str, known: Any) -> str:

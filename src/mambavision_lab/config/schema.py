@@ -14,10 +14,12 @@ class LauncherConfig:
     Attributes:
         max_restarts: How often a run that lost a process starts again, from its newest checkpoint.
         stop_timeout_s: Seconds for the processes to finish their step and save it, before they are killed.
+        timeout_s: How long processes wait for one that hangs.
     """
 
     max_restarts: int = 0
     stop_timeout_s: int = 30
+    timeout_s: float = 1800.0
 
 
 @dataclass
@@ -53,6 +55,7 @@ class TrainConfig:
     multi_scale: Any = None
     tta: Any = None
     classifier: Any = "???"
+    guard: Any = None
     loss: Any = "???"
     optimizer: Any = "???"
     scheduler: Any = None

@@ -5,6 +5,7 @@ are what `configs/` names, classes of our own packages and of some libraries, an
 which lie neither among the installed packages nor in that folder.
 """
 
+import os
 import re
 import sysconfig
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ _KNOWN = re.compile(
 
 
 def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> None:
-    """Check every `_target_` in plain values that come from a run's folder.
+    """Check plain values that come from a run's folder: every `_target_`, and what they read elsewhere.
 
     Args:
         node: The values.
@@ -36,6 +37,7 @@ def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> N
     Raises:
         ConfigError: One of them is not known.
     """
+    _check_environment(str(node), run)
     for where, found in target_nodes(node, path):
         target = str(found["_target_"])
         if not _is_known(target, run) and not any(target in override for override in given):
@@ -43,6 +45,34 @@ def check_trust(node: Any, run: Path, given: Sequence[str], path: str = "") -> N
                 f"{where}._target_={target}: is no part of this project, but {run} would call it; "
                 "give trust=true if you trust that folder"
             )
+
+
+def _check_environment(text: str, run: Path) -> None:
+    """Refuse a reference to the environment that is not one of ours: its value would be kept with the run."""
+    if found := re.search(r"\$\{oc\.env:\s*(?!MAMBAVISION_)[^},]*", text):
+        raise ConfigError(
+            f"{found[0]}}}: {run} would read that from the environment; give trust=true if you "
+            "trust that folder"
+        )
+
+
+def check_links(run: Path) -> None:
+    """Refuse links in a run's folder to files elsewhere, which a resumed run would write to.
+
+    W&B's own folder has such links, and only W&B writes there.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    folder = run.resolve()
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != "wandb"]
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(folder):
+                raise ConfigError(
+                    f"{path}: points to a file outside of the run's folder, which a resumed run would write "
+                    "to; remove it, or give trust=true if you trust that folder"
+                )
 
 
 def _is_known(target: str, run: Path) -> bool:

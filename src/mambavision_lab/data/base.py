@@ -4,6 +4,7 @@ Loaders give uint8 batches. After the transfer to the device these become floats
 training) and normalised: a quarter of the bytes is transferred, and augmentation runs on the device.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -50,9 +51,11 @@ class ImageDataModule(LightningDataModule):
         augment: An `Augment`, or another module for float batches (N, C, H, W) in [0, 1]; or None.
         num_workers: Loader processes; None chooses 0 for data in memory without a policy to apply, else
             this process's share of the cores, at most 8.
+        worker_timeout_s: Seconds that a worker may take for a batch; 0 waits for ever.
 
     Attributes:
         is_multilabel: Whether an image has any number of classes, given as 0 or 1 for each, not one.
+        batch_indices: Of the newest training batch, the images' indices in the split, (N,), or None.
 
     Raises:
         ConfigError: A setting is impossible.
@@ -80,11 +83,16 @@ class ImageDataModule(LightningDataModule):
         sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
+        worker_timeout_s: float = 600,
     ) -> None:
         super().__init__()
         require_positive(batch_size=batch_size, image_size=image_size, num_classes=num_classes)
         if num_workers is not None and num_workers < 0:
             raise ConfigError(f"data.num_workers={num_workers}: wanted 0 or more, or null")
+        if not 0 <= worker_timeout_s < math.inf:
+            raise ConfigError(
+                f"data.worker_timeout_s={worker_timeout_s}: wanted a number of seconds, or 0"
+            )
         if not 0 < val_fraction < 1:
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
@@ -115,12 +123,14 @@ class ImageDataModule(LightningDataModule):
         self.sampler = sampler
         self.augment = augment
         self.num_workers = num_workers
+        self.worker_timeout_s = worker_timeout_s
         self.is_multilabel = False
         self.multi_scale: MultiScale | None = None  # set for a training on several sizes
         self._splits: Splits | None = None
         self._label_map: LabelMap | None = None
         self._first_epoch, self._skipped_batches = 0, 0
         self._training_seed: int | None = None
+        self.batch_indices: np.ndarray | None = None
 
     def load(self) -> Splits:
         """Read or generate the three splits."""
@@ -215,7 +225,8 @@ class ImageDataModule(LightningDataModule):
         if mixing := getattr(self.augment, "mixing", None):
             mixing.check(min(sampler.num_samples, self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
-        return training_loader(images, sampler, self.trainer, self.batch_size, workers)
+        loader = training_loader(images, sampler, self.trainer, self.batch_size, workers)
+        return loader.limit(self.worker_timeout_s)
 
     def val_dataloader(self) -> DataLoader:
         """Return a loader of all validation images, in order; batches of uint8 images and labels."""
@@ -242,6 +253,8 @@ class ImageDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Prepare a batch that a Trainer has moved to its device."""
         is_training = self.trainer is not None and self.trainer.training
+        if is_training:
+            self.batch_indices = batch[2].indices if len(batch) > 2 else None
         return self.prepare_batch(batch, is_training=is_training)
 
     def prepare_batch(self, batch: Sequence[Any], *, is_training: bool = False) -> Batch:
@@ -267,7 +280,9 @@ class ImageDataModule(LightningDataModule):
             images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, draws)
-        is_own = self.augment is None or isinstance(self.augment, Augment)  # not a foreign one's tensor
+        is_own = self.augment is None or isinstance(
+            self.augment, Augment
+        )  # not a foreign one's tensor
         return self.normalize(images, inplace=is_own), labels
 
     def _augment(
@@ -293,7 +308,9 @@ class ImageDataModule(LightningDataModule):
         return fit_images(images, labels, self.image_size, self.in_chans)
 
     def _evaluation_loader(self, data: Dataset) -> DataLoader:
-        return evaluation_loader(data, self.trainer, self.batch_size, self._choose_workers(data))
+        workers = self._choose_workers(data)
+        loader = evaluation_loader(data, self.trainer, self.batch_size, workers)
+        return loader.limit(self.worker_timeout_s)
 
     def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
         if self.num_workers is not None:

@@ -8,6 +8,8 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
+from mambavision_lab.errors import RunError
+
 
 class BatchLoader(DataLoader):
     """A DataLoader; settings as in torch's.
@@ -20,12 +22,39 @@ class BatchLoader(DataLoader):
     device = torch.device("cpu")
     asked_at = 0.0
 
+    def limit(self, timeout_s: float) -> "BatchLoader":
+        """Let a worker take that long for a batch, 0 for ever; returns the loader."""
+        self.timeout = timeout_s if self.num_workers else 0
+        return self
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Start the workers, which fetch the first batches, and iterate over batches."""
-        batches: Iterator[Any] = super().__iter__()
+        """Start the workers, which fetch the first batches, and iterate over batches.
+
+        Raises:
+            RunError: A worker took too long for a batch; the message names it.
+        """
+        batches = self._name_hung_worker(super().__iter__())
         if self.device.type == "cuda":
             batches = copy_ahead(batches, self.device)
         return self._note_requests(batches)
+
+    def _name_hung_worker(self, batches: Iterator[Any]) -> Iterator[Any]:
+        number = 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                raise RunError(
+                    f"the loader's worker {number % self.num_workers} of {self.num_workers} gave no batch "
+                    f"within {self.timeout:g} s (batch {number + 1} of the loader): see whether the data's "
+                    "disk answers, or raise data.worker_timeout_s"
+                ) from error
+            yield batch
+            number += 1
 
     def _note_requests(self, batches: Iterator[Any]) -> Iterator[Any]:
         while True:

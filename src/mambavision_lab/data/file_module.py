@@ -66,6 +66,7 @@ class ImageFilesDataModule(ImageDataModule):
         sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
+        worker_timeout_s: float = 600,
         value_range: str | int | Sequence[float] = "auto",
         crop_fraction: float = CROP_FRACTION,
         background: int | Sequence[int] = 255,
@@ -89,6 +90,7 @@ class ImageFilesDataModule(ImageDataModule):
             sampler=sampler,
             augment=augment,
             num_workers=num_workers,
+            worker_timeout_s=worker_timeout_s,
         )
         self.is_range_measured = value_range == "auto"
         self.value_range = None if value_range in ("auto", "bits") else _as_range(value_range)

@@ -52,6 +52,7 @@ class SyntheticDataModule(ImageDataModule):
         sampler: str = "random",
         augment: nn.Module | None = None,
         num_workers: int | None = None,
+        worker_timeout_s: float = 600,
     ) -> None:
         super().__init__(
             image_size=image_size,
@@ -66,6 +67,7 @@ class SyntheticDataModule(ImageDataModule):
             sampler=sampler,
             augment=augment,
             num_workers=num_workers,
+            worker_timeout_s=worker_timeout_s,
         )
         require_positive(num_train=num_train, num_val=num_val, num_test=num_test)
         self.num_train, self.num_val, self.num_test = num_train, num_val, num_test

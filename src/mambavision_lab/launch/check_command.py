@@ -30,14 +30,14 @@ from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
-from mambavision_lab.config.trust import check_trust
+from mambavision_lab.config.trust import check_links, check_trust
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import BEST_CHECKPOINT, configs_folder, list_choices
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.launch.sweeps.grid import GridSearch
 from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
-from mambavision_lab.runs.folder import check_unused
+from mambavision_lab.runs.folder import check_unused, is_resuming
 from mambavision_lab.runs.settings import check_same_as_run
 from mambavision_lab.runs.snapshot import find_snapshot
 
@@ -154,8 +154,11 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         ConfigError: It cannot be composed or does not fit; the message is one line.
     """
     for override in overrides:
+        _check_choice(prepared, override)
         group, _, choice = override.partition("=")
-        if choice == "null" and group != "experiment" and (choices := list_choices(group)):
+        if choice == "null" and (choices := list_choices(group)):
+            if group == "experiment":
+                raise ConfigError("experiment=null: is what it is without; leave it out")
             raise ConfigError(f"{override}: no such choice; {suggest('null', choices)}")
     try:
         cfg = prepared.composer.compose(overrides)
@@ -176,9 +179,19 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
                 check_unused(own)
             if prepared.command.task == "train":
                 check_same_as_run(own)
+                if is_resuming(own) and not prepared.command.is_trusting:
+                    check_links(Path(own.paths.output_dir))
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, _without_values(prepared, overrides))) from error
+
+
+def _check_choice(prepared: Prepared, override: str) -> None:
+    """Refuse a number, a mapping or the like as a choice of a group, for which Hydra has no message."""
+    parsed = _parse(OverridesParser.create(config_loader=prepared.composer.loader), override)
+    choices = list_choices(parsed.key_or_group) if parsed.key_or_group else []
+    if choices and not parsed.is_delete() and not isinstance(parsed.value(), str | list | None):
+        raise ConfigError(f"{override}: no such choice; {suggest(str(parsed.value()), choices)}")
 
 
 def _check_trust(prepared: Prepared, node: DictConfig, path: str = "") -> None:

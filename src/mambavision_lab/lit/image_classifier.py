@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
+from mambavision_lab.lit.callbacks.guard import Guard
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
 from mambavision_lab.lit.image_metrics import has_counted, make_metrics
 from mambavision_lab.lit.losses import BinaryCrossEntropy, CrossEntropy, per_image
@@ -146,7 +147,8 @@ class ImageClassifier(LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Stop a run, whichever Trainer runs it, when its loss is no longer finite."""
-        return [FiniteLoss()]
+        is_guarded = any(isinstance(c, Guard) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [FiniteLoss(), *([] if is_guarded else [Guard()])]
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics.

@@ -16,8 +16,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import write_atomically
 from mambavision_lab.lit.csv_logger import ResumableCSVLogger
+from mambavision_lab.lit.tolerant_logger import tolerating
 
 log = logging.getLogger(__name__)
+
+# Seconds that a server may take to begin a run, and to receive the rest of it at its end; what it has not
+# received stays in the run's folder for `wandb sync`.
+_TIMEOUTS = {"init_timeout": 60, "finish_timeout": 300}
 
 
 def wandb_logger(
@@ -61,6 +66,7 @@ def wandb_logger(
         mode=mode,
         id=_wandb_id(Path(save_dir)),
         resume="allow",
+        settings=_TIMEOUTS,
     )
 
 
@@ -82,9 +88,11 @@ def resume_loggers(loggers: Iterable[Logger], num_steps: int, has_open_epoch: bo
 def log_snapshot(loggers: Iterable[Logger], run_folder: Path) -> None:
     """Log the run's snapshot and provenance to W&B as an artifact, which `from_run` takes once downloaded."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb
+        if not isinstance(logger, WandbLogger):
+            continue
+        import wandb
 
+        with tolerating(logger):
             artifact = wandb.Artifact(f"snapshot-{logger.experiment.id}", type="snapshot")
             # Immutable: uploaded from where they are, without a copy.
             artifact.add_dir(str(run_folder / "snapshot"), name="snapshot", policy="immutable")

@@ -60,7 +60,8 @@ def cosine_with_warmup(
         parts += f" and scheduler.cooldown_epochs={cooldown_epochs}" if cooldown else ""
         raise ConfigError(
             f"{parts} {'are' if cooldown else 'is'} {warmup + cooldown} steps, but the run has only "
-            f"{num_steps:.0f}; lower {'them' if cooldown else 'it'} or raise trainer.max_epochs"
+            f"{num_steps:.0f}; lower {'them' if cooldown else 'it'} or raise trainer.max_epochs "
+            "or trainer.max_steps"
         )
     start = 1 / (warmup + 1) if start_lr_ratio is None else start_lr_ratio
 
@@ -164,6 +165,6 @@ def _line(optimizer: Optimizer, num_steps: float, corners: list[tuple[float, flo
     if list(steps) != sorted(steps) or steps[-1] > num_steps:
         raise ConfigError(
             f"scheduler: its parts do not fit a run of {num_steps:.0f} steps; shorten warm-up, decay "
-            "or cool-down, or raise trainer.max_epochs"
+            "or cool-down, or raise trainer.max_epochs or trainer.max_steps"
         )
     return LambdaLR(optimizer, lambda step: float(np.interp(step, steps, shares)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.models.backbone import Backbone
 from mambavision_lab.models.weights_file import (
+    among,
     find_weights,
     is_mappable,
     only,
@@ -78,7 +79,7 @@ def _find(net: Backbone, tensors: dict[str, Tensor], source: str, key: str | Non
     if not prefixes:
         raise ConfigError(
             f"pretrained={source}: these are no weights of {type(net).__name__}: {anchor!r} is not "
-            f"among its {len(tensors)} entries ({some(list(tensors))}); {_OTHER_MODEL}"
+            f"{among(list(tensors))}; {_OTHER_MODEL}"
         )
     prefixes = places_at(prefixes, source, key)
     misfits = {prefix: _misfit(net, _entries(net, tensors, prefix)[0]) for prefix in prefixes}

@@ -21,12 +21,12 @@ from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our 
 from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
 from mambavision_lab.models.weights_file import (
+    among,
     find_weights,
     only,
     places_at,
     places_of,
     read_tensors,
-    some,
     verify_weights,
 )
 
@@ -157,7 +157,7 @@ def _overlay(name: str, source: str, key: str | None) -> dict[str, Any]:
     if not places:
         raise ConfigError(
             f"pretrained={source}: these are no weights of {name}: {' and '.join(wanted)} are not "
-            f"among its {len(tensors)} entries ({some(list(tensors))}); "
+            f"{among(list(tensors))}; "
             "choose the model that they were made for"
         )
     prefix = only(places_at(places, source, key), source)

@@ -215,6 +215,13 @@ def some(keys: list[str]) -> str:
     return ", ".join([*keys[:4], *(["..."] if len(keys) > 4 else [])])
 
 
+def among(keys: list[str]) -> str:
+    """Say among how many entries something was looked for, with the names of the first few."""
+    return (
+        f"among its {len(keys)} entries ({some(keys)})" if keys else "there, nor any other weights"
+    )
+
+
 def _keys(prefixes: list[str]) -> str:
     return ", ".join(prefix.removesuffix(".") or "''" for prefix in prefixes)
 

@@ -35,6 +35,7 @@ _FREE = (
     "model.scan_backend",
     "data.root",
     "data.num_workers",
+    "data.worker_timeout_s",
     "multi_scale.epochs",  # the length of the run
     "classifier.use_compile",
     "classifier.channels_last",

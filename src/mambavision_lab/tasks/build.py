@@ -20,9 +20,11 @@ from mambavision_lab.config.durations import find_durations
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
+from mambavision_lab.lit.callbacks.rank_watch import RankWatch
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
+from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
 from mambavision_lab.runs.settings import settings_of
 
@@ -125,12 +127,23 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
         ConfigError: The trainer refuses its settings, such as more devices than there are.
     """
     _quieten()
-    loggers: list[Logger] = _build_each(cfg.logger, "logger")
+    loggers: list[Logger] = [tolerant(logger) for logger in _build_each(cfg.logger, "logger")]
     callbacks: list[Callback] = _build_each(cfg.callbacks, "callbacks")
     callbacks += extra
+    if cfg.get("guard") is not None:
+        callbacks.append(build(cfg.guard, "guard"))
+    strategy: dict[str, Any] = {}
+    if cfg.get("launcher") is not None:
+        watch = RankWatch(cfg.launcher.timeout_s)
+        callbacks.append(watch)
+        name = cfg.trainer.get("strategy")
+        if isinstance(name, str) and (made := watch.make_strategy(name)) is not None:
+            strategy["strategy"] = made
     if not loggers:
         callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
-    trainer: Trainer = build(cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks)
+    trainer: Trainer = build(
+        cfg.trainer, "trainer", logger=loggers or False, callbacks=callbacks, **strategy
+    )
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's own choice
         trainer.strategy.checkpoint_io = SafeCheckpointIO()
     return trainer

@@ -83,9 +83,14 @@ class Augment(nn.Module):
             )
         if padding not in ("zeros", "reflect"):
             raise ConfigError(f"augment.padding={padding} is unknown; choose zeros or reflect")
-        for name, share in (("shift", shift), ("erasing", erasing)):
+        for name, share in (
+            *(("shift", shift), ("erasing", erasing), ("brightness", brightness)),
+            *(("contrast", contrast), ("saturation", saturation)),
+        ):
             if not 0 <= share <= 1:
                 raise ConfigError(f"augment.{name}={share} must lie between 0 and 1")
+        if not 0 <= rotation_deg <= 180:
+            raise ConfigError(f"augment.rotation_deg={rotation_deg} must lie between 0 and 180")
         if crop_scale is not None and not _is_range_of_shares(crop_scale):
             raise ConfigError(
                 f"augment.crop_scale={crop_scale}: wanted [LOW,HIGH] with 0 < LOW <= HIGH <= 1, or null"

@@ -41,6 +41,11 @@ class Draws:
         """Make draws for num images from torch's own random state."""
         return cls(int(torch.randint(2**31, ())), 0, torch.arange(num))
 
+    @property
+    def indices(self) -> np.ndarray:
+        """Indices of the images in their data set, (N,)."""
+        return self._indices
+
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Draw a number in [low, high) for each image, (N,), float32."""
         bits = self._hashed() >> np.uint64(40)  # the 24 that a float32 holds

@@ -104,7 +104,10 @@ def _reported(
     """Return what ends the run when workers have failed, with the reason that one of them has noted."""
     status = 2 if any(failure.exitcode == 2 for failure in failures) else 1
     if first.exitcode < 0 and status == 1:
-        reason = f"rank {rank} was killed by {signal.Signals(-first.exitcode).name}"
+        name = signal.Signals(-first.exitcode).name
+        reason = f"rank {rank} was killed by {name}"
+        if name == "SIGKILL":  # as Linux does where memory is short
+            reason += "; if memory was short, lower data.batch_size or data.num_workers"
         print(f"error: {reason}", file=sys.stderr)
         return ReportedError(status, reason)
     if noted := sorted(notes.iterdir(), key=lambda path: path.stat().st_mtime):
