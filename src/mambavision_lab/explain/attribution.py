@@ -38,7 +38,7 @@ def explain(net: nn.Module, image: Tensor, target: int, method: str) -> Explanat
             values = captum.InputXGradient(net.forward).attribute(x, target=target)
             source = "input x gradient of the class's logit"
         elif method == "integrated_gradients":
-            options = {"n_steps": _NUM_STEPS, "internal_batch_size": _BATCH}
+            options: dict[str, float] = {"n_steps": _NUM_STEPS, "internal_batch_size": _BATCH}
             integral = captum.IntegratedGradients(net.forward)
             values = integral.attribute(x, target=target, **options)
             source = f"integrated gradients of the class's logit, {_NUM_STEPS} steps from 0"

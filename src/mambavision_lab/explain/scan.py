@@ -69,7 +69,7 @@ def row(call: ScanCall, place: tuple[int, int]) -> Tensor:
 
 
 def pulled(call: ScanCall, weights: Tensor) -> Tensor:
-    """Return |sum over t of weights[t] alpha[t, s]| for each s and channel; weights is (sequences, length)."""
+    """Return |sum over t of weights[t] alpha[t, s]| for each s and channel, of weights (sequences, length)."""
     return require_finite(_pull(call, weights), f"the scan of {call.name}").abs()
 
 
