@@ -11,15 +11,17 @@ MLPs and convolutions are passed over, as they mix no or near tokens.
 Source: Abnar and Zuidema 2020, arXiv:2005.00928, whose product this is where all blocks are of attention.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain.base import Explanation, require_finite, to_image
-from mambavision_lab.explain.record import AttentionCall, Call, record, require_layout
-from mambavision_lab.explain.scan import pulled
-from mambavision_lab.explain.tokens import TokenLayout
+from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.record import AttentionCall, Call, record, require_layout
+from mambavision_lab.explainers.scan import pulled
+from mambavision_lab.explainers.tokens import TokenLayout
 
 
 def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
@@ -34,7 +36,15 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
             f"method=rollout: {type(net).__name__} has no attention and no Mamba blocks that can be "
             "read; choose gradcam"
         )
-    values, layout = _start(net, require_layout(calls[-1])), require_layout(calls[-1])
+    layers = follow(net, calls, image)
+    source = f"rollout from the pooled output to {calls[0].name}, through {len(calls)} blocks"
+    return Explanation(layers[calls[0].name], source, layers)
+
+
+def follow(net: nn.Module, calls: Sequence[Call], image: Tensor) -> dict[str, Tensor]:
+    """Return how much of each token in front of each block reaches the pooled output, as maps (H, W)."""
+    layout = require_layout(calls[-1])
+    values = _start(net, layout)
     layers: dict[str, Tensor] = {}
     for call in reversed(calls):
         own = require_layout(call)
@@ -43,9 +53,7 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
             layout = own
         values = (values + through(call, values)) / 2
         layers[call.name] = to_image(layout.to_grid(values), image)
-    ordered = dict(reversed(layers.items()))
-    source = f"rollout from the pooled output to {calls[0].name}, through {len(calls)} blocks"
-    return Explanation(ordered[calls[0].name], source, ordered)
+    return dict(reversed(layers.items()))
 
 
 def through(call: Call, values: Tensor) -> Tensor:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from toys import HIERARCHICAL_TOY
 
-from mambavision_lab.explain import attention, rollout
-from mambavision_lab.explain.base import to_image
-from mambavision_lab.explain.methods import explain
-from mambavision_lab.explain.record import ScanCall, record
+from mambavision_lab.explainers import attention, rollout
+from mambavision_lab.explainers.base import to_image
+from mambavision_lab.explainers.methods import explain
+from mambavision_lab.explainers.record import ScanCall, record
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.timm_classifier import timm_classifier
 

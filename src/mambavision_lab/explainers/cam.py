@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mambavision_lab.errors import missing_extra
-from mambavision_lab.explain.base import Explanation, require_finite, to_image
-from mambavision_lab.explain.features import find_feature_layer
+from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.features import find_feature_layer
 
 CLASSES = {  # method -> class of torchcam.methods
     "gradcam": "GradCAM",

@@ -1,6 +1,6 @@
 """The implicit attention of a Mamba mixer, exact: what each token's output takes from each token's input.
 
-With delta, B and C held fixed the scan is linear in u: for each channel y[t] is the sum over s of alpha[t, s] u[s],
+With delta, B and C held fixed the scan is linear in u: y[t] is the sum over s of alpha[t, s] u[s],
 
     alpha[t, s] = C[t] · exp(A · sum of delta over (s, t]) · delta[s] B[s]        for s <= t, else 0,
 
@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain.base import Explanation, require_finite, to_image
-from mambavision_lab.explain.record import ScanCall, record, require_layout, restore_scan
+from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.record import ScanCall, record, require_layout, restore_scan
 from mambavision_lab.ops.selective_scan import selective_scan
 
 _scan: Callable[..., Any] = selective_scan
@@ -69,7 +69,7 @@ def row(call: ScanCall, place: tuple[int, int]) -> Tensor:
 
 
 def pulled(call: ScanCall, weights: Tensor) -> Tensor:
-    """Return |sum over t of weights[t] alpha[t, s]| for each s and channel, of weights (sequences, length)."""
+    """Return |sum over t of weights[t] alpha[t, s]| for each s and channel; weights: (sequences, length)."""
     return require_finite(_pull(call, weights), f"the scan of {call.name}").abs()
 
 
@@ -145,6 +145,7 @@ def mixer_map(call: ScanCall, weights: Tensor) -> Tensor:
     return require_finite(grad.norm(dim=-1), f"the mixer of {call.name}")
 
 
+@torch.no_grad()
 def step_sizes(call: ScanCall) -> Tensor:
     """Return delta after the softplus, (sequences, length, dim)."""
     (_, delta, *_), options = call.arguments[0]
@@ -153,6 +154,7 @@ def step_sizes(call: ScanCall) -> Tensor:
     return F.softplus(step) if options.get("delta_softplus") else step
 
 
+@torch.no_grad()
 def half_lives(call: ScanCall) -> Tensor:
     """Return after how many tokens the slowest state of a channel has halved, (sequences, length, dim).
 

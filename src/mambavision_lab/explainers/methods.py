@@ -1,7 +1,5 @@
 """The methods by name, and the one call that explains an image with one of them."""
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -9,17 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain import (
+from mambavision_lab.explainers import (
     attention,
     attribution,
     baselines,
     cam,
     eigencam,
+    grad_rollout,
     mixer,
     rollout,
     scan,
 )
-from mambavision_lab.explain.base import Explanation, Method
+from mambavision_lab.explainers.base import Explanation, Method
+from mambavision_lab.explainers.names import require_methods
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.mixer import MambaVisionMixer
 
@@ -28,6 +28,7 @@ METHODS: dict[str, Method] = {
     "scan": scan.explain,
     "mixer": mixer.explain,
     "rollout": rollout.explain,
+    "grad_rollout": grad_rollout.explain,
     **{name: partial(cam.explain, method=name) for name in cam.CLASSES},
     "eigencam": eigencam.explain,
     **{name: partial(attribution.explain, method=name) for name in attribution.METHODS},
@@ -67,21 +68,7 @@ def explain(net: nn.Module, image: Tensor, method: str, target: int | None = Non
     return found
 
 
-def require_methods(methods: Iterable[str]) -> None:
-    """Refuse names of methods that do not exist.
-
-    Raises:
-        ConfigError: One is unknown.
-    """
-    known = [*METHODS, *BASELINES]
-    for name in methods:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(known)}"
-            raise ConfigError(f"method={name}: no such method; {hint}")
-
-
 def default_method(net: nn.Module) -> str:
-    """Return a method that needs no extra package: rollout, or eigencam where no block can be followed."""
+    """Return a method that needs no extra package: grad_rollout, or eigencam without our blocks."""
     has_blocks = any(isinstance(m, Attention | MambaVisionMixer) for m in net.modules())
-    return "rollout" if has_blocks else "eigencam"
+    return "grad_rollout" if has_blocks else "eigencam"

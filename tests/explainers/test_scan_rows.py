@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from toys import HIERARCHICAL_TOY
 
-from mambavision_lab.explain import scan
-from mambavision_lab.explain.record import record
+from mambavision_lab.explainers import scan
+from mambavision_lab.explainers.record import record
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.ops.selective_scan import selective_scan

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain.base import require_finite
-from mambavision_lab.explain.tokens import TokenLayout
+from mambavision_lab.explainers.base import require_finite
+from mambavision_lab.explainers.tokens import TokenLayout
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import Stage, fit_window
 from mambavision_lab.models.plain import PlainMambaVision, token_grid

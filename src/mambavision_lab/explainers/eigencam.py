@@ -6,8 +6,8 @@ Source: Muhammad and Yeasin 2020, arXiv:2008.00299. (torchcam has none; it is on
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.explain.base import Explanation, require_finite, to_image
-from mambavision_lab.explain.features import feature_maps
+from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.features import feature_maps
 
 
 def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain.base import Explanation, require_finite, to_image
-from mambavision_lab.explain.record import AttentionCall, record, require_layout
+from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.record import AttentionCall, record, require_layout
 
 
 def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.explain.base import Explanation, to_image
+from mambavision_lab.explainers.base import Explanation, to_image
 
 _GRID = 7  # random values a side, enlarged as a map of tokens is
 

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.explain.base import Explanation, to_image
-from mambavision_lab.explain.record import record, require_layout
-from mambavision_lab.explain.scan import mixer_map
+from mambavision_lab.explainers.base import Explanation, to_image
+from mambavision_lab.explainers.record import record, require_layout
+from mambavision_lab.explainers.scan import mixer_map
 
 
 def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.explain.measure import (
+from mambavision_lab.explainers.measure import (
     Curves,
     area,
     curves,
@@ -16,7 +16,7 @@ from mambavision_lab.explain.measure import (
     scrambled,
     share_on,
 )
-from mambavision_lab.explain.methods import BASELINES, explain
+from mambavision_lab.explainers.methods import BASELINES, explain
 
 NUM_SCRAMBLED = 20  # images of the randomisation check
 
@@ -43,7 +43,10 @@ class Faithfulness:
 
     def mean_curves(self) -> Curves:
         """Return the means of the curves over the images."""
-        stacks = (torch.stack([getattr(c, name) for c in self.curves]) for name in ("deletion", "insertion"))
+        stacks = (
+            torch.stack([getattr(c, name) for c in self.curves])
+            for name in ("deletion", "insertion")
+        )
         return Curves(*(stack.mean(dim=0) for stack in stacks))
 
     def values(self) -> dict[str, float]:

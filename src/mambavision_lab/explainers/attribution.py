@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mambavision_lab.errors import missing_extra
-from mambavision_lab.explain.base import Explanation, require_finite
+from mambavision_lab.explainers.base import Explanation, require_finite
 
 METHODS = ("input_x_gradient", "integrated_gradients", "smoothgrad")
 _NUM_STEPS = 32  # of the integral; a batch of _BATCH goes through the network at once
