@@ -162,9 +162,14 @@ def _classes(quality: Quality | LabelQuality) -> list[tuple[str, int, list[str]]
     return [(name, images, own) for (name, images, _), own in zip(rows, percent, strict=True)]
 
 
-def _pictures(record: RunRecord, group: str, names: list[str]) -> list[tuple[str, Picture]]:
-    """List the pictures of a group, each with its address."""
-    return [(data_url(p.pixels), p) for p in stored_pictures(record, group, names)]
+def _pictures(
+    record: RunRecord, group: str, names: list[str]
+) -> list[tuple[str, str | None, Picture]]:
+    """List the pictures of a group, each with its address and that of its overlay."""
+    return [
+        (data_url(p.pixels), None if p.overlay is None else data_url(p.overlay), p)
+        for p in stored_pictures(record, group, names)
+    ]
 
 
 def data_url(pixels: np.ndarray) -> str:

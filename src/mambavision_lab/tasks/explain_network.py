@@ -35,10 +35,11 @@ def network_figures(
     images = inference.normalize(pixels).to(inference.device)
     net = inference.net
     maps = feature_maps(net, images)
+    field = receptive_field(net, images[:_NUM_FIELDS])
     figures = [
         (
             "Effective receptive field (mean |gradient|)",
-            _draw_field(receptive_field(net, images[:_NUM_FIELDS])),
+            _draw_field(field),
         ),
         ("Similarity of layers (linear CKA)", _draw_similarity(maps)),
         ("Singular values of features", _draw_singular_values(maps)),
@@ -115,7 +116,7 @@ def _draw_scans(net: torch.nn.Module, image: Tensor) -> list[tuple[str, Figure]]
     ):
         figure, axes = new_figure()
         for i, call in enumerate(calls):
-            values = values_of(call).flatten().clamp(1e-6, 1e6).log10().cpu().numpy()
+            values = values_of(call).detach().flatten().clamp(1e-6, 1e6).log10().cpu().numpy()
             axes.hist(values, 60, histtype="step", label=call.name, color=COLORS[i % len(COLORS)])
         _plain(axes, f"log10 of the {unit}", "tokens x channels")
         axes.legend(fontsize=8, frameon=False, labelcolor=INK)
