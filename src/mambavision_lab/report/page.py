@@ -109,7 +109,7 @@ def load_template(name: str) -> jinja2.Template:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["breakable"] = _breakable
-    return environment.getload_template(name)
+    return environment.get_template(name)
 
 
 def _breakable(setting: str) -> Markup:
