@@ -104,7 +104,17 @@ def test_composing_imports_no_torch():
 
 
 def test_functions_are_not_hidden_by_packages_of_their_names():
+    import mambavision_lab.explainers.methods
     import mambavision_lab.exporters.onnx  # noqa: F401
 
-    for name in ("compose", "train", "evaluate", "predict", "export", "analyze", "preview"):
+    for name in (
+        "compose",
+        "train",
+        "evaluate",
+        "predict",
+        "export",
+        "analyze",
+        "preview",
+        "explain",
+    ):
         assert callable(getattr(lab, name))

@@ -15,6 +15,8 @@ COMMANDS = (
     "export",
     "analyze",
     "preview",
+    "explain",
+    "demo",
     "report",
     "reproduce",
     "models",

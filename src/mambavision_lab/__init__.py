@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
-    from mambavision_lab.api import analyze, compose, evaluate, export, predict, preview, train
+    from mambavision_lab.api import (
+        analyze,
+        compose,
+        evaluate,
+        explain,
+        export,
+        predict,
+        preview,
+        train,
+    )
     from mambavision_lab.data.create import create_datamodule
     from mambavision_lab.inference import MambaVisionInference
     from mambavision_lab.models.create import (
@@ -32,6 +41,7 @@ _HOMES = {
     "export": "mambavision_lab.api",
     "analyze": "mambavision_lab.api",
     "preview": "mambavision_lab.api",
+    "explain": "mambavision_lab.api",
     "create_datamodule": "mambavision_lab.data.create",
     "create_mambavision": "mambavision_lab.models.create",
     "MambaVisionInference": "mambavision_lab.inference",
@@ -55,6 +65,7 @@ __all__ = [
     "create_mambavision_small",
     "create_mambavision_tiny",
     "evaluate",
+    "explain",
     "export",
     "plot_training_curves",
     "predict",

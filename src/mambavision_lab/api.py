@@ -37,7 +37,7 @@ def compose(
     """Compose and check the config of a task.
 
     Args:
-        task: "train", "eval", "predict", "export", "analyze" or "preview".
+        task: "train", "eval", "predict", "export", "analyze", "preview", "explain" or "demo".
         overrides: As on the command line: "data=cifar10", "optimizer.lr=1e-4", "from_run=logs/latest".
         config_dir: A folder of configs of your own, searched beside the package's.
 
@@ -91,6 +91,11 @@ def analyze(cfg: DictConfig) -> None:
 def preview(cfg: DictConfig) -> None:
     """Look at a data set and its augmentation, for a config of the task "preview"."""
     _run("preview", "preview", cfg)
+
+
+def explain(cfg: DictConfig) -> None:
+    """Show what a network looks at, for a config of the task "explain"."""
+    _run("explain", "explain", cfg)
 
 
 def _run(task: str, name: str, cfg: DictConfig) -> Any:

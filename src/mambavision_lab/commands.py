@@ -45,6 +45,16 @@ def preview(root: Path | None = None) -> None:
     run_command_line(_task("preview.preview"), "preview", root, on_check=check)
 
 
+def explain(root: Path | None = None) -> None:
+    """Show what a network looks at, and measure whether that is the truth."""
+    run_command_line(_task("explain.explain"), "explain", root)
+
+
+def demo(root: Path | None = None) -> None:
+    """Classify and explain images in a browser."""
+    run_command_line(_task("demo.demo"), "demo", root)
+
+
 def _task(path: str) -> Callable[[DictConfig], Any]:
     """Return a task of `mambavision_lab.tasks` that is imported when it is called."""
     module, _, name = path.rpartition(".")

@@ -5,6 +5,7 @@ sized, coloured and normalised. `save_pretrained` writes the same into a folder 
 config.json, which can be shared on the Hugging Face hub.
 """
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from mambavision_lab.config.renames import current_target
 from mambavision_lab.data.decode import WHITE, decode, squash
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.explainers.base import Explanation
+from mambavision_lab.explainers.methods import default_method, explain
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
 from mambavision_lab.models.ranking import Ranking, rank, rank_several
@@ -231,6 +234,35 @@ class MambaVisionInference(
         features = torch.cat(found)
         return features if isinstance(images, list | tuple) else features[0]
 
+    def explain(
+        self, image: Any, *, method: str | None = None, target: str | int | None = None
+    ) -> Explanation:
+        """Find where in an image the network finds what it decides by.
+
+        Args:
+            image: As in `predict`, one of them.
+            method: A name from `explainers.methods.METHODS`, such as "scan" or "gradcam"; None takes one that
+                fits the network.
+            target: The class to explain, by its name or number; None is the most probable one.
+
+        Returns:
+            The map (image_size, image_size), where it comes from, and maps of single layers.
+
+        Raises:
+            ConfigError: The image cannot be read, the method or class does not exist, or the method does not
+                fit the network.
+        """
+        return self.explain_pixels(self.prepare(image), method, target)
+
+    def explain_pixels(
+        self, pixels: Tensor, method: str | None = None, target: str | int | None = None
+    ) -> Explanation:
+        """Return what `explain` does, for prepared pixels (C, H, W)."""
+        if isinstance(target, str):
+            target = self.require_class_names().index(self.require_class(target))
+        image = self._on_device(pixels[None])
+        return explain(self.net, image, method or default_method(self.net), target)
+
     def prepare(self, image: Any) -> Tensor:
         """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""
         pixels = decode(image, self.in_chans, self._value_range, self._background)
@@ -266,6 +298,19 @@ class MambaVisionInference(
                 "the checkpoint has no class names; use features(), or train it again"
             )
         return self.class_names
+
+    def require_class(self, name: str) -> str:
+        """Return the name of a class that the network knows.
+
+        Raises:
+            ConfigError: It knows none of this name.
+        """
+        names = self.require_class_names()
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(names[:8])}"
+            raise ConfigError(f"target={name}: the network knows no such class; {hint}")
+        return name
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.durations import check_duration, is_duration
+from mambavision_lab.config.explain_checks import check_explanation
 from mambavision_lab.config.file_checks import check_files
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
@@ -63,6 +64,8 @@ def check_config(cfg: DictConfig) -> None:
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
     check_training(resolved)
+    if task_of(cfg) in ("explain", "demo"):
+        check_explanation(resolved)
     check_folders(resolved)
     check_files(cfg, resolved)
     for key, seed in (

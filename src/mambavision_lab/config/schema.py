@@ -169,6 +169,44 @@ class PreviewConfig:
     paths: Any = "???"
 
 
+@dataclass
+class ExplainConfig:
+    """Keys of `configs/explain.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = True
+    ckpt_path: str = "???"
+    images: str | None = None
+    method: list[str] = field(default_factory=lambda: ["scan", "attention", "gradcam"])
+    target: str = "predicted"
+    max_images: int = 8
+    top_k: int = 3
+    layers: bool = False
+    network: bool = False
+    measure: bool = False
+    num_measured: int = 100
+    device: str | None = None
+    run: Any = None
+    data: Any = None
+    augment: Any = None
+    ops: Any = "???"
+    paths: Any = "???"
+
+
+@dataclass
+class DemoConfig:
+    """Keys of `configs/demo.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = True
+    ckpt_path: str = "???"
+    method: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 7860
+    device: str | None = None
+    run: Any = None
+    ops: Any = "???"
+    paths: Any = "???"
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -176,6 +214,8 @@ SCHEMAS: dict[str, Any] = {
     "export": ExportConfig,
     "analyze": AnalyzeConfig,
     "preview": PreviewConfig,
+    "explain": ExplainConfig,
+    "demo": DemoConfig,
 }
 
 

@@ -6,6 +6,7 @@ recognise shape and texture. Everything follows from the seed; no file is read.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -98,6 +99,21 @@ class SyntheticDataModule(ImageDataModule):
         ]
         return InMemoryImages(torch.cat(images), labels)
 
+    def masked_images(self, num: int, *, is_far: bool = False) -> tuple[Tensor, Tensor]:
+        """Generate images like those of the test split, of a stream of their own, with their objects' masks.
+
+        Args:
+            num: Images, the classes in turn.
+            is_far: Whether the objects are small and far from the centre: a quarter of the side, in a corner.
+
+        Returns:
+            Images, uint8 (N, C, H, W), and which of their pixels are the object, (N, H, W).
+        """
+        generator = torch.Generator().manual_seed(3 * self.seed + 3 * 2**20)
+        labels = torch.arange(num) % self.num_classes
+        place = FAR if is_far else Placement()
+        return generate_masked_images(labels, self.image_size, self.in_chans, generator, place)
+
 
 def texture_name(texture: int) -> str:
     """Name a texture by its kind and its number of periods across the shape."""
@@ -105,17 +121,46 @@ def texture_name(texture: int) -> str:
     return f"{kind}{periods or ''}"
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How large objects are and where, in units of half the image's side.
+
+    Attributes:
+        radius: Least and largest radius.
+        offset: Least and largest distance from the centre along each side, to either direction.
+    """
+
+    radius: tuple[float, float] = (0.55, 0.8)
+    offset: tuple[float, float] = (0.0, 0.2)
+
+
+FAR = Placement(radius=(0.22, 0.28), offset=(0.55, 0.7))
+
+
 def generate_images(labels: Tensor, size: int, in_chans: int, generator: torch.Generator) -> Tensor:
     """Generate one image per label; returns uint8, (N, in_chans, size, size)."""
+    return generate_masked_images(labels, size, in_chans, generator, Placement())[0]
+
+
+def generate_masked_images(
+    labels: Tensor, size: int, in_chans: int, generator: torch.Generator, placement: Placement
+) -> tuple[Tensor, Tensor]:
+    """Generate one image per label as `generate_images` does; returns also the objects' masks, (N, H, W)."""
     num = len(labels)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(num, *shape, generator=generator)
 
     axis = torch.linspace(-1, 1, size)
-    radius, angle = uniform(0.55, 0.8, 1, 1), uniform(-0.3, 0.3, 1, 1)
-    dx = (axis[None, None, :] - uniform(-0.2, 0.2, 1, 1)) / radius
-    dy = (axis[None, :, None] - uniform(-0.2, 0.2, 1, 1)) / radius
+    least, largest = placement.offset
+
+    def offset() -> Tensor:
+        signed = uniform(-1, 1, 1, 1)
+        return signed.sign() * least + signed * (largest - least)
+
+    radius, angle = uniform(*placement.radius, 1, 1), uniform(-0.3, 0.3, 1, 1)
+    dx = (axis[None, None, :] - offset()) / radius
+    dy = (axis[None, :, None] - offset()) / radius
     x, y = dx * angle.cos() + dy * angle.sin(), dy * angle.cos() - dx * angle.sin()
     inside = torch.stack(_masks(x, y), dim=1)[torch.arange(num), labels % len(SHAPES)]
     is_first = torch.zeros_like(inside)
@@ -131,7 +176,7 @@ def generate_images(labels: Tensor, size: int, in_chans: int, generator: torch.G
     image = torch.where(inside[:, None], shape, background)
     image = torch.where(is_bright, 1 - image, image)
     image += 0.08 * torch.randn(image.shape, generator=generator)
-    return (image.clamp_(0, 1) * 255).round_().to(torch.uint8)
+    return (image.clamp_(0, 1) * 255).round_().to(torch.uint8), inside
 
 
 def _masks(x: Tensor, y: Tensor) -> list[Tensor]:

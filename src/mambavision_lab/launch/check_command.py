@@ -78,6 +78,8 @@ def open_command(command: Command) -> Prepared:
     flags = command.flags
     name, location, others = command.task, str(configs_folder()), []
     overrides = [_without_links(override) for override in command.overrides]
+    if command.task == "explain" and not command.is_multirun:
+        overrides = [_methods_as_list(override) for override in overrides]
     snapshot = None
     if command.from_run is not None:
         found = find_snapshot(command.from_run, "from_run").resolve()
@@ -284,6 +286,12 @@ def _without_links(override: str) -> str:
     if key_of(override) not in ("ckpt_path", "model.pretrained") or not path or not exists(path):
         return override
     return path_override(key, Path(path).resolve())
+
+
+def _methods_as_list(override: str) -> str:
+    """Read method=scan,attention as one list: without -m it can be nothing else."""
+    key, _, value = override.partition("=")
+    return f"method=[{value}]" if key == "method" and value[:1] not in ("[", "") else override
 
 
 def _folder(flag: str, given: str) -> str:

@@ -27,7 +27,7 @@ GROUPS = {"mistakes": "Most confident mistakes", "random": "Randomly chosen pred
 def render_report(record: RunRecord) -> str:
     """Render the page of one run."""
     quality = measure_quality(record.predictions)
-    return _template("report.html.j2").render(
+    return load_template("report.html.j2").render(
         record=record,
         title=record.name,
         environment=_environment(record),
@@ -50,7 +50,7 @@ def render_comparison(records: Sequence[RunRecord]) -> str:
     """Render the page of several runs: their results, settings that differ, curves over each other."""
     # By number alone: names are too long for a legend.
     runs = {f"run {index}": record.curves for index, record in enumerate(records, start=1)}
-    return _template("comparison.html.j2").render(
+    return load_template("comparison.html.j2").render(
         title=f"{len(records)} runs compared",
         names=run_names(records),
         curves=[(t, svg(f)) for t, f in curve_figures(runs)],
@@ -102,7 +102,8 @@ def svg(figure: Figure) -> Markup:
     )
 
 
-def _template(name: str) -> jinja2.Template:
+def load_template(name: str) -> jinja2.Template:
+    """Load a page's template."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -161,9 +162,14 @@ def _classes(quality: Quality | LabelQuality) -> list[tuple[str, int, list[str]]
     return [(name, images, own) for (name, images, _), own in zip(rows, percent, strict=True)]
 
 
-def _pictures(record: RunRecord, group: str, names: list[str]) -> list[tuple[str, Picture]]:
-    """List the pictures of a group, each with its address."""
-    return [(data_url(p.pixels), p) for p in stored_pictures(record, group, names)]
+def _pictures(
+    record: RunRecord, group: str, names: list[str]
+) -> list[tuple[str, str | None, Picture]]:
+    """List the pictures of a group, each with its address and that of its overlay."""
+    return [
+        (data_url(p.pixels), None if p.overlay is None else data_url(p.overlay), p)
+        for p in stored_pictures(record, group, names)
+    ]
 
 
 def data_url(pixels: np.ndarray) -> str:

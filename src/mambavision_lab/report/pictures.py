@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mambavision_lab.report.overlays import overlay
 from mambavision_lab.report.run_record import RunRecord
 
 
@@ -17,6 +18,7 @@ class Picture:
         predicted: As above.
         is_right: Whether they are the same.
         confidence: Probability of the predicted class, or of each.
+        overlay: What the network looked at, (H, W, 3) uint8, or None where that was not stored.
     """
 
     pixels: np.ndarray
@@ -24,6 +26,7 @@ class Picture:
     predicted: str
     is_right: bool
     confidence: str
+    overlay: np.ndarray | None = None
 
 
 def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Picture]:
@@ -31,13 +34,21 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
     stored = record.predictions
     if f"{group}_images" not in stored:
         return []
+    maps = stored.get(f"{group}_maps", [None] * len(stored[f"{group}_images"]))
     if f"{group}_targets" in stored:
         columns = (stored[f"{group}_{c}"] for c in ("images", "targets", "probabilities"))
         return [_of_several(names, *row) for row in zip(*columns, strict=True)]
     columns = (stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence"))
     return [
-        Picture(image, names[label], names[predicted], label == predicted, _percent(confidence))
-        for image, label, predicted, confidence in zip(*columns, strict=True)
+        Picture(
+            image,
+            names[label],
+            names[predicted],
+            label == predicted,
+            _percent(confidence),
+            None if values is None else overlay(image, values),
+        )
+        for image, label, predicted, confidence, values in zip(*columns, maps, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 
 from mambavision_lab.report.figures import curve_figures, quality_figures
+from mambavision_lab.report.overlays import overlay
 from mambavision_lab.report.page import GROUPS
 from mambavision_lab.report.pictures import stored_pictures
 from mambavision_lab.report.quality import LabelQuality, Quality, measure_quality
@@ -59,6 +60,10 @@ def _to_tensorboard(record: RunRecord, logger: TensorBoardLogger, step: int) -> 
     for group in GROUPS:
         if (images := record.predictions.get(f"{group}_images")) is not None:
             writer.add_images(f"report/{group}", images, step, dataformats="NHWC")
+        if len(overlays := _overlays(record, group)):
+            writer.add_images(
+                f"report/{group}_overlays", np.stack(overlays), step, dataformats="NHWC"
+            )
     for tag, (headings, rows) in tables(record, measure_quality(record.predictions)).items():
         lines: list[list[Any]] = [[*headings], ["---"] * len(headings), *rows]
         text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -85,7 +90,18 @@ def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
                 )
                 for p in pictures
             ]
+        if len(overlays := _overlays(record, group)):
+            content[f"report/{group}_overlays"] = [wandb.Image(pixels) for pixels in overlays]
     logger.experiment.log(content)
+
+
+def _overlays(record: RunRecord, group: str) -> list[np.ndarray]:
+    """Return the overlays of a group of pictures; empty where no maps were stored."""
+    stored = record.predictions
+    if f"{group}_maps" not in stored:
+        return []
+    pairs = zip(stored[f"{group}_images"], stored[f"{group}_maps"], strict=True)
+    return [overlay(pixels, values) for pixels, values in pairs]
 
 
 def _pixels(figure: Figure) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Store the predictions of a test, for the report."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import Tensor, nn
+
+from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.explainers.methods import default_method, explain
+from mambavision_lab.explainers.names import require_methods
+
+log = logging.getLogger(__name__)
 
 FILE = "predictions.npz"
 THUMBNAIL_SIZE = 112  # pixels, longer side
@@ -22,20 +30,27 @@ class RecordPredictions(Callback):
     for the groups `mistakes` and `random`; and `class_names`. Where images have several labels, labels and
     probabilities are those of all classes, (N, num_classes): `targets` and `probabilities`.
 
+    And what the network looked at: `<group>_maps` (N, H, W) uint8, each scaled to its maximum.
+
     Args:
         folder: Folder that receives the file.
         num_images: Thumbnails in each group, at most.
+        explain: Method of the maps, as in explain.py; "auto" takes one that fits the network, None leaves
+            them out. They explain the predicted class, not of several labels.
     """
 
-    def __init__(self, folder: str, num_images: int = 12) -> None:
+    def __init__(self, folder: str, num_images: int = 12, explain: str | None = "auto") -> None:
+        if explain not in (None, "auto"):
+            require_methods([explain])
         self.folder = Path(folder)
         self.num_images = num_images
+        self.explain = explain
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start empty, whatever an earlier test recorded."""
         # (3, N): label, predicted, confidence; of several labels (2 num_classes, N): labels, probabilities
         self._columns: list[np.ndarray] = []
-        self._samples: dict[str, list[tuple[float, list[float], np.ndarray]]] = {
+        self._samples: dict[str, list[tuple[float, list[float], np.ndarray, Any]]] = {
             "mistakes": [],
             "random": [],
         }
@@ -66,12 +81,14 @@ class RecordPredictions(Callback):
                 if not np.isfinite(rank[index]) or (is_full and rank[index] <= samples[-1][0]):
                     break
                 pixels = thumbnail(images[index], data)
-                samples.append((float(rank[index]), rows[:, index].tolist(), pixels))
+                row = rows[:, index].tolist()
+                samples.append((float(rank[index]), row, pixels, images[index].clone()))
                 samples.sort(key=lambda sample: -sample[0])
                 del samples[self.num_images :]
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather from all processes and write the file."""
+        self._explain(trainer, pl_module)
         ranks: list[Any] = [(self._columns, self._samples)]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
@@ -89,10 +106,43 @@ class RecordPredictions(Callback):
             gathered = [sample for _, samples in ranks for sample in samples[group]]
             best = sorted(gathered, key=lambda sample: -sample[0])[: self.num_images]
             if best:
-                arrays |= name_columns(np.array([row for _, row, _ in best]).T, f"{group}_")
-                arrays[f"{group}_images"] = np.stack([pixels for *_, pixels in best])
+                arrays |= name_columns(np.array([row for _, row, *_ in best]).T, f"{group}_")
+                arrays[f"{group}_images"] = np.stack([pixels for *_, pixels, _ in best])
+                if all(values is not None for *_, values in best):
+                    arrays[f"{group}_maps"] = np.stack([values for *_, values in best])
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(self.folder / FILE, **arrays)  # type: ignore[arg-type]
+
+    def _explain(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the image of each sample by its map, or by None where there is to be none."""
+        net: Any = getattr(pl_module, "net", None)
+        is_sharded = isinstance(trainer.strategy, FSDPStrategy)  # a rank alone has not all weights
+        is_wanted = self.explain is not None and net is not None and not is_sharded
+        if getattr(pl_module, "is_multilabel", False):
+            is_wanted = False
+        for group, samples in self._samples.items():
+            explained = []
+            for rank, row, pixels, image in samples:
+                values = None
+                if is_wanted:
+                    try:
+                        values = _map(net, image, self.explain, int(row[1]), pixels.shape[:2])
+                    except (ConfigError, RuntimeError) as error:  # the test's metrics are kept
+                        log.warning("no maps of what the network looks at: %s", reason(error))
+                        is_wanted = False
+                explained.append((rank, row, pixels, values))
+            self._samples[group] = explained
+
+
+def _map(
+    net: nn.Module, image: Tensor, method: str | None, target: int, size: tuple[int, ...]
+) -> np.ndarray:
+    """Explain one image (C, H, W); returns its map at a thumbnail's size, uint8."""
+    name = default_method(net) if method in (None, "auto") else str(method)
+    dtype = next(net.parameters()).dtype
+    values = explain(net, image[None].to(dtype), name, target).map.float().cpu()
+    small = F.interpolate(values[None, None], size, mode="area")[0, 0]
+    return (255 * small / small.max().clamp_min(1e-30)).round().byte().numpy()
 
 
 def _rows(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,236 @@
+"""Run a network once and keep what its attention and its scans were given.
+
+Attention is seen where it reaches `scaled_dot_product_attention`, so that every network that calls it is
+covered (ours, and those of timm with their fused kernels); a scan where its mixer calls `mixer.scan`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.explainers.base import require_finite
+from mambavision_lab.explainers.tokens import TokenLayout
+from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.models.hierarchical import Stage, fit_window
+from mambavision_lab.models.plain import PlainMambaVision, token_grid
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of attention.
+
+    Attributes:
+        name: Module that called it.
+        layout: Where its tokens lie; None where that is not known.
+        query, key: (sequences, heads, length, head_dim).
+        mask: Added to the scores, or None.
+        scale: Of the scores.
+    """
+
+    name: str
+    layout: TokenLayout | None
+    query: Tensor
+    key: Tensor
+    mask: Tensor | None
+    scale: float
+
+    def weights(self) -> Tensor:
+        """Return softmax(scale query key' + mask), (sequences, heads, length, length)."""
+        scores = self.query @ self.key.transpose(-2, -1) * self.scale
+        return (scores if self.mask is None else scores + self.mask).softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class ScanCall:
+    """The scan or the two scans (forward and reverse) of one mixer.
+
+    Attributes:
+        name: The mixer.
+        mixer: The module itself.
+        layout: Where its tokens lie; None where that is not known.
+        x: What the mixer was given, (sequences, length, dim).
+        arguments: Of each call of `mixer.scan`: its positional ones, (u, delta, A, B, C, D), and keywords.
+    """
+
+    name: str
+    mixer: MambaVisionMixer
+    layout: TokenLayout | None
+    x: Tensor
+    arguments: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = ()
+
+
+Call = AttentionCall | ScanCall
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a forward pass did.
+
+    Attributes:
+        logits: (1, num_classes).
+        calls: Of attention and scan, in order.
+    """
+
+    logits: Tensor
+    calls: tuple[Call, ...]
+
+    @property
+    def attention(self) -> list[AttentionCall]:
+        """The calls of attention."""
+        return [call for call in self.calls if isinstance(call, AttentionCall)]
+
+    @property
+    def scans(self) -> list[ScanCall]:
+        """The mixers that scanned."""
+        return [call for call in self.calls if isinstance(call, ScanCall)]
+
+
+@torch.no_grad()
+def record(net: nn.Module, image: Tensor) -> Record:
+    """Run a network on one image (1, C, H, W).
+
+    Raises:
+        ConfigError: It gives values that are not finite, or it cannot take the image.
+    """
+    recorder = _Recorder(net, image)
+    with ExitStack() as hooks:
+        for name, module in net.named_modules():
+            hooks.enter_context(_hooked(recorder, name, module))
+        hooks.enter_context(_AttentionMode(recorder))
+        logits = net.forward(image)  # not net(): what net.compile() made hides its parts
+    return Record(require_finite(logits, "the network's output for this image"), (*recorder.calls,))
+
+
+def require_layout(call: Call) -> TokenLayout:
+    """Return where the tokens of a call lie.
+
+    Raises:
+        ConfigError: It is not known.
+    """
+    if call.layout is None:
+        raise ConfigError(
+            f"{call.name}: where its tokens lie in the image is not known (they are neither those of our "
+            "networks nor one sequence of all patches); choose gradcam, or another of its kind"
+        )
+    return call.layout
+
+
+class _Recorder:
+    """Collects the calls; knows which module runs, and on which windows."""
+
+    def __init__(self, net: nn.Module, image: Tensor) -> None:
+        self.calls: list[Call] = []
+        self.names: list[str] = [""]  # of the modules that run, the innermost last
+        self.window_layout: TokenLayout | None = None
+        self.net, self.image_size = net, (image.shape[-2], image.shape[-1])
+
+    def layout(self, length: int) -> TokenLayout | None:
+        """Find the layout of sequences of this length."""
+        if self.window_layout is not None:
+            return self.window_layout
+        if isinstance(self.net, PlainMambaVision):
+            grid = token_grid(*self.image_size, self.net.patch_size)
+            return TokenLayout(grid, grid)
+        patches: Any = getattr(self.net, "patch_embed", None)  # of timm's vision transformers
+        if not hasattr(patches, "grid_size"):
+            return None
+        grid = tuple(patches.dynamic_feat_size(self.image_size))
+        num_prefix = length - math.prod(grid)
+        is_known = num_prefix == getattr(self.net, "num_prefix_tokens", 0)
+        return TokenLayout(grid, grid, num_prefix) if is_known else None
+
+    def scan(
+        self, index: int, original: Callable[..., Any], *arguments: Any, **options: Any
+    ) -> Any:
+        """Keep the arguments of a scan of the mixer recorded at an index, and run it."""
+        call = self.calls[index]
+        assert isinstance(call, ScanCall)
+        self.calls[index] = replace(call, arguments=(*call.arguments, (arguments, options)))
+        return original(*arguments, **options)
+
+
+class _AttentionMode(TorchFunctionMode):
+    """Keep the arguments of every call of attention."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            self._keep(*args, **options)
+        return func(*args, **options)
+
+    def _keep(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        mask = attn_mask
+        if mask is not None and mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -math.inf)
+        recorder = self.recorder
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        layout = recorder.layout(key.shape[-2]) if query.shape[-2] == key.shape[-2] else None
+        recorder.calls.append(
+            AttentionCall(recorder.names[-1], layout, query, key, mask, float(scale))
+        )
+
+
+@contextmanager
+def _hooked(recorder: _Recorder, name: str, module: nn.Module) -> Iterator[None]:
+    """Tell the recorder when a module starts and ends, while the block runs."""
+
+    def start(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        recorder.names.append(name)
+        if isinstance(module, Stage) and module.window_size is not None:
+            height, width = inputs[0].shape[-2:]
+            window = fit_window(module.window_size, height, width, module.clamp_windows)
+            recorder.window_layout = TokenLayout((height, width), window)
+        elif isinstance(module, MambaVisionMixer):
+            layout = recorder.layout(inputs[0].shape[1])
+            recorder.calls.append(ScanCall(name, module, layout, inputs[0]))
+            index, original = len(recorder.calls) - 1, module.scan
+            module.scan = lambda *args, **options: recorder.scan(index, original, *args, **options)
+
+    def end(module: nn.Module, inputs: Any, output: Any) -> None:
+        recorder.names.pop()
+        if isinstance(module, Stage):
+            recorder.window_layout = None
+        elif isinstance(module, MambaVisionMixer):
+            restore_scan(module, own_scan)
+
+    own_scan = vars(module).get("scan")
+    hooks = module.register_forward_pre_hook(start), module.register_forward_hook(end)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if isinstance(module, MambaVisionMixer):
+            restore_scan(module, own_scan)
+
+
+def restore_scan(mixer: MambaVisionMixer, own_scan: Callable[..., Tensor] | None) -> None:
+    """Give a mixer the scan that it had: one of its own, or None for that of its class."""
+    if own_scan is not None:
+        mixer.scan = own_scan
+    else:
+        vars(mixer).pop("scan", None)
