@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.export import ExportedProgram
 
-from mambavision_lab.exporters.base import ExportSpec, GraphFormat, Runtime, example, tracing
+from mambavision_lab.exporters.base import ExportSpec, GraphFormat, example, tracing
 
 OPSET = 20  # the first with Gelu
 
@@ -22,21 +21,6 @@ class OnnxFormat(GraphFormat):
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write model.onnx."""
         write_onnx(self.export_program(spec), spec, folder / self.files[0])
-
-    def load(self, folder: Path) -> Runtime:
-        """Load model.onnx with ONNX Runtime on the CPU."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(
-            str(folder / self.files[0]), options, providers=["CPUExecutionProvider"]
-        )
-
-        def run(images: Tensor) -> Tensor:
-            return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-
-        return run
 
 
 def write_onnx(exported: ExportedProgram, spec: ExportSpec, path: Path) -> None:

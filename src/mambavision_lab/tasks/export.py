@@ -52,7 +52,10 @@ def export(cfg: DictConfig) -> None:
             f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it again"
         )
     spec = export_format.make_spec(
-        inference.net, inference.in_chans, inference.image_size, inference.description
+        inference.torch_net("export"),
+        inference.in_chans,
+        inference.image_size,
+        inference.description,
     )
     real = _real_images(cfg, inference)
     existed = output.exists()
