@@ -71,6 +71,7 @@ def test_exported_file_predicts_and_evaluates_as_its_run_does(call, model, tmp_p
 def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, monkeypatch):
     photos = write_images(tmp_path / "photos", ["cat", "eel"])
     data = ("data=image_folder", f"data.root={photos}", "data.num_workers=0", "trainer=cpu")
+    known = f"data.root={write_images(tmp_path / 'known', ['bar-plain', 'disc-plain'])}"
     (tmp_path / "damaged.ts").write_bytes(b"no zip")
     (tmp_path / "model.tflite").touch()
     refused = {
@@ -81,7 +82,7 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
         ("predict", f"model_file={model}", "device=cuda", f"images={photos}"): "cuda",
         ("eval", f"model_file={model}", f"ckpt_path={STORED}", *data): "give one of them",
         ("eval", f"model_file={model}", *data): "does not know: ['cat', 'eel']",
-        ("eval", f"model_file={model}", *data, "data.image_size=32"): "takes 16 x 16 alone",
+        ("eval", f"model_file={model}", *data, known, "data.image_size=32"): "takes 16 x 16 alone",
         ("eval", f"model_file={model}", *data, "classifier.use_compile=true"): "cannot change",
         ("eval", f"model_file={model}", "trainer=cpu"): "data",
     }

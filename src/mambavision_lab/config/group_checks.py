@@ -26,7 +26,7 @@ _GIVEN = {
 # Groups that are one object, and those that are several.
 _SINGLE = (
     *("model", "data", "augment", "multi_scale", "classifier", "optimizer", "scheduler", "trainer"),
-    "export",
+    *("export", "prune"),
 )
 _SEVERAL = ("callbacks", "logger")
 _BACKENDS = "mambavision_lab.ops.selective_scan.backends.registry.BACKENDS"

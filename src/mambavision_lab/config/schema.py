@@ -45,6 +45,7 @@ class TrainConfig:
     resume: str = "exact"
     tune: str | None = None
     optimized_metric: str = "val/acc1"
+    prune: Any = None
     model: Any = "???"
     data: Any = "???"
     augment: Any = None

@@ -59,8 +59,10 @@ class ExportFormat:
     """
 
     name: ClassVar[str]
-    files: ClassVar[tuple[str, ...]]  # names of those written, first the one to load
+    files: tuple[str, ...]  # names of those written, first the one to load
     packages: ClassVar[tuple[str, ...]] = ()
+    quantize: str | None = None  # "static" or "dynamic": 8 bits, whose logits differ
+    runs_here: ClassVar[bool] = True  # whether its latency can be measured in Python
 
     def __init__(
         self,
@@ -77,6 +79,11 @@ class ExportFormat:
         self.tolerance = tolerance
         self.image_size = image_size
         self.dynamic_size = dynamic_size
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables beside the files."""
+        return [f"{self.files[0]}.json", f"{self.files[0]}.md"]
 
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write the files into a folder."""

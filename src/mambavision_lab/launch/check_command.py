@@ -88,6 +88,8 @@ def open_command(command: Command) -> Prepared:
                     "--config-name and --config-path"
                 )
             snapshot = found
+            if "experiment=prune" in overrides and "prune.source" not in map(key_of, overrides):
+                overrides.append(path_override("prune.source", found.parent))
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         elif command.task == "preview":  # of the run's data, unless others are given
             others.append(f"run://{found}")

@@ -16,7 +16,7 @@ from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.folder import open_run_folder, short_path
 from mambavision_lab.tasks.build import build
 from mambavision_lab.tasks.console import console
-from mambavision_lab.tasks.export import refuse_existing
+from mambavision_lab.tasks.exported_files import refuse_existing
 
 
 def analyze(cfg: DictConfig) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
 
-_DESCRIBED = ("architecture", "preprocessing", "class_names", "is_multilabel", "name", "metrics")
+DESCRIBED = (  # keys of the metadata
+    *("architecture", "preprocessing", "class_names", "is_multilabel", "name", "metrics", "input"),
+)
 
 
 class Runtime(nn.Module):
@@ -69,4 +71,4 @@ def run_module(net: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def read_metadata(stored: Mapping[str, str]) -> dict[str, Any]:
     """Read what the exporters have written, values as JSON; runtimes and tools add keys of their own."""
-    return {key: json.loads(stored[key]) for key in (*_DESCRIBED, "input") if key in stored}
+    return {key: json.loads(stored[key]) for key in DESCRIBED if key in stored}

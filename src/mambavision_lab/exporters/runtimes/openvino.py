@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mambavision_lab.exporters.runtimes.base import Runtime, read_metadata
+from mambavision_lab.exporters.runtimes.base import DESCRIBED, Runtime, read_metadata
 
 RT_INFO = "mambavision_lab"  # key of the metadata
 
@@ -21,7 +21,11 @@ def load(path: Path) -> Runtime:
     }
     core = openvino.Core()
     model = core.read_model(path)
-    stored = model.get_rt_info(RT_INFO).astype(dict) if model.has_rt_info(RT_INFO) else {}
+    stored = {
+        key: model.get_rt_info([RT_INFO, key]).value
+        for key in DESCRIBED
+        if model.has_rt_info([RT_INFO, key])
+    }
     compiled = core.compile_model(model, "CPU", options)
 
     def run(images: Tensor) -> Tensor:
