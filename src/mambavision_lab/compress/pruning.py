@@ -1,4 +1,4 @@
-"""Prune whole channels: hidden channels of MLPs, inner channels of mixers, heads, channels between convolutions.
+"""Prune whole channels: of MLPs, of mixers, between convolutions, and heads of attention.
 
 The residual stream keeps its width. What is left is an ordinary network whose constructor is given
 `widths`, so that it is saved, loaded, exported and trained like any other.
@@ -97,8 +97,8 @@ class Pruning:
         full, low, high = macs_of(1.0), 0.0, 1.0
         if (least := macs_of(low)) > self.macs * full:
             raise ConfigError(
-                f"prune.macs={self.macs}: with one channel in every layer {least / full:.0%} of the MACs are left, "
-                "in layers that keep their width; give more"
+                f"prune.macs={self.macs}: {least / full:.0%} of the MACs are in layers that keep "
+                "their width, or in the fewest channels of the others; give more"
             )
         for _ in range(_STEPS):
             middle = (low + high) / 2

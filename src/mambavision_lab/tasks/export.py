@@ -96,6 +96,9 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
         ordered = [rows[name] for name in ("eager", *cfg.export) if name in rows]
         take(write_comparison(ordered, source.metric_name, unfinished), unfinished, output)
     console.print(comparison_table(ordered, source.metric_name))
+    for row in ordered:
+        if row.missing:
+            console.print(f"not run: {row.name}: {row.missing}", soft_wrap=True)
     console.print(f"written: {short_path(output)}", soft_wrap=True)
 
 
@@ -103,9 +106,9 @@ def _compared(
     name: str, export_format: ExportFormat, written: Written, source: ExportSource
 ) -> Compared:
     latency = {row.batch: row.exported_ms for row in written.times}
-    reasons = [] if export_format.runs_here else ["latency: not run in a browser here"]
+    reasons = [] if export_format.runs_here else ["latency, as it runs in browsers"]
     if source.data is None:
-        reasons.append(f"metric: {source.why_no_data}")
+        reasons.append(f"metric ({source.why_no_data})")
     return Compared(
         name=name,
         file=export_format.files[0],
