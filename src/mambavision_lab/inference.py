@@ -12,26 +12,20 @@ from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.config.renames import current_target
 from mambavision_lab.data.decode import WHITE, decode, squash
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.methods import default_method, explain
+from mambavision_lab.exporters.runtimes.base import Runtime
+from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
 from mambavision_lab.models.ranking import Ranking, rank, rank_several
-from mambavision_lab.models.saved import (
-    CONFIG,
-    WEIGHTS,
-    build_saved,
-    is_weights_folder,
-    read_saved,
-    write_weights,
-)
+from mambavision_lab.models.saved import CONFIG, WEIGHTS, is_weights_folder, write_weights
 from mambavision_lab.models.tta import TestTimeAugmentation
 
 MODEL_CARD = """\
@@ -79,8 +73,10 @@ class MambaVisionInference(
 
     Args:
         path: A checkpoint that `train.py` wrote, a run's folder (its best checkpoint, else its last),
-            or a folder that `save_pretrained` or `export.py export=safetensors` wrote.
-        device: Where to run, such as "cpu" or "cuda"; None takes a GPU where there is one.
+            a folder that `save_pretrained` or `export.py export=safetensors` wrote, or an exported file
+            such as model.onnx, which runs in its own runtime.
+        device: Where to run, such as "cpu" or "cuda"; None takes a GPU where there is one. Exported files
+            run on the CPU.
         scan_backend: "auto" or a backend of `selective_scan`.
         tta: Average the probabilities over several views of each image.
 
@@ -89,7 +85,8 @@ class MambaVisionInference(
             the `name` and `metrics` of the run where they are known.
 
     Raises:
-        ConfigError: There is no such checkpoint, its network is none of ours, or no such device.
+        ConfigError: There is no such checkpoint, its network is none of ours, or no such device; an exported
+            file's runtime is not installed, or refuses it.
     """
 
     def __init__(
@@ -100,10 +97,7 @@ class MambaVisionInference(
         scan_backend: str = "auto",
         tta: TestTimeAugmentation | None = None,
     ) -> None:
-        self.description, weights = read_saved(Path(path))
-        architecture = self.description.get("architecture") or {}
-        if "_target_" in architecture:
-            architecture["_target_"] = current_target(str(architecture["_target_"]))
+        self.description, net, self.device = load_network(Path(path), device, scan_backend)
         settings = self.description["preprocessing"]
         needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
         if missing := [name for name in needed if settings.get(name) is None]:
@@ -122,9 +116,7 @@ class MambaVisionInference(
             if settings["keeps_aspect"]
             else lambda pixels: squash(pixels, self.image_size)
         )
-        self.device = _device(device)
-        net = build_saved(self.description, weights, path, scan_backend)
-        self.net = net.to(self.device).eval()
+        self.net = net
         self.tta = tta
         if tta is not None:
             tta.check(self.net, self.in_chans, self.image_size)
@@ -183,7 +175,7 @@ class MambaVisionInference(
         return str(super().push_to_hub(repo_id, model_card_kwargs=card, **options))
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        write_weights(self.net, self.description, save_directory)
+        write_weights(self.torch_net("save_pretrained()"), self.description, save_directory)
 
     def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
         """Make the model card that `save_pretrained` and `push_to_hub` write as README.md."""
@@ -223,7 +215,7 @@ class MambaVisionInference(
 
     def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
         """Return pooled features, (num_features,) for one image and (N, num_features) for a list."""
-        net: Any = self.net
+        net: Any = self.torch_net("features()")
         found = []
         for pixels in self._batches(images, batch_size):
             with torch.inference_mode():
@@ -260,8 +252,8 @@ class MambaVisionInference(
         """Return what `explain` does, for prepared pixels (C, H, W)."""
         if isinstance(target, str):
             target = self.require_class_names().index(self.require_class(target))
-        image = self._on_device(pixels[None])
-        return explain(self.net, image, method or default_method(self.net), target)
+        net = self.torch_net("an explanation")
+        return explain(net, self._on_device(pixels[None]), method or default_method(net), target)
 
     def prepare(self, image: Any) -> Tensor:
         """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""
@@ -325,17 +317,17 @@ class MambaVisionInference(
             yield torch.stack([self.prepare(image) for image in given[start : start + batch_size]])
 
     def _on_device(self, pixels: Tensor) -> Tensor:
-        dtype = next(self.net.parameters()).dtype
+        dtype = next((p.dtype for p in self.net.parameters()), torch.float32)
         return self.normalize(pixels.to(self.device, non_blocking=True)).to(dtype)
 
+    def torch_net(self, what: str) -> nn.Module:
+        """Return the network for what needs more of it than logits, named for the message.
 
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device={device}: no such kind of device; choose cpu or cuda") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device}: no GPU can be used here; choose device=cpu")
-    return chosen
+        Raises:
+            ConfigError: It is an exported file.
+        """
+        if isinstance(self.net, Runtime):
+            raise ConfigError(
+                f"{what}: an exported file gives logits alone; load the run or the checkpoint instead"
+            )
+        return self.net

@@ -57,14 +57,13 @@ def choose(tmp_path, monkeypatch):
         (tmp_path / "data").mkdir(exist_ok=True)
         trained = {"_target_": name, "root": str(tmp_path / "own")}
         OmegaConf.save(OmegaConf.create(trained), tmp_path / "data" / "as_trained.yaml")
-        monkeypatch.setattr(evaluate, "find_snapshot", lambda path: tmp_path)
+        monkeypatch.setattr(evaluate, "find_snapshot_around", lambda path: tmp_path)
         data = ImageFolderDataModule(root=str(root), **SETTINGS)
         cfg = {
             "data": {"_target_": name, "root": str(root)},
             "use_all_images": use_all,
-            "ckpt_path": "x",
         }
-        source = evaluate._choose_images(OmegaConf.create(cfg), data)
+        source = evaluate._choose_images(OmegaConf.create(cfg), data, Path("x"))
         return len(data.splits.test), source
 
     return call
@@ -89,7 +88,9 @@ def test_evaluation_of_a_moved_folder_warns_of_training_images(choose, tmp_path,
 def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
     data = DigitsDataModule(**{**SETTINGS, "num_classes": 10})
     cfg = OmegaConf.create({"use_all_images": True})
-    assert "choose data=image_folder" in refusal(lambda: evaluate._choose_images(cfg, data))
+    assert "choose data=image_folder" in refusal(
+        lambda: evaluate._choose_images(cfg, data, Path("x"))
+    )
 
 
 class Images:

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.model_file import check_model_file
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.data.find_shards import count_shard_classes
@@ -37,6 +38,8 @@ def check_files(cfg: DictConfig, resolved: dict[str, Any]) -> None:
         ConfigError: Some are not there, or the data have another number of classes than is given.
     """
     _check_data(cfg, resolved.get("data") or {})
+    if resolved.get("model_file") is not None:
+        check_model_file(Path(resolved["model_file"]), "model_file")
     images = resolved.get("images") or "."
     if not set(images) & set("*?[") and not Path(images).exists():  # else it is a glob
         raise ConfigError(f"images={images}: no images there; give a file, a folder or a glob")

@@ -26,11 +26,10 @@ _GIVEN = {
 # Groups that are one object, and those that are several.
 _SINGLE = (
     *("model", "data", "augment", "multi_scale", "classifier", "optimizer", "scheduler", "trainer"),
-    *("loss", "tta"),
-    *("guard", "export"),
+    *("loss", "tta", "guard", "export", "prune"),
 )
 _SEVERAL = ("callbacks", "logger")
-_NO_GROUP = ("classifier", "guard")
+_NO_GROUP = ("classifier", "guard", "prune")
 _BACKENDS = "mambavision_lab.ops.selective_scan.backends.registry.BACKENDS"
 
 

@@ -17,6 +17,7 @@ from mambavision_lab.errors import ConfigError
 # Last parts of keys, such as data.root, callbacks.checkpoint.dirpath, hydra.run.dir.
 _NAMES = {
     *("ckpt_path", "checkpoint_path", "pretrained", "resume", "root", "images", "output"),
+    "model_file",
     *("root_dir", "log_dir", "data_dir", "output_dir", "default_root_dir", "save_dir", "dir"),
     *("dirpath", "folder", "file", "filename", "path"),
 }

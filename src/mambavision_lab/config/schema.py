@@ -49,6 +49,7 @@ class TrainConfig:
     resume: str = "exact"
     tune: str | None = None
     optimized_metric: str = "val/acc1"
+    prune: Any = None
     model: Any = "???"
     data: Any = "???"
     augment: Any = None
@@ -74,14 +75,15 @@ class EvalConfig:
 
     uses_snapshot: ClassVar[bool] = True  # composed on the snapshot of the checkpoint's run
 
-    ckpt_path: str = "???"
+    ckpt_path: str | None = "???"
+    model_file: str | None = None
     use_all_images: bool | None = None
-    run: Any = None
-    model: Any = "???"
+    run: Any = field(default_factory=lambda: {"name": "exported"})  # of a file without its run
+    model: Any = None
     data: Any = "???"
     augment: Any = None
     tta: Any = None
-    classifier: Any = "???"
+    classifier: Any = None
     trainer: Any = "???"
     callbacks: Any = None
     logger: Any = None
@@ -95,9 +97,10 @@ class PredictConfig:
     """Keys of `configs/predict.yaml`."""
 
     uses_snapshot: ClassVar[bool] = True
-    ckpt_path: str = "???"
+    ckpt_path: str | None = "???"
+    model_file: str | None = None
     images: str = "???"
-    run: Any = None
+    run: Any = field(default_factory=lambda: {"name": "exported"})
     top_k: int = 5
     threshold: float = 0.5
     batch_size: int = 64

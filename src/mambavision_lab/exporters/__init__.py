@@ -1,1 +1,1 @@
-"""Write trained networks for other runtimes, one module per format, each compared with eager mode."""
+"""Write trained networks for other runtimes, each compared there with eager mode; run such files."""

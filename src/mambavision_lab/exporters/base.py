@@ -16,12 +16,13 @@ from torch.fx.experimental import _config
 
 from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.exporters.plain_scan import unrolled_scan
+from mambavision_lab.exporters.runtimes.base import Runtime
+from mambavision_lab.exporters.runtimes.load import load_exported
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision
 
 _shape_config: Any = _config
-Runtime = Callable[[Tensor], Tensor]  # images to logits
 Scan = Callable[..., Tensor]  # with the arguments of `selective_scan`
 
 
@@ -58,8 +59,10 @@ class ExportFormat:
     """
 
     name: ClassVar[str]
-    files: ClassVar[tuple[str, ...]]  # names of those written, first the one to load
+    files: tuple[str, ...]  # names of those written, first the one to load
     packages: ClassVar[tuple[str, ...]] = ()
+    quantize: str | None = None  # "static" or "dynamic": 8 bits, whose logits differ
+    runs_here: ClassVar[bool] = True  # whether its latency can be measured in Python
 
     def __init__(
         self,
@@ -77,13 +80,18 @@ class ExportFormat:
         self.image_size = image_size
         self.dynamic_size = dynamic_size
 
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables beside the files."""
+        return [f"{self.files[0]}.json", f"{self.files[0]}.md"]
+
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write the files into a folder."""
         raise NotImplementedError
 
     def load(self, folder: Path) -> Runtime:
         """Load the files in their own runtime, on as many threads as torch uses."""
-        raise NotImplementedError
+        return load_exported(folder / self.files[0])
 
     def make_spec(
         self, net: nn.Module, in_chans: int, trained_size: int, description: dict[str, Any]
@@ -174,16 +182,6 @@ def example(spec: ExportSpec) -> Tensor:
     """Make images to trace with: of the spec's size, or large enough for several windows each way."""
     height, width = (320, 256) if spec.any_size else spec.image_size
     return torch.zeros(2, spec.in_chans, height, width)
-
-
-def run_module(net: nn.Module) -> Runtime:
-    """Return a function that runs a network of torch without gradients."""
-
-    def run(images: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return net(images)
-
-    return run
 
 
 def with_scan(net: nn.Module, scan: Scan) -> nn.Module:

@@ -4,11 +4,9 @@ import json
 import tempfile
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from mambavision_lab.exporters.base import ExportSpec, GraphFormat, Runtime
+from mambavision_lab.exporters.base import ExportSpec, GraphFormat
 from mambavision_lab.exporters.onnx import write_onnx
+from mambavision_lab.exporters.runtimes.openvino import RT_INFO
 
 
 class OpenvinoFormat(GraphFormat):
@@ -28,21 +26,5 @@ class OpenvinoFormat(GraphFormat):
             # Not openvino.convert_model: that reports its use over the network.
             model = openvino.Core().read_model(path)
             for key, value in spec.description.items():
-                model.set_rt_info(json.dumps(value), ["mambavision_lab", key])
+                model.set_rt_info(json.dumps(value), [RT_INFO, key])
             openvino.save_model(model, folder / self.files[0], compress_to_fp16=False)
-
-    def load(self, folder: Path) -> Runtime:
-        """Load both files on the CPU."""
-        import openvino
-
-        options = {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "f32",  # it may choose bfloat16 otherwise
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = openvino.Core().compile_model(folder / self.files[0], "CPU", options)
-
-        def run(images: Tensor) -> Tensor:
-            return torch.from_numpy(compiled(images.numpy())[0].copy())
-
-        return run

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from mambavision_lab.exporters.base import ExportFormat, ExportSpec, Runtime, run_module
-from mambavision_lab.models.saved import CONFIG, WEIGHTS, build_saved, read_saved, write_weights
+from mambavision_lab.exporters.base import ExportFormat, ExportSpec
+from mambavision_lab.models.saved import CONFIG, WEIGHTS, write_weights
 
 
 class SafetensorsFormat(ExportFormat):
@@ -15,7 +15,3 @@ class SafetensorsFormat(ExportFormat):
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write both files."""
         write_weights(spec.net, spec.description, folder)
-
-    def load(self, folder: Path) -> Runtime:
-        """Load the folder as `MambaVisionInference` does."""
-        return run_module(build_saved(*read_saved(folder), folder).eval())

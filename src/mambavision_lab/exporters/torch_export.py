@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mambavision_lab.exporters.base import ExportSpec, GraphFormat, Runtime, run_module
+from mambavision_lab.exporters.base import ExportSpec, GraphFormat
 from mambavision_lab.models.saved import CONFIG
 
 
@@ -23,7 +23,3 @@ class TorchExportFormat(GraphFormat):
         """Write model.pt2; the spec's description is its extra file config.json."""
         program, description = self.export_program(spec), json.dumps(spec.description)
         torch.export.save(program, folder / self.files[0], extra_files={CONFIG: description})
-
-    def load(self, folder: Path) -> Runtime:
-        """Load model.pt2."""
-        return run_module(torch.export.load(folder / self.files[0]).module())

@@ -1,7 +1,6 @@
 """Export to TorchScript: a traced network that Python or C++ loads with torch alone."""
 
 import json
-import warnings
 from pathlib import Path
 
 import torch
@@ -9,9 +8,7 @@ import torch
 from mambavision_lab.exporters.base import (
     ExportFormat,
     ExportSpec,
-    Runtime,
     example,
-    run_module,
     tracing,
     with_scan,
 )
@@ -31,9 +28,3 @@ class TorchscriptFormat(ExportFormat):
         with tracing():
             traced = torch.jit.trace(net, example(spec), check_trace=False)
             torch.jit.save(traced, folder / self.files[0], _extra_files={CONFIG: description})
-
-    def load(self, folder: Path) -> Runtime:
-        """Load model.ts."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TorchScript is deprecated
-            return run_module(torch.jit.load(folder / self.files[0]))

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor
 
-from mambavision_lab.exporters.base import ExportSpec, Runtime, run_module
+from mambavision_lab.exporters.base import ExportSpec
+from mambavision_lab.exporters.runtimes.base import run_module
 
 BATCHES = (1, 3, 8)
 TIMED_BATCHES = (1, 8)
 _NUM_REPEATS = 5
+Predict = Callable[[Tensor], Tensor]  # images to logits
 
 
 class ParityError(RuntimeError):
@@ -50,7 +53,7 @@ def sizes(spec: ExportSpec) -> list[tuple[int, int]]:
     return [(height, width)] + ([(height + 32, width + 32), (320, 480)] if spec.any_size else [])
 
 
-def compare(run: Runtime, spec: ExportSpec, real: Tensor | None, tolerance: float) -> list[Parity]:
+def compare(run: Predict, spec: ExportSpec, real: Tensor | None, tolerance: float) -> list[Parity]:
     """Compare logits on random and, where given, real images (N, C, H, W), in several batches and sizes.
 
     The tolerance is absolute, and relative to the largest logit where that exceeds 1.
@@ -77,7 +80,7 @@ def compare(run: Runtime, spec: ExportSpec, real: Tensor | None, tolerance: floa
     return rows
 
 
-def time_both(run: Runtime, spec: ExportSpec) -> list[Latency]:
+def time_both(run: Predict, spec: ExportSpec) -> list[Latency]:
     """Time eager mode and the exported file in turns, on as many threads as torch uses."""
     latencies = []
     for batch in TIMED_BATCHES:

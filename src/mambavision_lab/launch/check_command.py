@@ -39,7 +39,7 @@ from mambavision_lab.launch.sweeps.search import Search
 from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
 from mambavision_lab.runs.folder import check_unused, is_resuming
 from mambavision_lab.runs.settings import check_same_as_run
-from mambavision_lab.runs.snapshot import find_snapshot
+from mambavision_lab.runs.snapshot import find_snapshot, find_snapshot_around
 
 _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
 
@@ -90,6 +90,8 @@ def open_command(command: Command) -> Prepared:
                     "--config-name and --config-path"
                 )
             snapshot = found
+            if "experiment=prune" in overrides and "prune.source" not in map(key_of, overrides):
+                overrides.append(path_override("prune.source", found.parent))
             name, location, others = "snapshot", f"run://{snapshot}", [location]
         elif command.task == "preview":  # of the run's data, unless others are given
             others.append(f"run://{found}")
@@ -104,19 +106,40 @@ def open_command(command: Command) -> Prepared:
                 )
             overrides.append(path_override("ckpt_path", found.parent / BEST_CHECKPOINT))
     if schema.SCHEMAS[command.task].uses_snapshot:
-        given = [o.partition("=")[2] for o in overrides if key_of(o) == "ckpt_path"]
-        if not given and not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
-            raise ConfigError(
-                "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
-            )
-        if given:
-            others.append(f"run://{find_snapshot(read_path(given[-1]))}")
+        others += _snapshot_of_network(command, overrides)
     if flags.config_path is not None:
         location, others = _folder("--config-path", flags.config_path), [location, *others]
     if flags.config_dir is not None:
         others.append(_folder("--config-dir", flags.config_dir))
     source = Source(flags.config_name or name, location, tuple(others))
     return Prepared(command, Composer(source, command.task, command.argv), overrides, snapshot)
+
+
+def _snapshot_of_network(command: Command, overrides: list[str]) -> list[str]:
+    """Find the snapshot around the checkpoint, or the exported file, that a task uses; there may be none.
+
+    Raises:
+        ConfigError: A checkpoint without its run, none, or both.
+    """
+    values = {key_of(o): read_path(o.partition("=")[2]) for o in overrides}
+    checkpoint, model_file = (values.get(key) for key in ("ckpt_path", "model_file"))
+    if model_file is not None:
+        if checkpoint is not None:
+            raise ConfigError(
+                f"model_file={model_file} ckpt_path={checkpoint}: both name a network; give one of them"
+            )
+        overrides.append("ckpt_path=null")
+        has_run = find_snapshot_around(Path(model_file)) is not None
+        return [f"run://{find_snapshot(model_file, 'model_file')}"] if has_run else []
+    if checkpoint is not None:
+        return [f"run://{find_snapshot(checkpoint)}"]
+    if not command.shows_only and schema.SCHEMAS[command.task].ckpt_path == "???":
+        takes_file = hasattr(schema.SCHEMAS[command.task], "model_file")
+        raise ConfigError(
+            "ckpt_path is missing; give from_run=RUN, or ckpt_path=RUN/checkpoints/best.ckpt"
+            + (", or model_file=FILE" if takes_file else "")
+        )
+    return []
 
 
 def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
@@ -283,7 +306,11 @@ def _without_links(override: str) -> str:
     """Name the real file or folder of weights: logs/latest will point elsewhere before it is read."""
     key, _, value = override.partition("=")
     path = read_path(value)
-    if key_of(override) not in ("ckpt_path", "model.pretrained") or not path or not exists(path):
+    if (
+        key_of(override) not in ("ckpt_path", "model_file", "model.pretrained")
+        or not path
+        or not exists(path)
+    ):
         return override
     return path_override(key, Path(path).resolve())
 

@@ -41,19 +41,27 @@ class Attention(nn.Module):
                 f"num_heads={num_heads} does not divide the width {dim}; choose a divisor"
             )
         self.num_heads = num_heads
+        self.head_dim = dim // num_heads
         self.attn_drop = attn_drop
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
+    def resize(self, num_heads: int) -> None:
+        """Make fresh projections for another number of heads, each as wide as before."""
+        check_counts(num_heads=num_heads)
+        self.num_heads, width = num_heads, num_heads * self.head_dim
+        self.qkv = nn.Linear(self.qkv.in_features, 3 * width, bias=self.qkv.bias is not None)
+        self.proj = nn.Linear(width, self.proj.out_features)
+
     def forward(self, x: Tensor) -> Tensor:
         """Mix x, (batch, length, dim); the shape stays."""
-        batch, length, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, dim // self.num_heads)
+        batch, length, _ = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.num_heads, self.head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         dropout = self.attn_drop if self.training else 0.0
         y = _attend(query, key, value, dropout)
-        return self.proj_drop(self.proj(y.transpose(1, 2).reshape(batch, length, dim)))
+        return self.proj_drop(self.proj(y.transpose(1, 2).flatten(2)))
 
 
 @torch.fx.wrap

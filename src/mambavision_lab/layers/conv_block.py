@@ -34,6 +34,14 @@ class ConvBlock(nn.Module):
         if layer_scale is not None:
             self.gamma = nn.Parameter(torch.full((dim,), float(layer_scale)))
 
+    def resize(self, hidden: int) -> None:
+        """Make fresh layers for another number of channels between the convolutions."""
+        check_counts(hidden=hidden)
+        dim = self.conv2.out_channels
+        self.conv1 = nn.Conv2d(dim, hidden, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(hidden, eps=1e-5)
+        self.conv2 = nn.Conv2d(hidden, dim, 3, padding=1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map x, (N, dim, H, W); the shape stays."""
         branch = self.norm2(self.conv2(self.act(self.norm1(self.conv1(x)))))

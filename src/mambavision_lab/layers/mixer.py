@@ -56,20 +56,26 @@ class MambaVisionMixer(nn.Module):
         check_backend_name(scan_backend)
         check_counts(dim=dim, d_state=d_state, d_conv=d_conv)
         check_multiple(dim, minimum=2, expand=expand)
-        half = int(expand * dim) // 2
+        self.dim = dim
         self.d_state = d_state
+        self.d_conv = d_conv
         self.dt_rank = math.ceil(dim / 16)
         self.bidirectional = bidirectional
         self.scan_backend = scan_backend
-        self.in_proj = nn.Linear(dim, 2 * half, bias=False)
-        self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, half)
-        self.conv1d_x = DepthwiseConv1d(half, d_conv)
-        self.conv1d_z = DepthwiseConv1d(half, d_conv)
-        rates = torch.tensor([math.log(i) for i in range(1, d_state + 1)])
-        self.A_log = nn.Parameter(rates.repeat(half, 1))
-        self.D = nn.Parameter(torch.ones(half))
-        self.out_proj = nn.Linear(2 * half, dim, bias=False)
+        self.resize(int(expand * dim) // 2)
+
+    def resize(self, width: int) -> None:
+        """Make fresh layers for another inner width: that many channels scanned, and as many convolved."""
+        check_counts(width=width)
+        self.in_proj = nn.Linear(self.dim, 2 * width, bias=False)
+        self.x_proj = nn.Linear(width, self.dt_rank + 2 * self.d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, width)
+        self.conv1d_x = DepthwiseConv1d(width, self.d_conv)
+        self.conv1d_z = DepthwiseConv1d(width, self.d_conv)
+        rates = torch.tensor([math.log(i) for i in range(1, self.d_state + 1)])
+        self.A_log = nn.Parameter(rates.repeat(width, 1))
+        self.D = nn.Parameter(torch.ones(width))
+        self.out_proj = nn.Linear(2 * width, self.dim, bias=False)
         self.reset_step_parameters()
 
     def reset_step_parameters(self, step_min: float = 1e-3, step_max: float = 0.1) -> None:

@@ -23,6 +23,12 @@ class Mlp(nn.Sequential):
         self.fc2 = nn.Linear(hidden, dim)
         self.drop2 = nn.Dropout(drop)
 
+    def resize(self, hidden: int) -> None:
+        """Make fresh layers for another number of channels between."""
+        check_counts(hidden=hidden)
+        self.fc1 = nn.Linear(self.fc1.in_features, hidden)
+        self.fc2 = nn.Linear(hidden, self.fc2.out_features)
+
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token of x, (..., dim); the shape stays."""
         return super().forward(x)

@@ -110,7 +110,8 @@ class ImageClassifier(LightningModule):
         Raises:
             ConfigError: The network gives something else, such as maps.
         """
-        dtype = next(self.net.parameters()).dtype  # not float32 in a run with precision=bf16-true
+        # Not float32 in a run with precision=bf16-true; an exported file has no parameters.
+        dtype = next((p.dtype for p in self.net.parameters()), torch.float32)
         logits = self.net(images.to(dtype).contiguous(memory_format=self.memory_format))
         if logits.shape != (len(images), self.num_classes):
             raise ConfigError(

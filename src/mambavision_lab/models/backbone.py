@@ -3,7 +3,7 @@
 Names and conventions are those of timm's models, whose tools take our networks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -204,6 +204,24 @@ class Backbone(nn.Module):
         if mode:
             evaluate_frozen(self, (p for p in self.parameters() if p.requires_grad))
         return self
+
+    def set_widths(self, widths: Mapping[str, int] | None) -> None:
+        """Make layers narrower, or wider, than the sizes say, as a pruned network's are; fresh weights.
+
+        Args:
+            widths: Name of a block's MLP, mixer or convolutional block -> its channels between, its channels
+                scanned, or its attention heads.
+
+        Raises:
+            ValueError: There is no such layer, or no such width.
+        """
+        for name, width in (widths or {}).items():
+            layer: Any = dict(self.named_modules()).get(name)
+            if not hasattr(layer, "resize"):
+                raise ValueError(
+                    f"widths: {name} is no layer with a width; wanted one such as blocks.0.mlp"
+                )
+            layer.resize(width)
 
     def init_weights(self, init: Init) -> None:
         """Sample the linear layers; "published" also overwrites the step sizes of Mamba in `dt_proj`.

@@ -5,7 +5,7 @@ blocks inside square windows. Source: Hatamizadeh and Kautz 2024, arXiv:2407.080
 paper and from the names and shapes of the published weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.fx
@@ -60,6 +60,7 @@ class MambaVision(Backbone):
         stem_stride: Pixels per side of a token of the first stage: 4, or 2 or 1 for small images.
         clamp_windows: Shrink windows to the map where that is smaller, instead of padding the map.
         bidirectional: Scan from the last token to the first as well, with the same weights.
+        widths: Layers whose width is another, by name, as those of a pruned network: `set_widths`.
         init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
             training code does.
         use_checkpointing: Recompute each block in the backward pass to save memory.
@@ -98,6 +99,7 @@ class MambaVision(Backbone):
         stem_stride: int = 4,
         clamp_windows: bool = False,
         bidirectional: bool = False,
+        widths: Mapping[str, int] | None = None,
         init: Init = "mamba",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
@@ -181,6 +183,7 @@ class MambaVision(Backbone):
             {"num_chs": dim * 2**i, "reduction": stem_stride * 2**i, "module": f"levels.{i}"}
             for i in range(4)
         ]
+        self.set_widths(widths)
         self.init_weights(init)
         if pretrained is not None:
             load_pretrained(self, pretrained, pretrained_key)

@@ -5,7 +5,7 @@ a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kau
 arXiv:2407.08083), the rest follows ViT (Dosovitskiy et al. 2020, arXiv:2010.11929).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,6 +53,7 @@ class PlainMambaVision(Backbone):
         attn_drop_rate: Dropout of the attention weights.
         drop_path_rate: Stochastic depth of the last block; rises linearly from 0.
         bidirectional: Scan from the last token to the first as well, with the same weights.
+        widths: Layers whose width is another, by name, as those of a pruned network: `set_widths`.
         init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
             training code does.
         use_checkpointing: Recompute each block in the backward pass to save memory.
@@ -88,6 +89,7 @@ class PlainMambaVision(Backbone):
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         bidirectional: bool = False,
+        widths: Mapping[str, int] | None = None,
         init: Init = "mamba",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
@@ -144,6 +146,7 @@ class PlainMambaVision(Backbone):
             for i in range(depth)
         ]
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        self.set_widths(widths)
         self.init_weights(init)
         self.register_load_state_dict_pre_hook(_fit_loaded_state_dict)
         if pretrained is not None:

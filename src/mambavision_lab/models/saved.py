@@ -87,11 +87,15 @@ def load_weights(module: nn.Module, checkpoint: dict[str, Any], path: str) -> No
 def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
     """Read the description and the weights in a checkpoint, a run's folder or a folder of weights.
 
+    model.safetensors stands for the folder that it lies in.
+
     The weights are for copying at once: they may be mapped from the file.
 
     Raises:
         ConfigError: There is no such file, or it is damaged.
     """
+    if path.name == WEIGHTS:
+        return _read_folder(path.parent)
     if is_weights_folder(path):
         return _read_folder(path)
     file = _checkpoint_in(path)

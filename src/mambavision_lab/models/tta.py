@@ -126,7 +126,7 @@ def try_size(net: nn.Module, in_chans: int, image_size: int, setting: str) -> No
         ConfigError: It does not; the message begins with setting.
     """
     was_training = net.training
-    like = next(net.parameters())
+    like = next(net.parameters(), torch.zeros(()))  # an exported file has none
     image = torch.zeros(1, in_chans, image_size, image_size, device=like.device, dtype=like.dtype)
     try:
         with torch.no_grad():

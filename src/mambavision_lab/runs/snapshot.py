@@ -95,15 +95,23 @@ def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
         raise ConfigError(
             f"{option}={path}: no such file or folder; give {_WANTED.get(option, 'a run folder')}"
         )
-    for folder in (start, *start.parents):
-        for candidate in (folder / FOLDER, folder):
-            if (candidate / _PRIMARY).is_file() and (candidate / CHECKSUMS).is_file():
-                _check_unedited(candidate, option, path)
-                return candidate
+    found = find_snapshot_around(start)
+    if found is not None:
+        _check_unedited(found, option, path)
+        return found
     raise ConfigError(
         f"{option}={path}: no run folder around it; give {_WANTED.get(option, 'a run folder')}, "
         f"with {FOLDER}/ in the run's folder"
     )
+
+
+def find_snapshot_around(path: Path) -> Path | None:
+    """Find the snapshot folder of the run that a path lies in; None where it lies in no run folder."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        for candidate in (folder / FOLDER, folder):
+            if (candidate / _PRIMARY).is_file() and (candidate / CHECKSUMS).is_file():
+                return candidate
+    return None
 
 
 _WANTED = {

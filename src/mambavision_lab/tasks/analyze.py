@@ -16,7 +16,7 @@ from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.folder import open_run_folder, short_path
 from mambavision_lab.tasks.build import build
 from mambavision_lab.tasks.console import console
-from mambavision_lab.tasks.export import refuse_existing
+from mambavision_lab.tasks.exported_files import refuse_existing
 
 
 def analyze(cfg: DictConfig) -> None:
@@ -84,13 +84,16 @@ def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
         raise ConfigError(
             f"{ignored[0]}: cannot change a trained network; remove it, or from_run and ckpt_path"
         )
-    path = Path(cfg.ckpt_path)
     trained = MambaVisionInference(
-        path.parent if path.suffix == ".safetensors" else path,  # a folder of weights and settings
+        cfg.ckpt_path,
         device=cfg.device,
         scan_backend=cfg.ops.selective_scan.backend,
     )
-    return trained.net, trained.in_chans, list(cfg.image_sizes or [trained.image_size])
+    return (
+        trained.torch_net("analyze"),
+        trained.in_chans,
+        list(cfg.image_sizes or [trained.image_size]),
+    )
 
 
 def _name_of(checkpoint: Path) -> str:

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on a test split."""
+"""Evaluate a checkpoint, or an exported file, on a test split."""
 
 import logging
 from pathlib import Path
@@ -12,21 +12,18 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
-from mambavision_lab.lit.callbacks.ema import kind_of_weights
 from mambavision_lab.metrics import main_metric
-from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.models.tta import try_size
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
-from mambavision_lab.runs.snapshot import find_snapshot
+from mambavision_lab.runs.snapshot import find_snapshot_around
 from mambavision_lab.tasks.build import (
-    build_classifier,
     build_data,
-    build_net,
     build_trainer,
     build_tta,
     device_name,
 )
 from mambavision_lab.tasks.console import print_panel, print_results
+from mambavision_lab.tasks.evaluated import CheckpointNetwork, Evaluated, ExportedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +34,7 @@ _LABELS = {
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Test the network of a checkpoint and write the metrics to `metrics.json`.
+    """Test the network of a checkpoint or an exported file and write the metrics to `metrics.json`.
 
     Args:
         cfg: The composed config, as in `configs/eval.yaml`, with the network of the training run.
@@ -54,30 +51,24 @@ def evaluate(cfg: DictConfig) -> float:
             "choose trainer.devices=1"
         )
     check_devices(cfg)
-    checkpoint = load_checkpoint(cfg.ckpt_path)
-    trained = checkpoint["hyper_parameters"]["data"]
-    class_names = trained["class_names"]
+    network: Evaluated = ExportedNetwork(cfg) if cfg.model_file else CheckpointNetwork(cfg)
+    trained, class_names = network.trained, network.trained["class_names"]
     data = build_data(cfg)
     data.use_preprocessing(trained)
-    source = _choose_images(cfg, data)
+    source = _choose_images(cfg, data, network.path)
     _compare_preprocessing(data, trained)
     data.use_classes(class_names)
-    net = build_net(cfg)
-    classifier = build_classifier(cfg, net, trained)
-    load_weights(classifier, checkpoint, cfg.ckpt_path)
+    classifier = network.make_classifier(cfg, data)
     size = f"{data.image_size} x {data.image_size}"
     if data.image_size != trained.get("image_size", data.image_size):
         size += f", trained with {trained['image_size']}"
-        _fit_to_size(net, data)
-    classifier.tta = build_tta(cfg, net, data)
+        _fit_to_size(classifier.net, data)
+    classifier.tta = build_tta(cfg, classifier.net, data)
     trainer = build_trainer(cfg)
     folder = open_run_folder(cfg, is_latest=False)
     num_images = len(data.splits.test)  # type: ignore[arg-type]
-    kind = kind_of_weights(checkpoint)
-    place = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
     settings = {
-        "checkpoint": f"{short_path(Path(cfg.ckpt_path))}, epoch {place['epoch']}, step {place['step']}"
-        + (f", {kind} weights" if kind else ""),
+        "file" if cfg.model_file else "checkpoint": network.words,
         "data": f"{num_images:,} images, {source}",
         "size": size,
         "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
@@ -91,13 +82,13 @@ def evaluate(cfg: DictConfig) -> float:
             "no test images were evaluated; leave trainer.limit_test_batches as it is"
         )
     metrics = {name: float(value) for name, value in results[0].items()}
-    write_json(place | metrics, folder / "metrics.json")
+    write_json(network.place | metrics, folder / "metrics.json")
     views = f", with {classifier.tta}" if classifier.tta else ""
-    print_results(f"{cfg.run.name}: {cfg.ckpt_path}{views}", metrics, folder)
+    print_results(f"{cfg.run.name}: {network.path}{views}", metrics, folder)
     return metrics[main_metric(data.is_multilabel).replace("val/", "test/")]
 
 
-def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
+def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
     """Choose all images of another folder than the run's, or the test split; returns a description."""
     if not isinstance(data, ImageFolderDataModule):
         if cfg.use_all_images:
@@ -106,21 +97,22 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule) -> str:
                 "choose data=image_folder data.root=FOLDER"
             )
         return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
-    trained = OmegaConf.load(find_snapshot(cfg.ckpt_path) / "data" / "as_trained.yaml")
-    assert isinstance(trained, DictConfig)
+    snapshot = find_snapshot_around(path)
+    # An exported file may lie anywhere; which images it was trained on is then unknown.
+    trained: Any = OmegaConf.load(snapshot / "data" / "as_trained.yaml") if snapshot else {}
     is_own = (
-        trained._target_ == cfg.data._target_
-        and _is_same(trained.root, cfg.data.root)
+        trained.get("_target_") == cfg.data._target_
+        and _is_same(trained.get("root"), cfg.data.root)
         and trained.get("labels_file") == cfg.data.get("labels_file")
     )
     if not is_own if cfg.use_all_images is None else cfg.use_all_images:
         data.use_all_for_test()
-        if trained.get("root") and not Path(trained.root).exists():
+        if trained.get("root") and not Path(trained["root"]).exists():
             log.warning(
                 "data.root=%s: all images are evaluated; if this is the folder that was trained on, "
                 "%s, give use_all_images=false",
                 cfg.data.root,
-                trained.root,
+                trained["root"],
             )
     return data.describe_test()
 
@@ -138,7 +130,7 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
     for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
         value = getattr(data, name, None)
-        if name not in trained or value == trained[name]:
+        if name not in trained or not hasattr(data, name) or value == trained[name]:
             continue
         if name == "in_chans":
             raise ConfigError(

@@ -1,38 +1,34 @@
-"""Write a network for another runtime, if the file computes what the network does."""
+"""Write a network for another runtime, or for all, if the file computes what the network does."""
 
-import shutil
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
-from mambavision_lab.errors import ConfigError, ReportedError
-from mambavision_lab.exporters.base import ExportFormat, ExportSpec
-from mambavision_lab.exporters.verify import (
-    BATCHES,
-    ParityError,
-    as_json,
-    compare,
-    latency_table,
-    parity_table,
-    require_parity,
-    time_both,
-    write_markdown,
-)
-from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
+from mambavision_lab.compress.int8 import AccuracyFloorError
+from mambavision_lab.errors import ConfigError, ReportedError, reason
+from mambavision_lab.exporters.base import ExportFormat
+from mambavision_lab.exporters.comparison import Compared, comparison_table, write_comparison
+from mambavision_lab.exporters.runtimes.base import run_module
+from mambavision_lab.exporters.verify import ParityError
+from mambavision_lab.runs.folder import open_run_folder, short_path
 from mambavision_lab.runs.snapshot import find_snapshot
-from mambavision_lab.tasks.build import build, build_data
+from mambavision_lab.tasks.build import build
 from mambavision_lab.tasks.console import console
-from mambavision_lab.tasks.predict import find_images
+from mambavision_lab.tasks.export_source import ExportSource
+from mambavision_lab.tasks.exported_files import (
+    Written,
+    refuse_existing,
+    take,
+    unfinished_folder,
+    write_and_compare,
+)
+
+_COMPARISON = ["comparison.csv", "comparison.md", "comparison.png"]
 
 
 def export(cfg: DictConfig) -> None:
-    """Write the files of one format and tables of their comparison with eager mode.
+    """Write the files of one format, or of all, and tables of their comparison with eager mode.
 
     Args:
         cfg: The composed config, as in `configs/export.yaml`.
@@ -41,106 +37,98 @@ def export(cfg: DictConfig) -> None:
         ConfigError: The network does not fit the format, or the output cannot be written.
         SystemExit: The file computes something else: one line, status 1, and no file is left.
     """
-    export_format: ExportFormat = build(cfg.export, "export")
     output = Path(cfg.output) if cfg.output else find_snapshot(cfg.ckpt_path).parent / "exports"
-    tables = [f"{export_format.files[0]}.json", f"{export_format.files[0]}.md"]
-    names = [*export_format.files, *tables]
+    if "_target_" in cfg.export:
+        _export_one(cfg, output)
+    else:
+        _export_all(cfg, output)
+
+
+def _export_one(cfg: DictConfig, output: Path) -> None:
+    export_format: ExportFormat = build(cfg.export, "export")
+    names = [*export_format.files, *export_format.tables]
     refuse_existing(output, names, cfg.overwrite)
-    inference = MambaVisionInference(cfg.ckpt_path, device="cpu")
-    if not inference.class_names:
-        raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it again"
+    source = ExportSource(cfg)
+    if source.real is None:
+        console.print(
+            f"no test images of the run's data ({source.why_no_data}); give images=FOLDER to compare on "
+            "real ones",
+            soft_wrap=True,
         )
-    spec = export_format.make_spec(
-        inference.net, inference.in_chans, inference.image_size, inference.description
-    )
-    real = _real_images(cfg, inference)
-    existed = output.exists()
-    unfinished = make_folder(output)
-    try:
+    with unfinished_folder(output) as unfinished:
         open_run_folder(cfg, is_latest=False)
-        details = _write_and_compare(export_format, spec, real, unfinished)
-        for name in names:
-            (unfinished / name).replace(output / name)
-    except ParityError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        raise ReportedError(1, str(error)) from error  # not 2: the command was right
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        if not existed and not any(output.iterdir()):
-            output.rmdir()
-    for key, value in details.items():
+        try:
+            written = write_and_compare(export_format, source, unfinished)
+        except (ParityError, AccuracyFloorError) as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            raise ReportedError(1, str(error)) from error  # not 2: the command was right
+        take(names, unfinished, output)
+    for key, value in written.details.items():
         console.print(f"{key}: {value}", soft_wrap=True)
     path = short_path(output / export_format.files[0])
     console.print(f"written: {path}", soft_wrap=True)
 
 
-def refuse_existing(output: Path, names: list[str], overwrite: bool) -> None:
-    """Stop before anything is overwritten.
-
-    Raises:
-        ConfigError: One of the files exists.
-    """
-    existing = [name for name in names if (output / name).exists()]
-    if existing and not overwrite:
-        raise ConfigError(
-            f"output={output}: {existing[0]} is already there; give overwrite=true or another output="
-        )
-
-
-def make_folder(output: Path) -> Path:
-    """Make the output folder, and in it a hidden one for files that are not finished.
-
-    Raises:
-        ConfigError: It cannot be written to.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=output, prefix=".unfinished-"))
-    except OSError as error:
-        raise ConfigError(
-            f"output={output}: cannot be written to ({error.strerror}); give another folder"
-        ) from error
-
-
-def _write_and_compare(
-    export_format: ExportFormat, spec: ExportSpec, real: Tensor | None, folder: Path
-) -> dict[str, str]:
-    """Write files and tables into a folder and print the tables; returns details to print."""
-    start = time.perf_counter()
-    with console.status(f"exporting as {export_format.name}"):
-        export_format.write(spec, folder)
-    seconds = time.perf_counter() - start
-    megabytes = sum((folder / name).stat().st_size for name in export_format.files) / 1e6
-    with console.status("comparing with eager mode"):
-        run = export_format.load(folder)
-        rows = compare(run, spec, real, export_format.tolerance)
-    console.print(parity_table(rows))
-    require_parity(rows, export_format.tolerance)
-    times = time_both(run, spec)
-    console.print(latency_table(times))
-    varies = "batch, height and width" if spec.any_size else "batch only"
-    details = {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
-    write_json(as_json(details, rows, times), folder / f"{export_format.files[0]}.json")
-    write_markdown(details, rows, times, folder / f"{export_format.files[0]}.md")
-    return details
-
-
-def _real_images(cfg: DictConfig, inference: MambaVisionInference) -> Tensor | None:
-    """Load a few prepared, normalised images: those of `images`, else test images of the run's data."""
-    count = max(BATCHES)
-    if cfg.images is not None:
-        pixels = [inference.prepare(name) for name in find_images(cfg.images)[:count]]
-    else:
+def _export_all(cfg: DictConfig, output: Path) -> None:
+    """Write every format that can be written here, and one table and picture of them."""
+    source = ExportSource(cfg)
+    formats: dict[str, ExportFormat] = {}
+    rows: dict[str, Compared] = {}
+    for name, node in cfg.export.items():
         try:
-            data = build_data(cfg)
-            data.use_preprocessing(inference.description["preprocessing"])
-            test = data.splits.test
+            formats[name] = build(node, f"export.{name}")
         except ConfigError as error:
-            console.print(
-                f"no test images of the run's data ({error}); give images=FOLDER to compare on real ones",
-                soft_wrap=True,
-            )
-            return None
-        pixels = [test[i][0] for i in range(min(count, len(test)))]  # type: ignore[arg-type]
-    return inference.normalize(torch.stack(pixels))
+            rows[name] = Compared(name, missing=reason(error))
+    names = [n for one in formats.values() for n in (*one.files, *one.tables)]
+    refuse_existing(output, [*names, *_COMPARISON], cfg.overwrite)
+    with unfinished_folder(output) as unfinished:
+        open_run_folder(cfg, is_latest=False)
+        for name, one in formats.items():
+            console.print(f"export={name}", style="bold")
+            try:
+                written = write_and_compare(one, source, unfinished)
+            except (ConfigError, ParityError, AccuracyFloorError) as error:
+                rows[name] = Compared(name, missing=reason(error))
+                continue
+            take([*one.files, *one.tables], unfinished, output)
+            rows[name] = _compared(name, one, written, source)
+            rows.setdefault("eager", _eager(written, source))
+        ordered = [rows[name] for name in ("eager", *cfg.export) if name in rows]
+        take(write_comparison(ordered, source.metric_name, unfinished), unfinished, output)
+    console.print(comparison_table(ordered, source.metric_name))
+    for row in ordered:
+        if row.missing:
+            console.print(f"not run: {row.name}: {row.missing}", soft_wrap=True)
+    console.print(f"written: {short_path(output)}", soft_wrap=True)
+
+
+def _compared(
+    name: str, export_format: ExportFormat, written: Written, source: ExportSource
+) -> Compared:
+    latency = {row.batch: row.exported_ms for row in written.times}
+    reasons = [] if export_format.runs_here else ["latency, as it runs in browsers"]
+    if source.data is None:
+        reasons.append(f"metric ({source.why_no_data})")
+    return Compared(
+        name=name,
+        file=export_format.files[0],
+        megabytes=written.megabytes,
+        load_s=written.load_s,
+        batch1_ms=latency.get(1),
+        batch8_ms=latency.get(8),
+        difference=written.difference,
+        metric=None if source.data is None else source.measure(written.run, "test"),
+        missing="; ".join(reasons),
+    )
+
+
+def _eager(written: Written, source: ExportSource) -> Compared:
+    """Describe the network itself, as it was timed beside the first file."""
+    latency = {row.batch: row.eager_ms for row in written.times}
+    net = source.inference.net
+    return Compared(
+        name="eager",
+        batch1_ms=latency.get(1),
+        batch8_ms=latency.get(8),
+        metric=None if source.data is None else source.measure(run_module(net), "test"),
+    )

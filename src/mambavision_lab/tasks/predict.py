@@ -53,12 +53,14 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
     files = find_images(cfg.images)
     inference = MambaVisionInference(
-        cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
+        cfg.model_file or cfg.ckpt_path,
+        device=cfg.device,
+        scan_backend=cfg.ops.selective_scan.backend,
     )
     num_classes = len(inference.require_class_names())
     if inference.in_chans not in (1, 3):
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
+            f"{cfg.model_file or cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
             "image file has; use MambaVisionInference on arrays"
         )
     workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)

@@ -47,6 +47,7 @@ from mambavision_lab.tasks.build import (
 )
 from mambavision_lab.tasks.console import print_results
 from mambavision_lab.tasks.early_end import print_early_end
+from mambavision_lab.tasks.prune import start_from_pruned
 from mambavision_lab.tasks.report import report_at_end
 from mambavision_lab.tasks.start_checks import check_start
 from mambavision_lab.tasks.start_panel import print_start
@@ -71,6 +72,8 @@ def train(cfg: DictConfig) -> float | None:
     """
     if cfg.ckpt_path is not None and not starts_from_weights(cfg):
         _check_resume(cfg)
+    if cfg.prune is not None:
+        start_from_pruned(cfg)
     if cfg.seed is None:
         cfg.seed = secrets.randbelow(2**31)  # chosen here, so that it is recorded and shared
     return run_together(_train, cfg, prepare=lambda: build_data(cfg).prepare_data())

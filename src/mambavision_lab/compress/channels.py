@@ -1,0 +1,80 @@
+"""Name what a channel is: for each layer that can be narrowed, which rows of which tensors go with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mambavision_lab.layers.attention import Attention
+from mambavision_lab.layers.conv_block import ConvBlock
+from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.layers.mlp import Mlp
+
+Rows = dict[tuple[str, int], Tensor]  # (tensor, axis) -> indices, (channels, rows of each)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The channels of one layer that are chosen from among each other.
+
+    Attributes:
+        layer: Name of the layer in the network.
+        rows: What each channel is made of, and what reads it.
+        makes: The tensor whose rows make the channels, for their magnitude.
+        reads: The tensor whose columns read them.
+        multiple: Channels stay a multiple of this.
+    """
+
+    layer: str
+    rows: Rows
+    makes: str
+    reads: str
+    multiple: int
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels there are."""
+        return len(next(iter(self.rows.values())))
+
+
+def find_groups(net: nn.Module) -> list[Group]:
+    """List the groups of a network, those of one layer behind each other."""
+    return [group for name, layer in net.named_modules() for group in _groups_of(name, layer)]
+
+
+def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
+    if isinstance(layer, Mlp):
+        yield _plain(name, layer.fc1.out_features, ("fc1.weight", "fc1.bias"), ("fc2.weight",))
+    elif isinstance(layer, ConvBlock):
+        # A BatchNorm follows conv1, so that its weight is the scale of the channels.
+        statistics = ("norm1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var")
+        made = (*statistics, "conv1.weight", "conv1.bias")
+        yield _plain(name, layer.conv1.out_channels, made, ("conv2.weight",))
+    elif isinstance(layer, MambaVisionMixer):
+        # Both halves keep as many channels: forward cuts in two equal parts.
+        width, own = layer.D.numel(), torch.arange(layer.D.numel())[:, None]
+        second = own + width
+        made = ("conv1d_x.weight", "dt_proj.weight", "dt_proj.bias", "A_log", "D")
+        scanned: Rows = {(tensor, 0): own for tensor in made}
+        scanned |= {("in_proj.weight", 0): own, ("x_proj.weight", 1): own}
+        scanned |= {("out_proj.weight", 1): own}
+        yield Group(name, scanned, "in_proj.weight", "out_proj.weight", 8)
+        convolved: Rows = {("in_proj.weight", 0): second, ("conv1d_z.weight", 0): own}
+        convolved |= {("out_proj.weight", 1): second}
+        yield Group(name, convolved, "in_proj.weight", "out_proj.weight", 8)
+    elif isinstance(layer, Attention):
+        heads, width = layer.num_heads, layer.head_dim
+        read = torch.arange(heads * width).view(heads, width)
+        made = torch.cat([read + i * heads * width for i in range(3)], dim=1)
+        rows: Rows = {("qkv.weight", 0): made, ("proj.weight", 1): read}
+        if layer.qkv.bias is not None:
+            rows["qkv.bias", 0] = made
+        yield Group(name, rows, "qkv.weight", "proj.weight", 1)
+
+
+def _plain(name: str, width: int, made: tuple[str, ...], read: tuple[str, ...]) -> Group:
+    """Make the group of channels that are one row of each tensor before and one column behind."""
+    own = torch.arange(width)[:, None]
+    rows = {(tensor, 0): own for tensor in made} | {(tensor, 1): own for tensor in read}
+    return Group(name, rows, made[0], read[0], 8)

@@ -1,0 +1,54 @@
+"""What exported files there are, by the ends of their names, and what runs each; imports no torch."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambavision_lab.errors import ConfigError, missing_extra
+
+
+@dataclass(frozen=True)
+class RuntimeOfFile:
+    """A runtime: its title, its module in `exporters.runtimes`, and the extra that brings its package."""
+
+    title: str
+    module: str
+    extra: str | None = None
+
+    @property
+    def package(self) -> str | None:
+        """Name of the package that the extra brings."""
+        return "onnxruntime" if self.extra == "onnx" else self.extra
+
+
+RUNTIMES = {
+    ".onnx": RuntimeOfFile("ONNX Runtime", "onnx", "onnx"),
+    ".ort": RuntimeOfFile("ONNX Runtime", "onnx", "onnx"),
+    ".xml": RuntimeOfFile("OpenVINO", "openvino", "openvino"),
+    ".ts": RuntimeOfFile("TorchScript", "torchscript"),
+    ".pt2": RuntimeOfFile("torch.export", "torch_export"),
+    ".safetensors": RuntimeOfFile("torch", "safetensors"),
+}
+
+
+def check_model_file(path: Path, option: str) -> RuntimeOfFile:
+    """Find the runtime of an exported file.
+
+    Args:
+        path: The file.
+        option: What the user gave the path with, for messages.
+
+    Raises:
+        ConfigError: There is no such file, no runtime for it, or that is not installed.
+    """
+    if path.suffix not in RUNTIMES:
+        raise ConfigError(
+            f"{option}={path}: no runtime for such a file; wanted one that export.py wrote, "
+            f"model{', model'.join(RUNTIMES)}"
+        )
+    if not path.is_file():
+        raise ConfigError(f"{option}={path}: no such file; give one that export.py wrote")
+    runtime = RUNTIMES[path.suffix]
+    if runtime.package and runtime.extra and importlib.util.find_spec(runtime.package) is None:
+        raise missing_extra(f"{option}={path}", runtime.package, runtime.extra)
+    return runtime

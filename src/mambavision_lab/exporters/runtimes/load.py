@@ -1,0 +1,34 @@
+"""Load an exported file in its own runtime, which the end of its name tells."""
+
+from importlib import import_module
+from pathlib import Path
+
+from mambavision_lab.config.model_file import RUNTIMES, check_model_file
+from mambavision_lab.errors import ConfigError, first_line
+from mambavision_lab.exporters.runtimes.base import Runtime
+
+
+def is_exported(path: Path) -> bool:
+    """Return whether a file's name is that of an exported file, weights of ours apart."""
+    return path.suffix in RUNTIMES and path.suffix != ".safetensors"
+
+
+def load_exported(path: Path, option: str = "model_file") -> Runtime:
+    """Load an exported file.
+
+    Args:
+        path: The file: model.onnx, model.ort, model.xml, model.ts, model.pt2 or model.safetensors.
+        option: What the user gave the path with, for messages.
+
+    Raises:
+        ConfigError: There is no such file, its runtime is not installed, or refuses it.
+    """
+    runtime = check_model_file(path, option)
+    try:
+        return import_module(f"{__package__}.{runtime.module}").load(path)
+    except ConfigError:
+        raise
+    except Exception as error:  # each runtime has its own kinds
+        raise ConfigError(
+            f"{option}={path}: {runtime.title} cannot load it ({first_line(error)[:200]}); export it anew"
+        ) from error

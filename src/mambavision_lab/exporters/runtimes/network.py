@@ -1,0 +1,73 @@
+"""Load a network with its description: from a checkpoint, a folder, or an exported file in its runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mambavision_lab.config.renames import current_target
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.exporters.runtimes.base import Runtime
+from mambavision_lab.exporters.runtimes.load import is_exported, load_exported
+from mambavision_lab.models.saved import build_saved, read_saved
+
+
+def load_network(
+    path: Path, device: str | torch.device | None = None, scan_backend: str = "auto"
+) -> tuple[dict[str, Any], nn.Module, torch.device]:
+    """Load a network in evaluation mode, with its description and the device that it lies on.
+
+    Args:
+        path: What `MambaVisionInference` takes.
+        device: Where to run; None takes a GPU where there is one. Exported files run on the CPU.
+        scan_backend: "auto" or a backend of `selective_scan`, for a network of torch.
+
+    Raises:
+        ConfigError: There is no such file, it is damaged or of another kind, or there is no such device.
+    """
+    if is_exported(path):
+        if _device(device or "cpu").type != "cpu":
+            raise ConfigError(f"device={device}: exported files run on the CPU; choose device=cpu")
+        runtime = load_exported(path, "path")
+        return describe(runtime, path), runtime.eval(), torch.device("cpu")
+    description, weights = read_saved(path)
+    architecture = description.get("architecture") or {}
+    if "_target_" in architecture:
+        architecture["_target_"] = current_target(str(architecture["_target_"]))
+    where = _device(device)
+    net = build_saved(description, weights, path, scan_backend)
+    return description, net.to(where).eval(), where
+
+
+def describe(runtime: Runtime, path: Path) -> dict[str, Any]:
+    """Return the description of an exported file, with images of the size that it was made for.
+
+    Raises:
+        ConfigError: It describes no preprocessing, or does not take square images.
+    """
+    if not isinstance(runtime.description.get("preprocessing"), dict):
+        raise ConfigError(
+            f"{path}: its metadata gives no preprocessing; wanted a file that export.py wrote"
+        )
+    height, width = runtime.fixed_size or (None, None)
+    if height != width:
+        raise ConfigError(
+            f"{path}: takes images of {height} x {width} alone, and images are prepared as squares; export "
+            "it with one number of pixels for export.image_size"
+        )
+    given = runtime.description["preprocessing"]
+    size = given.get("image_size") if height is None else height
+    return {**runtime.description, "preprocessing": {**given, "image_size": size}}
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device={device}: no such kind of device; choose cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={device}: no GPU can be used here; choose device=cpu")
+    return chosen

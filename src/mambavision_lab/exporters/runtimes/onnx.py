@@ -1,0 +1,23 @@
+"""Run ONNX files, and those of ONNX Runtime's mobile format, with ONNX Runtime on the CPU."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mambavision_lab.exporters.runtimes.base import Runtime, read_metadata
+
+
+def load(path: Path) -> Runtime:
+    """Load a .onnx or .ort file, to run on as many threads as torch uses."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors, which are raised as well
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+    return Runtime(run, read_metadata(session.get_modelmeta().custom_metadata_map))

@@ -1,0 +1,94 @@
+"""What eval.py tests: the network of a checkpoint, or an exported file in its own runtime."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from mambavision_lab.config.overrides import key_of
+from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.exporters.runtimes.network import load_network
+from mambavision_lab.lit.callbacks.ema import kind_of_weights
+from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.models.saved import load_checkpoint, load_weights
+from mambavision_lab.runs.folder import short_path
+from mambavision_lab.tasks.build import build_classifier, build_net
+
+
+class Evaluated(Protocol):
+    """A trained network.
+
+    Attributes:
+        path: The file that it is in.
+        trained: What is known of the data that it was trained on, `class_names` among it.
+        place: Epoch and step of its training, where they are known.
+        words: The file, and which weights those are.
+    """
+
+    path: Path
+    trained: dict[str, Any]
+    place: dict[str, int]
+    words: str
+
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+        """Make the module to test on images of `data`."""
+        ...
+
+
+class CheckpointNetwork:
+    """The network of `ckpt_path`."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.path = Path(cfg.ckpt_path)
+        self._checkpoint = load_checkpoint(self.path)
+        self.trained = self._checkpoint["hyper_parameters"]["data"]
+        epoch, step = self._checkpoint["epoch"] + 1, self._checkpoint["global_step"]
+        self.place = {"epoch": epoch, "step": step}
+        kind = kind_of_weights(self._checkpoint)
+        self.words = f"{short_path(self.path)}, epoch {epoch}, step {step}"
+        self.words += f", {kind} weights" if kind else ""
+
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+        """Make the module that was trained, with its weights."""
+        classifier = build_classifier(cfg, build_net(cfg), self.trained)
+        load_weights(classifier, self._checkpoint, cfg.ckpt_path)
+        return classifier
+
+
+class ExportedNetwork:
+    """The exported file of `model_file`; the data are prepared as it says, unless the command says otherwise.
+
+    Raises:
+        ConfigError: It cannot be loaded, or lacks class names; or the command changes its network.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.path = Path(cfg.model_file)
+        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+        given = {key_of(override) for override in overrides}
+        if ignored := sorted(k for k in given if k.partition(".")[0] in ("model", "classifier")):
+            raise ConfigError(
+                f"{ignored[0]}: cannot change an exported network; remove it, or give ckpt_path in place "
+                "of model_file"
+            )
+        description, self._net, _ = load_network(self.path, "cpu")
+        if not description.get("class_names"):
+            raise ConfigError(f"model_file={self.path}: has no class names; export it anew")
+        self.trained = {**description["preprocessing"], **description}
+        self.place: dict[str, int] = {}
+        self.words = short_path(self.path)
+        with read_write(cfg), open_dict(cfg.data):
+            for name in ("image_size", "in_chans", "mean", "std"):
+                if f"data.{name}" not in given:
+                    cfg.data[name] = self.trained[name]
+
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+        """Wrap the file's runtime; its settings are those of the evaluation alone."""
+        return ImageClassifier(
+            self._net,
+            num_classes=len(self.trained["class_names"]),
+            is_multilabel=bool(self.trained.get("is_multilabel")),
+            channels_last=False,
+        )

@@ -1,0 +1,85 @@
+"""Pruned networks compute what the channels that stay compute, and are ordinary networks."""
+
+import pytest
+import torch
+from toys import HIERARCHICAL_TOY, TOY_OPTIONS
+
+from mambavision_lab.compress.channels import find_groups
+from mambavision_lab.compress.pruning import Pruning, magnitude
+from mambavision_lab.models.hierarchical import MambaVision
+from mambavision_lab.models.plain import PlainMambaVision
+
+PLAIN = {**TOY_OPTIONS, "embed_dim": 32, "num_heads": 4, "mlp_ratio": 3, "in_chans": 3}
+HIERARCHICAL = {**HIERARCHICAL_TOY, "dim": 16, "num_heads": (1, 1, 2, 4)}
+
+
+def make_trained(family, options):
+    """Make a network whose weights, running means and step sizes are all different from each other."""
+    net = family(**options)
+    for tensor in [*net.parameters(), *net.buffers()]:
+        if tensor.is_floating_point():
+            torch.nn.init.uniform_(tensor, 0.1, 1.0)
+    return net.eval()
+
+
+@pytest.mark.parametrize("score", ["magnitude", "taylor"])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize(
+    ("family", "options"), [(PlainMambaVision, PLAIN), (MambaVision, HIERARCHICAL)]
+)
+def test_pruned_network_is_small_and_computes_without_channels_that_were_zero(
+    family, options, score, scope
+):
+    net = make_trained(family, options)
+    images = torch.rand(2, 3, 16, 16)
+
+    def make(widths):
+        return family(**options, widths=widths)
+
+    def losses():
+        yield net(images).pow(2).mean()
+
+    pruning = Pruning(source="run", macs=0.9, score=score, scope=scope)
+    # Channels that nothing reads have no score, so they go first: what is left computes the same.
+    groups, tensors = find_groups(net), dict(net.state_dict())
+    for group in groups:
+        for (name, axis), rows in group.rows.items():
+            if axis == 1:
+                tensors[f"{group.layer}.{name}"].index_fill_(1, rows[group.multiple :].flatten(), 0)
+    small, widths = pruning.prune(net, make, 16, 3, losses)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.parameters())
+    assert set(widths) == {group.layer for group in groups}
+    assert all(
+        widths[g.layer] % g.multiple == 0 or widths[g.layer] == g.num_channels for g in groups
+    )
+    with torch.no_grad():
+        assert (small(images) - net(images)).abs().max() <= 1e-5 * net(images).abs().max()
+    again = family(**options, widths=widths)
+    again.eval().load_state_dict(small.state_dict())
+    assert again(images).equal(small(images))
+
+
+def test_magnitude_is_the_norm_of_what_makes_times_what_reads():
+    net = PlainMambaVision(**PLAIN)
+    (group,) = (g for g in find_groups(net) if g.layer == "blocks.0.mlp")
+    score = magnitude(group, dict(net.state_dict()))
+    mlp = net.blocks[0].mlp
+    expected = mlp.fc1.weight.norm(dim=1) * mlp.fc2.weight.norm(dim=0)
+    torch.testing.assert_close(score, expected.detach() / expected.mean().item())
+
+
+def test_pruning_refuses_what_cannot_be_done(refusal):
+    assert "above 0 and below 1" in refusal(lambda: Pruning(source="run", macs=1.0))
+    assert "wanted magnitude or taylor" in refusal(
+        lambda: Pruning(source="run", macs=0.5, score="x")
+    )
+    net = PlainMambaVision(**PLAIN)
+    pruning = Pruning(source="run", macs=0.05, score="magnitude")
+    message = refusal(
+        lambda: pruning.prune(net, lambda w: PlainMambaVision(**PLAIN, widths=w), 16, 3)
+    )
+    assert "keep their width" in message
+    other = torch.nn.Linear(2, 2)
+    assert "no layer that can be pruned" in refusal(lambda: pruning.prune(other, None, 16, 3))
+    with pytest.raises(ValueError, match="no layer with a width"):
+        PlainMambaVision(**PLAIN, widths={"blocks.7.mlp": 8})
