@@ -128,7 +128,14 @@ class MambaVisionMixer(nn.Module):
         return self.dt_proj(dt), B, C
 
     def _run_scan(
-        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None, **options: Any
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        reverse: bool = False,
+        **state: Any,
     ) -> Any:
         return self.scan(
             x,
@@ -139,6 +146,7 @@ class MambaVisionMixer(nn.Module):
             D,
             delta_bias=self.dt_proj.bias,
             delta_softplus=True,
+            reverse=reverse,
             backend=self.scan_backend,
-            **options,
+            **state,
         )
