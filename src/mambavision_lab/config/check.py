@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.axes_checks import check_axes
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.file_checks import check_files
 from mambavision_lab.config.folder_checks import check_folders
@@ -60,6 +61,8 @@ def check_config(cfg: DictConfig) -> None:
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
     check_training(resolved)
+    if resolved.get("optimizer"):
+        check_axes(resolved.get("data") or {}, resolved.get("model") or {})
     check_folders(resolved)
     check_files(cfg, resolved)
     for key, seed in (
