@@ -66,6 +66,10 @@ def overrides_of(tmp_path, trained):
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)
             given += [f"data.root={tmp_path}", "data.num_classes=2"]
+        if any(o.startswith("model=") and o.endswith("_3d") for o in overrides):
+            given.append("data=synthetic_volumes")
+        if {"data=synthetic_volumes", "data=synthetic_clips"} & {*overrides} and root == "train":
+            given.append("model.dims=3")
         if "data=hf" in overrides:
             given += ["data.root=somebody/pets", "data.num_classes=2"]
         if "data=webdataset" in overrides:

@@ -25,7 +25,7 @@ def test_windows_are_cut_row_by_row_and_joined_again(window, size):
     x = torch.randn(2, 3, *size)
     tokens = cut_windows(x, window)
     assert torch.equal(tokens, windows_by_loops(x, *window))
-    assert torch.equal(join_windows(tokens, window, *size), x)
+    assert torch.equal(join_windows(tokens, window, size), x)
 
 
 def test_windows_of_a_channels_last_map_are_the_same():

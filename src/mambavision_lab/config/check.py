@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.config.axes_checks import check_axes
 from mambavision_lab.config.durations import check_duration, is_duration
 from mambavision_lab.config.explain_checks import check_explanation
 from mambavision_lab.config.file_checks import check_files
@@ -66,6 +67,8 @@ def check_config(cfg: DictConfig) -> None:
     check_training(resolved)
     if task_of(cfg) in ("explain", "demo"):
         check_explanation(resolved)
+    if resolved.get("optimizer"):
+        check_axes(resolved.get("data") or {}, resolved.get("model") or {})
     check_folders(resolved)
     check_files(cfg, resolved)
     for key, seed in (

@@ -46,7 +46,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform x, (batch, length, dim); the shape stays."""
-        branch = self.mixer(self.norm1(x))
+        return self.add_branches(x, self.mixer(self.norm1(x)))
+
+    def add_branches(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Add to x what the mixer gave for it, and then the MLP's branch."""
         x = x + self.drop_path(branch if self.gamma_1 is None else self.gamma_1 * branch)
         branch = self.mlp(self.norm2(x))
         return x + self.drop_path(branch if self.gamma_2 is None else self.gamma_2 * branch)

@@ -6,6 +6,7 @@ the shapes of the published weights.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class MambaVisionMixer(nn.Module):
     """
 
     # Of the class, so that no mixer pickles it.
-    scan: Callable[..., Tensor] = staticmethod(selective_scan)
+    scan: Callable[..., Any] = staticmethod(selective_scan)
 
     def __init__(
         self,
@@ -89,22 +90,59 @@ class MambaVisionMixer(nn.Module):
             step = torch.empty_like(self.dt_proj.bias).uniform_(low, high).exp()
             self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))
 
+    @property
+    def reach(self) -> int:
+        """Tokens to either side that the convolutions see."""
+        return self.conv1d_x.kernel_size[0] // 2
+
     def forward(self, x: Tensor) -> Tensor:
         """Mix x, (batch, length, dim); the shape stays."""
-        x, z = self.in_proj(x).chunk(2, dim=-1)
-        x = F.silu(self.conv1d_x(x))
-        z = F.silu(self.conv1d_z(z))
-        sizes = [self.dt_rank, self.d_state, self.d_state]
-        dt, B, C = self.x_proj(x).split(sizes, dim=-1)
-        dt = self.dt_proj(dt)
+        x, z = self._convolve(x)
+        dt, B, C = self._project(x)
         y = self._run_scan(x, dt, B, C, self.D)
         if self.bidirectional:
             y = y + self._run_scan(x, dt, B, C, None, reverse=True)
         return self.out_proj(torch.cat([y, z], dim=-1))
 
+    def forward_slab(
+        self, x: Tensor, state: Tensor | None, before: int, after: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mix a part of a longer sequence, in one direction.
+
+        Args:
+            x: Its tokens, and so many of its neighbours before and after it, at most `reach`: as many as
+                there are.
+            state: What the call for the part before it returned; None for the first part.
+            before: Number of neighbours before it.
+            after: Number of neighbours after it.
+
+        Returns:
+            Its tokens mixed, without the neighbours, and the state for the next part.
+        """
+        x, z = (branch[:, before : branch.shape[1] - after] for branch in self._convolve(x))
+        dt, B, C = self._project(x)
+        y, state = self._run_scan(x, dt, B, C, self.D, initial_state=state, return_last_state=True)
+        return self.out_proj(torch.cat([y, z], dim=-1)), state
+
+    def _convolve(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, z = self.in_proj(x).chunk(2, dim=-1)
+        return F.silu(self.conv1d_x(x)), F.silu(self.conv1d_z(z))
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        dt, B, C = self.x_proj(x).split(sizes, dim=-1)
+        return self.dt_proj(dt), B, C
+
     def _run_scan(
-        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, D: Tensor | None, reverse: bool = False
-    ) -> Tensor:
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        reverse: bool = False,
+        **state: Any,
+    ) -> Any:
         return self.scan(
             x,
             dt,
@@ -116,4 +154,5 @@ class MambaVisionMixer(nn.Module):
             delta_softplus=True,
             reverse=reverse,
             backend=self.scan_backend,
+            **state,
         )

@@ -86,7 +86,8 @@ class ImageClassifier(LightningModule):
         self.save_hyperparameters(
             {"channels_last": channels_last, **(metadata or {})}, logger=False
         )
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        last = torch.channels_last_3d if getattr(net, "dims", 2) == 3 else torch.channels_last
+        self.memory_format = last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
         self.num_classes, self.is_multilabel = num_classes, is_multilabel
         self.make_optimizer = optimizer

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mambavision_lab.layers.checks import check_counts
 from mambavision_lab.models.freezing import evaluate_frozen, first_parameters
+from mambavision_lab.models.inflate import inflate_kernels
 
 Init = Literal["mamba", "published"]
 
@@ -23,6 +24,8 @@ class Backbone(nn.Module):
         num_features: Channels of the features.
         num_classes: Outputs of the head; 0 if it has none.
         in_chans: Channels of the images.
+        dims: Spatial axes: 2 for images (N, C, H, W), 3 for volumes and clips (N, C, D, H, W). Shapes below
+            are those of images.
         global_pool: "avg", or "" for features that are not pooled, without a head.
         feature_info: For each map of `forward_stages` its channels (`num_chs`), its stride in pixels
             (`reduction`) and the name of the module that gives it (`module`).
@@ -31,6 +34,7 @@ class Backbone(nn.Module):
     num_features: int
     num_classes: int
     in_chans: int
+    dims: int
     global_pool: str = "avg"
     feature_info: list[dict[str, Any]]
     head: nn.Module
@@ -66,7 +70,9 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def fit_state_dict(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
-        """Adapt, in place, entries that may be loaded although their shape differs."""
+        """Adapt, in place, entries that may be loaded although their shape differs: here, inflate kernels."""
+        if self.dims == 3:
+            inflate_kernels(state_dict, self.state_dict(), prefix)
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters that weight decay should leave alone, beyond biases and norms."""

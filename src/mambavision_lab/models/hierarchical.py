@@ -13,27 +13,27 @@ from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
+from mambavision_lab.layers.axes import BATCH_NORM, check_dims, per_axis
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
-from mambavision_lab.layers.window import cut_windows, join_windows
-from mambavision_lab.models.backbone import Backbone, Init, run_blocks
+from mambavision_lab.layers.position import by, check_axes
+from mambavision_lab.layers.scan_order import ScanOrder, check_scan_order
+from mambavision_lab.models.backbone import Backbone, Init
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
 from mambavision_lab.models.pretrained import load_pretrained
+from mambavision_lab.models.stage import PatchEmbed, Stage
 
-# Stride of the stem -> strides of its two convolutions.
-STEM_STRIDES = {4: (2, 2), 2: (1, 2), 1: (1, 1)}
-# torch.fx cannot follow control flow that depends on a size; it takes these as they are.
-for _name in ("check_image_size", "fit_window", "cut_windows", "join_windows"):
-    torch.fx.wrap(_name)
+torch.fx.wrap("check_image_size")  # it cannot follow control flow that depends on a size
 _WITH_LAST = (r"^norm", (99999,))  # timm's mark for: in one group with what comes before
 
 
 class MambaVision(Backbone):
-    """Classify images with two convolutional stages and two of Mamba and attention blocks.
+    """Classify images, volumes or clips: two convolutional stages, two of Mamba and attention blocks.
 
-    Images may have any height and width. The defaults of all but the sizes are the published network.
+    Images may have any height and width, volumes any number of slices. The defaults of all but the sizes
+    are the published network.
 
     Args:
         dim: Channels of the first stage; each stage doubles them.
@@ -57,16 +57,22 @@ class MambaVision(Backbone):
         mamba_ratio: Share of the blocks that mix with Mamba, one for both later stages or one for
             each; None is half of them, rounded up.
         pattern: "mamba_first" or "alternating", one for both later stages or one for each.
-        stem_stride: Pixels per side of a token of the first stage: 4, or 2 or 1 for small images.
+        stem_stride: Pixels per side of a token of the first stage: 4, or 2 or 1 for small images; or one
+            such number for each axis, such as (1, 2, 2) for volumes of few slices.
         clamp_windows: Shrink windows to the map where that is smaller, instead of padding the map.
         bidirectional: Scan from the last token to the first as well, with the same weights.
         widths: Layers whose width is another, by name, as those of a pruned network: `set_widths`.
         init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
             training code does.
+        dims: Spatial axes: 2 for images (N, C, H, W), 3 for volumes and clips (N, C, D, H, W).
+        window_slices: Slices of tokens in a window; None is window_size. A map of fewer has smaller
+            windows, whatever clamp_windows says.
+        scan_order: "plain", "serpentine" (every second row backwards), and in volumes and clips
+            "space_first" (as plain) or "time_first"; of the tokens of a window.
         use_checkpointing: Recompute each block in the backward pass to save memory.
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from: a file, a folder or a hub id such as
-            "nvidia/MambaVision-T-1K"; None for fresh ones.
+            "nvidia/MambaVision-T-1K"; None for fresh ones. Those of images are inflated to volumes.
         pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
@@ -96,17 +102,22 @@ class MambaVision(Backbone):
         expand: float = 1,
         mamba_ratio: float | Sequence[float] | None = None,
         pattern: Pattern | Sequence[Pattern] = "mamba_first",
-        stem_stride: int = 4,
+        stem_stride: int | Sequence[int] = 4,
         clamp_windows: bool = False,
         bidirectional: bool = False,
         widths: Mapping[str, int] | None = None,
         init: Init = "mamba",
+        dims: int = 2,
+        window_slices: int | None = None,
+        scan_order: ScanOrder = "plain",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
         pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
+        check_dims(dims)
+        check_scan_order(scan_order, dims)
         for name, sizes in (
             ("depths", depths),
             ("num_heads", num_heads),
@@ -115,6 +126,7 @@ class MambaVision(Backbone):
             if not isinstance(sizes, Sequence) or len(sizes) != 4:
                 raise ValueError(f"{name}={sizes} must have one value for each of 4 stages")
         check_counts(dim=dim, num_heads=num_heads, window_size=window_size)
+        check_counts(window_slices=window_slices or 1)
         check_counts(minimum=0, depths=depths, num_classes=num_classes)
         check_rates(
             drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
@@ -122,8 +134,9 @@ class MambaVision(Backbone):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = 8 * dim
-        self.stem_stride = stem_stride
-        self.patch_embed = PatchEmbed(in_chans, in_dim, dim, stem_stride)
+        self.dims = dims
+        self.stem_stride = per_axis("stem_stride", stem_stride, dims)
+        self.patch_embed = PatchEmbed(in_chans, in_dim, dim, stem_stride, dims)
         ratios, patterns = _for_each_stage(mamba_ratio), _for_each_stage(pattern)
         rates = [drop_path_rate * i / max(1, sum(depths) - 1) for i in range(sum(depths))]
         self.levels = nn.ModuleList()
@@ -133,7 +146,9 @@ class MambaVision(Backbone):
             blocks: list[nn.Module] = []
             if i < 2:
                 for rate in rates[start : start + depth]:
-                    blocks.append(ConvBlock(width, drop_path=rate, layer_scale=layer_scale_conv))
+                    blocks.append(
+                        ConvBlock(width, drop_path=rate, layer_scale=layer_scale_conv, dims=dims)
+                    )
             else:
                 kinds = mamba_blocks(depth, ratios[i - 2], patterns[i - 2])
                 for is_mamba, rate in zip(kinds, rates[start:], strict=False):
@@ -174,13 +189,20 @@ class MambaVision(Backbone):
                     clamp_windows=clamp_windows,
                     is_last=i == 3,
                     use_checkpointing=use_checkpointing,
+                    dims=dims,
+                    window_slices=window_slices,
+                    scan_order=scan_order,
                 )
             )
-        self.norm = nn.BatchNorm2d(self.num_features, eps=1e-5)
+        self.norm = BATCH_NORM[dims](self.num_features, eps=1e-5)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
         self.feature_info = [
-            {"num_chs": dim * 2**i, "reduction": stem_stride * 2**i, "module": f"levels.{i}"}
+            {
+                "num_chs": dim * 2**i,
+                "reduction": self.stem_stride[-1] * 2**i,
+                "module": f"levels.{i}",
+            }
             for i in range(4)
         ]
         self.set_widths(widths)
@@ -198,7 +220,7 @@ class MambaVision(Backbone):
         Raises:
             ConfigError: The images are smaller than one token of the first stage.
         """
-        check_image_size(x.shape[-2], x.shape[-1], self.stem_stride)
+        check_image_size(x.shape[2:], self.stem_stride)
         wanted = range(len(self.levels)) if indices is None else indices
         x = self.patch_embed(x)
         maps = []
@@ -221,7 +243,9 @@ class MambaVision(Backbone):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool a map (N, num_features, H, W) and classify; pre_logits stops before the classifier."""
-        x = self.head_drop(x.mean(dim=(2, 3)) if self.global_pool else x)
+        x = self.head_drop(
+            x.mean(dim=(-2, -1) if self.dims == 2 else (-3, -2, -1)) if self.global_pool else x
+        )
         return x if pre_logits else self.head(x)
 
     def norm_map(self, x: Tensor) -> Tensor:
@@ -245,97 +269,20 @@ class MambaVision(Backbone):
         return {"stem": r"^patch_embed", "blocks": [blocks, downsample, _WITH_LAST]}
 
 
-class PatchEmbed(nn.Module):
-    """The stem: two 3x3 convolutions, each with BatchNorm and ReLU, to a map of the first stage.
-
-    Raises:
-        ValueError: The stride is not 4, 2 or 1, or another size is no whole number above 0.
-    """
-
-    def __init__(self, in_chans: int, in_dim: int, dim: int, stride: int) -> None:
-        super().__init__()
-        check_counts(in_chans=in_chans, in_dim=in_dim, dim=dim)
-        if stride not in STEM_STRIDES:
-            raise ValueError(
-                f"stem_stride={stride} is not possible; choose one of {tuple(STEM_STRIDES)}"
-            )
-        first, second = STEM_STRIDES[stride]
-        self.conv_down = nn.Sequential(
-            nn.Conv2d(in_chans, in_dim, 3, first, padding=1, bias=False),
-            nn.BatchNorm2d(in_dim, eps=1e-4),
-            nn.ReLU(),
-            nn.Conv2d(in_dim, dim, 3, second, padding=1, bias=False),
-            nn.BatchNorm2d(dim, eps=1e-4),
-            nn.ReLU(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn images (N, in_chans, H, W) into a map (N, dim, H / stride, W / stride), rounded up."""
-        return self.conv_down(x)
-
-
-class Downsample(nn.Module):
-    """Halve a map's sides and double its channels with one 3x3 convolution."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, 2, padding=1, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Turn a map (N, dim, H, W) into (N, 2 dim, H / 2, W / 2), rounded up."""
-        return self.reduction(x)
-
-
-class Stage(nn.Module):
-    """A stack of blocks on one map; `downsample`, which leads to the next stage, is called apart.
-
-    With a window_size the blocks see sequences of tokens, one for each window; padding is cut off at
-    the stage's end and takes part in mixing until then.
-    """
-
-    def __init__(
-        self,
-        blocks: list[nn.Module],
-        *,
-        width: int,
-        window_size: int | None,
-        clamp_windows: bool,
-        is_last: bool,
-        use_checkpointing: bool,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.downsample = nn.Identity() if is_last else Downsample(width)
-        self.window_size = window_size
-        self.clamp_windows = clamp_windows
-        self.use_checkpointing = use_checkpointing
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform a map x, (N, width, H, W); the shape stays."""
-        if self.window_size is None:
-            return run_blocks(self.blocks, x, self.use_checkpointing)
-        height, width = x.shape[-2], x.shape[-1]
-        window = fit_window(self.window_size, height, width, self.clamp_windows)
-        tokens = run_blocks(self.blocks, cut_windows(x, window), self.use_checkpointing)
-        return join_windows(tokens, window, height, width)
-
-
-def check_image_size(height: int, width: int, stem_stride: int) -> None:
-    """Refuse images that are smaller than one token of the first stage.
+def check_image_size(sides: Sequence[int], stem_stride: Sequence[int]) -> None:
+    """Refuse images that are smaller than one token of the first stage, or of other axes.
 
     Raises:
         ConfigError: They are.
     """
-    if min(height, width) < stem_stride:
+    check_axes(sides, stem_stride)
+    if any(side < stride for side, stride in zip(sides, stem_stride, strict=True)):
+        wanted = stem_stride[0] if len({*stem_stride}) == 1 else by(stem_stride)
+        which = "both" if len(sides) == 2 else "all"
         raise ConfigError(
-            f"image of {height} x {width} pixels: both sides must be at least the stem's stride, "
-            f"{stem_stride}; enlarge the images or choose a smaller stem_stride"
+            f"image of {by(sides)} pixels: {which} sides must be at least the stem's stride, "
+            f"{wanted}; enlarge the images or choose a smaller stem_stride"
         )
-
-
-def fit_window(size: int, height: int, width: int, is_clamped: bool) -> tuple[int, int]:
-    """Return rows and columns of a window on a map of height x width tokens."""
-    return (min(size, height), min(size, width)) if is_clamped else (size, size)
 
 
 def _for_each_stage(value: Any) -> list[Any]:

@@ -1,35 +1,39 @@
 """The plain family: one resolution throughout, Mamba and attention blocks in one stack.
 
-A convolutional stem turns the image into tokens, pre-norm residual blocks mix them, mean pooling and
-a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kautz 2024,
+A convolutional stem turns the image, volume or clip into tokens, pre-norm residual blocks mix them, mean
+pooling and a linear head classify. The mixers are those of MambaVision (Hatamizadeh and Kautz 2024,
 arXiv:2407.08083), the rest follows ViT (Dosovitskiy et al. 2020, arXiv:2010.11929).
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.fx
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.attention import Attention
+from mambavision_lab.layers.axes import check_dims, per_axis
 from mambavision_lab.layers.block import Block
 from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.layers.position import resize_pos_embed, token_grid
+from mambavision_lab.layers.scan_order import ScanOrder, check_scan_order
+from mambavision_lab.layers.slabs import run_in_slabs, stem_in_slabs
 from mambavision_lab.layers.stem import PATCH_SIZES, ConvStem
+from mambavision_lab.layers.window import cut_sequences, join_sequences
 from mambavision_lab.models.backbone import Backbone, Init, run_blocks
 from mambavision_lab.models.pattern import Pattern, mamba_blocks
 from mambavision_lab.models.pretrained import load_pretrained
 
 # torch.fx cannot follow control flow that depends on a size; it takes these as they are.
-for _name in ("token_grid", "resize_pos_embed"):
+for _name in ("token_grid", "resize_pos_embed", "cut_sequences", "join_sequences"):
     torch.fx.wrap(_name)
 
 
 class PlainMambaVision(Backbone):
-    """Classify images with one stack of Mamba and attention blocks.
+    """Classify images, volumes or clips with one stack of Mamba and attention blocks.
 
     Args:
         num_classes: Outputs of the head; 0 leaves the head out.
@@ -37,7 +41,8 @@ class PlainMambaVision(Backbone):
         image_size: Pixels per side for which the position embedding is made; other sizes may be
             given at run time.
         patch_size: Pixels per token and side, 1, 2, 4, 8 or 16; None follows the image: the largest
-            that divides it and leaves at least seven tokens a side (16 at 224, 4 at 32 and 28).
+            that divides it and leaves at least seven tokens a side (16 at 224, 4 at 32 and 28), in a volume
+            also along its slices. One number for each axis makes patches of other sides.
         stem_dim: Channels after the stem's first convolution.
         embed_dim: Channels of the tokens.
         depth: Number of blocks.
@@ -56,10 +61,17 @@ class PlainMambaVision(Backbone):
         widths: Layers whose width is another, by name, as those of a pruned network: `set_widths`.
         init: "mamba" keeps Mamba's initial step sizes; "published" overwrites them as the published
             training code does.
+        dims: Spatial axes: 2 for images (N, C, H, W), 3 for volumes and clips (N, C, D, H, W).
+        num_slices: Slices or frames for which the position embedding is made; None is image_size.
+        window_slices: Slices of tokens that are mixed together; None mixes all of a volume.
+        slab_slices: Slices of tokens that are computed at a time in inference on a volume, with equal results
+            in less memory; None computes all. Blocks of attention take all even so.
+        scan_order: "plain", "serpentine" (every second row backwards), and in volumes and clips
+            "space_first" (as plain) or "time_first".
         use_checkpointing: Recompute each block in the backward pass to save memory.
         scan_backend: "auto" or a backend of `selective_scan`.
         pretrained: Weights to start from, a file or a folder; None for fresh ones. Their position
-            embedding is interpolated.
+            embedding is interpolated; those of images are inflated to volumes.
         pretrained_key: Where in that file they lie, such as "model_ema"; None where one place alone fits.
 
     Raises:
@@ -73,7 +85,7 @@ class PlainMambaVision(Backbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         image_size: int = 224,
-        patch_size: int | None = None,
+        patch_size: int | Sequence[int] | None = None,
         stem_dim: int = 48,
         embed_dim: int = 192,
         depth: int = 6,
@@ -91,13 +103,31 @@ class PlainMambaVision(Backbone):
         bidirectional: bool = False,
         widths: Mapping[str, int] | None = None,
         init: Init = "mamba",
+        dims: int = 2,
+        num_slices: int | None = None,
+        window_slices: int | None = None,
+        slab_slices: int | None = None,
+        scan_order: ScanOrder = "plain",
         use_checkpointing: bool = False,
         scan_backend: str = "auto",
         pretrained: str | None = None,
         pretrained_key: str | None = None,
     ) -> None:
         super().__init__()
+        check_dims(dims)
+        check_scan_order(scan_order, dims)
         check_counts(image_size=image_size)
+        slices = {
+            "num_slices": num_slices,
+            "window_slices": window_slices,
+            "slab_slices": slab_slices,
+        }
+        check_counts(**{name: number for name, number in slices.items() if number is not None})
+        if slab_slices is not None and window_slices is not None:
+            raise ValueError(
+                f"slab_slices={slab_slices} with window_slices={window_slices}: the scan carries no state "
+                "between windows; give one of them"
+            )
         check_counts(minimum=0, depth=depth, num_classes=num_classes)
         check_rates(
             drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
@@ -105,10 +135,17 @@ class PlainMambaVision(Backbone):
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.num_features = embed_dim
-        self.patch_size = default_patch_size(image_size) if patch_size is None else patch_size
+        self.dims = dims
+        self.scan_order = scan_order
+        self.window_slices = window_slices if dims == 3 else None
+        self.slab_slices = slab_slices if dims == 3 else None
+        sides = (num_slices or image_size, image_size, image_size)[-dims:]
+        given = [default_patch_size(side) for side in sides] if patch_size is None else patch_size
+        self.patch = per_axis("patch_size", given, dims)
+        self.patch_size = self.patch[-1]  # in the plane
         self.use_checkpointing = use_checkpointing
-        self.stem = ConvStem(in_chans, stem_dim, embed_dim, self.patch_size)
-        grid = token_grid(image_size, image_size, self.patch_size)
+        self.stem = ConvStem(in_chans, stem_dim, embed_dim, self.patch, dims)
+        grid = token_grid(sides, self.patch)
         self.pos_embed = nn.Parameter(torch.empty(1, embed_dim, *grid))
         self.blocks = nn.ModuleList()
         for i, is_mamba in enumerate(mamba_blocks(depth, mamba_ratio, pattern)):
@@ -153,31 +190,34 @@ class PlainMambaVision(Backbone):
             load_pretrained(self, pretrained, pretrained_key)
 
     def forward_stages(self, x: Tensor, indices: Sequence[int] | None = None) -> list[Tensor]:
-        """Return the maps (N, embed_dim, rows, columns) that blocks give for images (N, C, H, W).
+        """Return the maps (N, embed_dim, *grid) that blocks give for images (N, C, *sides).
 
         Args:
             x: Images.
             indices: Which blocks' maps, in ascending order; None is all.
 
         Raises:
-            ConfigError: H or W is not a multiple of the patch size.
+            ConfigError: A side is not a multiple of the patch size.
         """
         wanted = range(len(self.blocks)) if indices is None else indices
-        grid = token_grid(x.shape[-2], x.shape[-1], self.patch_size)
-        x, maps = self._embed(x), []
+        grid = token_grid(x.shape[2:], self.patch)
+        x, maps = self._embed(x, grid), []
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
-            x = run_blocks([block], x, self.use_checkpointing)
+            x = self._run([block], x, grid)
             if i in wanted:
-                maps.append(x.transpose(1, 2).unflatten(2, grid))
+                tokens = join_sequences(x, grid, self.window_slices, self.scan_order)
+                maps.append(tokens.transpose(1, 2).unflatten(2, grid))
         return maps
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return normalised tokens (N, length, embed_dim), rows first, for images (N, C, H, W).
+        """Return normalised tokens (N, length, embed_dim), row by row, for images (N, C, *sides).
 
         Raises:
-            ConfigError: H or W is not a multiple of the patch size.
+            ConfigError: A side is not a multiple of the patch size.
         """
-        return self.norm(run_blocks(self.blocks, self._embed(x), self.use_checkpointing))
+        grid = token_grid(x.shape[2:], self.patch)
+        x = self._run(self.blocks, self._embed(x, grid), grid)
+        return self.norm(join_sequences(x, grid, self.window_slices, self.scan_order))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens (N, length, embed_dim) and classify; pre_logits stops before the classifier."""
@@ -185,26 +225,26 @@ class PlainMambaVision(Backbone):
         return x if pre_logits else self.head(x)
 
     def set_input_size(self, img_size: int | Sequence[int]) -> None:
-        """Interpolate the position embedding, once and for all, to images of this height and width.
+        """Interpolate the position embedding, once and for all, to images of these sides.
 
         Raises:
             ConfigError: A side is not a multiple of the patch size.
         """
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        check_counts(img_size=[height, width])
-        grid = token_grid(height, width, self.patch_size)
+        sides = per_axis("img_size", img_size, self.dims)
+        check_counts(img_size=sides)
+        grid = token_grid(sides, self.patch)
         own = self.pos_embed
         self.pos_embed = nn.Parameter(resize_pos_embed(own.detach(), grid), own.requires_grad)
         if traits := getattr(self, "_traits", None):  # timm's, which its tools read
-            self._traits = {**traits, "img_size": (height, width)}
+            self._traits = {**traits, "img_size": sides}
 
     def no_weight_decay(self) -> set[str]:
         """Return names of parameters that weight decay should leave alone, beyond biases and norms."""
         return super().no_weight_decay() | {"pos_embed"}
 
     def norm_map(self, x: Tensor) -> Tensor:
-        """Apply the final norm to a map (N, embed_dim, rows, columns)."""
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Apply the final norm to a map (N, embed_dim, *grid)."""
+        return self.norm(x.movedim(1, -1)).movedim(-1, 1)
 
     def features_of_map(self, x: Tensor) -> Tensor:
         """Turn the last map into what `forward_features` returns."""
@@ -223,47 +263,36 @@ class PlainMambaVision(Backbone):
         }
 
     def fit_state_dict(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
-        """Interpolate, in place, the position embedding of another grid."""
+        """Inflate weights of images to a volume's, and interpolate the position embedding, in place."""
         key = prefix + "pos_embed"
         loaded, own = state_dict.get(key), self.pos_embed
-        if loaded is not None and loaded.ndim == 4 and loaded.shape[:2] == own.shape[:2]:
-            state_dict[key] = resize_pos_embed(loaded, (own.shape[2], own.shape[3]))
+        if loaded is not None and loaded.ndim == 4 and own.ndim == 5:
+            loaded = loaded[:, :, None].expand(-1, -1, own.shape[2], -1, -1)
+        if loaded is not None and loaded.ndim == own.ndim and loaded.shape[:2] == own.shape[:2]:
+            state_dict[key] = resize_pos_embed(loaded, own.shape[2:])
+        super().fit_state_dict(state_dict, prefix)
 
-    def _embed(self, x: Tensor) -> Tensor:
-        grid = token_grid(x.shape[-2], x.shape[-1], self.patch_size)
-        x = self.stem(x) + resize_pos_embed(self.pos_embed, grid)
-        return x.flatten(2).transpose(1, 2)
+    def _embed(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
+        slab = self._slab()
+        x = self.stem(x) if slab is None else stem_in_slabs(self.stem, x, slab)
+        x = x + resize_pos_embed(self.pos_embed, grid)
+        tokens = x.flatten(2).transpose(1, 2)
+        return cut_sequences(tokens, grid, self.window_slices, self.scan_order)
 
+    def _run(self, blocks: Iterable[nn.Module], x: Tensor, grid: tuple[int, ...]) -> Tensor:
+        slab = self._slab()
+        if slab is None:
+            return run_blocks(blocks, x, self.use_checkpointing)
+        return run_in_slabs(blocks, x, slab * math.prod(grid[1:]))
 
-def token_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:
-    """Return how many tokens an image of height x width pixels has down and across.
-
-    Raises:
-        ConfigError: A side is not a multiple of the patch size.
-    """
-    if height % patch_size or width % patch_size or not height or not width:
-        sides = (height, width)
-        below = " x ".join(str(max(patch_size, n // patch_size * patch_size)) for n in sides)
-        above = " x ".join(str(max(1, -(-n // patch_size)) * patch_size) for n in sides)
-        raise ConfigError(
-            f"image of {height} x {width} pixels: both sides must be multiples of the patch size "
-            f"{patch_size}; the next sizes that fit are {below} and {above}"
-        )
-    return height // patch_size, width // patch_size
+    def _slab(self) -> int | None:
+        return None if self.training or torch.is_grad_enabled() else self.slab_slices
 
 
 def default_patch_size(image_size: int) -> int:
     """Return the largest patch that divides the image and leaves at least seven tokens a side."""
     fitting = (p for p in PATCH_SIZES if image_size % p == 0 and image_size // p >= 7)
     return next(fitting, 1)
-
-
-def resize_pos_embed(pos_embed: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Interpolate a position embedding (1, dim, rows, columns) to another grid (bicubic)."""
-    if tuple(pos_embed.shape[-2:]) == grid:
-        return pos_embed
-    wide = F.interpolate(pos_embed.float(), grid, mode="bicubic", antialias=True)
-    return wide.to(pos_embed.dtype)
 
 
 def _fit_loaded_state_dict(

@@ -128,15 +128,20 @@ class Augment(nn.Module):
         """Augment images (N, C, side, side) with values in [0, 1], keeping shape and range.
 
         Args:
-            images: The batch.
+            images: The batch; or volumes (N, C, D, side, side), all slices of one of which change alike.
             draws: Random numbers of these images; None draws from torch's own random state.
         """
         if draws is None:
             draws = Draws.unseeded(len(images))
-        augmented = self._recolour(self._rotate(self._move(images, draws), draws), draws)
+        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
+        moved = self._rotate(self._move(planes, draws), draws)
+        moved = images if moved is planes else moved.reshape(images.shape)
+        augmented = self._recolour(moved, draws)
         if self.erasing:
             augmented = augmented.clone() if augmented is images else augmented
-            self._erase(augmented, draws)
+            planes = augmented.flatten(1, -3)
+            self._erase(planes, draws)
+            augmented = planes.reshape(images.shape)
         return augmented
 
     def _move(self, images: Tensor, draws: Draws) -> Tensor:
@@ -178,7 +183,7 @@ class Augment(nn.Module):
         brightness = _factors(draws, self.brightness, images)
         contrast = _factors(draws, self.contrast, images)
         saturation = _factors(draws, self.saturation if has_colour else 0, images)
-        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        mean = images.mean(dim=tuple(range(1, images.ndim)), keepdim=True)
         # Brightness first, then contrast about the mean, then saturation about grey; all are linear.
         images = torch.addcmul(mean * brightness * (1 - contrast), images, brightness * contrast)
         if self.saturation and has_colour:
@@ -235,7 +240,7 @@ def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
     if not spread:
         return images.new_ones(())
     factors = draws.uniform(1 - spread, 1 + spread)
-    return factors.to(images.device, images.dtype).reshape(-1, 1, 1, 1)
+    return factors.to(images.device, images.dtype).reshape(-1, *[1] * (images.ndim - 1))
 
 
 def _spans(size: int, length: Tensor, draws: Draws) -> list[list[int]]:

@@ -19,6 +19,7 @@ from mambavision_lab.explainers.names import require_methods
 log = logging.getLogger(__name__)
 
 FILE = "predictions.npz"
+_NUM_SLICES = 8  # of a volume or clip
 THUMBNAIL_SIZE = 112  # pixels, longer side
 
 
@@ -178,11 +179,16 @@ def _columns(rows: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
 def thumbnail(image: Tensor, data: Any) -> np.ndarray:
     """Shrink a normalised image (C, H, W) to a uint8 thumbnail (H, W, C) with C = 1 or 3.
 
+    Of a volume or clip (C, D, H, W) some slices lie beside each other, first to last.
+
     Args:
         image: Input of the network.
         data: Data module with `mean` and `std`; without them the image is scaled to its own range.
     """
     pixels = image.detach().float().cpu()
+    if pixels.ndim == 4:
+        some = torch.linspace(0, pixels.shape[1] - 1, min(_NUM_SLICES, pixels.shape[1])).long()
+        pixels = pixels[:, some].transpose(1, 2).flatten(2)
     mean, std = getattr(data, "mean", None), getattr(data, "std", None)
     if mean is None or std is None:
         low, high = pixels.min(), pixels.max()
@@ -191,7 +197,7 @@ def thumbnail(image: Tensor, data: Any) -> np.ndarray:
         pixels = pixels * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
     if pixels.shape[0] not in (1, 3):
         pixels = pixels[:1]
-    scale = THUMBNAIL_SIZE / max(pixels.shape[1:])
+    scale = THUMBNAIL_SIZE / max(image.shape[-2:])
     if scale < 1:
         pixels = F.interpolate(pixels[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
     return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

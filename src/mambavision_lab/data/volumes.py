@@ -1,0 +1,63 @@
+"""The base of the data modules of volumes and clips: uint8 (N, C, D, H, W), slices or frames along D."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mambavision_lab.data.base import ImageDataModule, require_positive
+from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.errors import ConfigError
+
+SLICES = ("all", "middle", "shuffled")
+
+
+class VolumeDataModule(ImageDataModule):
+    """Base of the data modules of volumes and clips; augmented as images are, all slices of one alike.
+
+    Args:
+        num_slices: Slices or frames that the network receives.
+        slices: "all" in order; or a control: the "middle" one alone, as images for a network of two axes, or
+            all "shuffled", in an order of each volume's own, in training and evaluation alike.
+
+    Other settings as in `ImageDataModule`; `image_size` is the height and width.
+
+    Raises:
+        ConfigError: A setting is impossible.
+    """
+
+    supports_any_in_chans: ClassVar[bool] = True
+
+    def __init__(self, *, num_slices: int, slices: str = "all", **settings: Any) -> None:
+        super().__init__(**settings)
+        require_positive(num_slices=num_slices)
+        if slices not in SLICES:
+            raise ConfigError(f"data.slices={slices} is unknown; choose {', '.join(SLICES)}")
+        self.num_slices, self.slices = num_slices, slices
+
+    def metadata(self) -> dict[str, Any]:
+        """Collect what a checkpoint stores about the data, as plain values."""
+        return super().metadata() | {"num_slices": self.num_slices, "slices": self.slices}
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Subtract mean and divide by std; volumes (N, C, D, H, W) in [0, 1], or images."""
+        if images.ndim == 4:
+            return super().normalize(images)
+        return super().normalize(images.transpose(1, 2)).transpose(1, 2)
+
+    def volumes_in_memory(self, volumes: Tensor, labels: Tensor, stream: int) -> InMemoryImages:
+        """Make a data set of uint8 volumes (N, C, D, H, W), of which `slices` are kept.
+
+        Args:
+            volumes: The volumes.
+            labels: Class of each, (N,).
+            stream: Number of the split, from which the order of shuffled slices follows.
+        """
+        if self.slices == "middle":
+            volumes = volumes[:, :, volumes.shape[2] // 2].contiguous()
+        elif self.slices == "shuffled":
+            generator = torch.Generator().manual_seed(3 * self.seed + stream)
+            keys = torch.rand(len(volumes), volumes.shape[2], generator=generator)
+            order = keys.argsort(dim=1)[:, None, :, None, None]
+            volumes = volumes.take_along_dim(order, dim=2)
+        return InMemoryImages(volumes, labels)
