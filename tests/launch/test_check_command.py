@@ -136,3 +136,17 @@ def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
     (tmp_path / "mine" / file).write_text(content)
     message = refusal(lambda: check("train", "--config-dir", str(tmp_path / "mine"), *overrides))
     assert named in message
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("tta=1.5", "tta=1.5: no such choice; it has crops"),
+        ("experiment=null", "experiment=null: is what it is without"),
+        ("data.augment=2", "data.augment=2: wanted data.augment._target_=CLASS"),
+        ("augment.policy=abc", "data.augment.policy=abc: wanted dict or None"),
+        ("trainer.profiler=nan", "trainer.profiler=nan: wanted dict or str or None"),
+    ],
+)
+def test_value_of_another_kind_is_refused_in_one_line(override, wanted, refusal):
+    assert refusal(lambda: check("train", override)).startswith(wanted)

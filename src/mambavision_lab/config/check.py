@@ -204,6 +204,8 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
             yield from _alternatives(right)
         case ast.Subscript(value=ast.Name(id="Sequence" | "list" | "tuple")):
             yield "list"
+        case ast.Attribute(attr="Module") | ast.Name(id="Profiler"):  # a node with a _target_
+            yield "dict"
         case ast.Subscript(value=ast.Name(id="dict")):
             yield "dict"
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
