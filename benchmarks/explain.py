@@ -11,6 +11,7 @@ import sys
 import time
 
 import torch
+from memory import environment, extra_peak_mb
 from timing import interleave, median_ms
 
 from mambavision_lab.explainers import scan
@@ -46,7 +47,9 @@ def recorded(length: int) -> tuple[MambaVisionMixer, torch.Tensor, ScanCall]:
 
 def time_rows() -> None:
     """Print the time of a row beside the layer's forward pass, by length."""
-    print(f"| tokens | layer forward (ms) | one row (ms) | ratio | memory of a row (MB) |\n{'|---:' * 5}|")
+    print(
+        f"| tokens | layer forward (ms) | one row (ms) | ratio | memory of a row (MB) |\n{'|---:' * 5}|"
+    )
     for length in LENGTHS:
         mixer, x, call = recorded(length)
         weights = torch.zeros(1, length)
@@ -62,22 +65,21 @@ def time_rows() -> None:
         times = interleave({"forward": forward, "row": row}, num_rounds=15, num_warm_up=3)
         before, after = median_ms(times["forward"]), median_ms(times["row"])
         command = [sys.executable, __file__, _CHILD, str(length)]
-        memory = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        print(f"| {length} | {before:.1f} | {after:.1f} | {after / before:.2f} | {memory} |", flush=True)
+        found = subprocess.run(command, capture_output=True, check=True, env=environment())
+        memory = found.stdout.decode().strip()
+        print(
+            f"| {length} | {before:.1f} | {after:.1f} | {after / before:.2f} | {memory} |",
+            flush=True,
+        )
 
 
 def print_memory(length: int) -> None:
     """Print by how many MB the peak memory of this process rises in one row."""
-    import resource
-
     _, _, call = recorded(length)
     _, _, small = recorded(64)
     scan.pulled(small, torch.ones(1, 64))  # what the backend itself needs
     weights = torch.ones(1, length)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scan.pulled(call, weights)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{(after - before) / 1024:.0f}")
+    print(f"{extra_peak_mb(lambda: scan.pulled(call, weights)):.0f}")
 
 
 def time_methods() -> None:
