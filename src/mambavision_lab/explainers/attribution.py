@@ -14,8 +14,8 @@ from mambavision_lab.errors import missing_extra
 from mambavision_lab.explainers.base import Explanation, require_finite
 
 METHODS = ("input_x_gradient", "integrated_gradients", "smoothgrad")
-_NUM_STEPS = 32  # of the integral; a batch of _BATCH goes through the network at once
-_NUM_NOISY = 16  # images of SmoothGrad
+_NUM_STEPS = 10  # of the integral, at Gauss-Legendre nodes
+_NUM_NOISY = 8  # images of SmoothGrad
 _NOISE = 0.15  # their noise's standard deviation, as a share of the image's range
 _BATCH = 8
 

@@ -22,7 +22,7 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
     for name, features in feature_maps(net, image).items():
         x = require_finite(features[0].flatten(1).T.float(), f"the features of {name}")
         x = x - x.mean(dim=0)
-        first = torch.linalg.svd(x, full_matrices=False).U[:, 0]
+        first = x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -1]
         first = first * torch.sign(first[first.abs().argmax()])
         layers[name] = to_image(first.reshape(features.shape[-2:]), image)
     name = [*layers][-1]

@@ -68,11 +68,11 @@ def make_page(inference: MambaVisionInference, name: str, method: str) -> Any:
         gradio.Markdown(f"# {name}\nDrop an image; the brighter a place, the more it mattered.")
         with gradio.Row():
             with gradio.Column():
-                image = gradio.Image(type="pil", label="Image", sources=["upload", "clipboard"])
+                image = gradio.Image(type="pil", label="Image", height=280)
                 chosen = gradio.Dropdown([*METHODS], value=method, label="Method")
             with gradio.Column():
                 classes = gradio.Label(num_top_classes=_NUM_CLASSES, label="Classes")
-                picture = gradio.Image(label="What the network looks at", interactive=False)
+                picture = gradio.Image(label="What the network looks at", buttons=["download"])
                 text = gradio.Markdown()
         for event in (image.change, chosen.change):
             event(answer, [image, chosen], [classes, picture, text], api_name=False)
