@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambavision_lab.analysis.analyze import analyze_model
-    from mambavision_lab.api import analyze, compose, evaluate, export, predict, preview, train
+    from mambavision_lab.api import (
+        analyze,
+        compose,
+        evaluate,
+        export,
+        predict,
+        preview,
+        serve,
+        train,
+    )
     from mambavision_lab.data.create import create_datamodule
     from mambavision_lab.inference import MambaVisionInference
     from mambavision_lab.models.create import (
@@ -32,6 +41,7 @@ _HOMES = {
     "export": "mambavision_lab.api",
     "analyze": "mambavision_lab.api",
     "preview": "mambavision_lab.api",
+    "serve": "mambavision_lab.api",
     "create_datamodule": "mambavision_lab.data.create",
     "create_mambavision": "mambavision_lab.models.create",
     "MambaVisionInference": "mambavision_lab.inference",
@@ -59,6 +69,7 @@ __all__ = [
     "plot_training_curves",
     "predict",
     "preview",
+    "serve",
     "train",
 ]
 

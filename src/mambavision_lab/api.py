@@ -36,7 +36,7 @@ def compose(
     """Compose and check the config of a task.
 
     Args:
-        task: "train", "eval", "predict", "export", "analyze" or "preview".
+        task: "train", "eval", "predict", "export", "analyze", "preview" or "serve".
         overrides: As on the command line: "data=cifar10", "optimizer.lr=1e-4", "from_run=logs/latest".
         config_dir: A folder of configs of your own, searched beside the package's.
 
@@ -90,6 +90,11 @@ def analyze(cfg: DictConfig) -> None:
 def preview(cfg: DictConfig) -> None:
     """Look at a data set and its augmentation, for a config of the task "preview"."""
     _run("preview", "preview", cfg)
+
+
+def serve(cfg: DictConfig) -> None:
+    """Classify images over HTTP until interrupted, for a config of the task "serve"."""
+    _run("serve", "serve", cfg)
 
 
 def _run(task: str, name: str, cfg: DictConfig) -> Any:
