@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         export,
         predict,
         preview,
+        serve,
         train,
     )
     from mambavision_lab.data.create import create_datamodule
@@ -42,6 +43,7 @@ _HOMES = {
     "analyze": "mambavision_lab.api",
     "preview": "mambavision_lab.api",
     "explain": "mambavision_lab.api",
+    "serve": "mambavision_lab.api",
     "create_datamodule": "mambavision_lab.data.create",
     "create_mambavision": "mambavision_lab.models.create",
     "MambaVisionInference": "mambavision_lab.inference",
@@ -70,6 +72,7 @@ __all__ = [
     "plot_training_curves",
     "predict",
     "preview",
+    "serve",
     "train",
 ]
 

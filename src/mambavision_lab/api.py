@@ -37,7 +37,7 @@ def compose(
     """Compose and check the config of a task.
 
     Args:
-        task: "train", "eval", "predict", "export", "analyze", "preview", "explain" or "demo".
+        task: "train", "eval", "predict", "export", "analyze", "preview", "explain", "demo" or "serve".
         overrides: As on the command line: "data=cifar10", "optimizer.lr=1e-4", "from_run=logs/latest".
         config_dir: A folder of configs of your own, searched beside the package's.
 
@@ -96,6 +96,11 @@ def preview(cfg: DictConfig) -> None:
 def explain(cfg: DictConfig) -> None:
     """Show what a network looks at, for a config of the task "explain"."""
     _run("explain", "explain", cfg)
+
+
+def serve(cfg: DictConfig) -> None:
+    """Classify images over HTTP until interrupted, for a config of the task "serve"."""
+    _run("serve", "serve", cfg)
 
 
 def _run(task: str, name: str, cfg: DictConfig) -> Any:

@@ -55,6 +55,11 @@ def demo(root: Path | None = None) -> None:
     run_command_line(_task("demo.demo"), "demo", root)
 
 
+def serve(root: Path | None = None) -> None:
+    """Classify images over HTTP."""
+    run_command_line(_task("serve.serve"), "serve", root)
+
+
 def _task(path: str) -> Callable[[DictConfig], Any]:
     """Return a task of `mambavision_lab.tasks` that is imported when it is called."""
     module, _, name = path.rpartition(".")

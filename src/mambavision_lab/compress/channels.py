@@ -55,8 +55,8 @@ def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
         # Both halves keep as many channels: forward cuts in two equal parts.
         width, own = layer.D.numel(), torch.arange(layer.D.numel())[:, None]
         second = own + width
-        made = ("conv1d_x.weight", "dt_proj.weight", "dt_proj.bias", "A_log", "D")
-        scanned: Rows = {(tensor, 0): own for tensor in made}
+        per_channel = ("conv1d_x.weight", "dt_proj.weight", "dt_proj.bias", "A_log", "D")
+        scanned: Rows = {(tensor, 0): own for tensor in per_channel}
         scanned |= {("in_proj.weight", 0): own, ("x_proj.weight", 1): own}
         scanned |= {("out_proj.weight", 1): own}
         yield Group(name, scanned, "in_proj.weight", "out_proj.weight", 8)
@@ -66,10 +66,10 @@ def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
     elif isinstance(layer, Attention):
         heads, width = layer.num_heads, layer.head_dim
         read = torch.arange(heads * width).view(heads, width)
-        made = torch.cat([read + i * heads * width for i in range(3)], dim=1)
-        rows: Rows = {("qkv.weight", 0): made, ("proj.weight", 1): read}
+        query_key_value = torch.cat([read + i * heads * width for i in range(3)], dim=1)
+        rows: Rows = {("qkv.weight", 0): query_key_value, ("proj.weight", 1): read}
         if layer.qkv.bias is not None:
-            rows["qkv.bias", 0] = made
+            rows["qkv.bias", 0] = query_key_value
         yield Group(name, rows, "qkv.weight", "proj.weight", 1)
 
 

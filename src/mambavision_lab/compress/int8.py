@@ -119,18 +119,34 @@ def rank_layers(path: Path, images: Tensor, operators: Sequence[str]) -> list[st
     values["images"] = images.numpy()
     noise = {}
     for node in layers:
-        weight = weights[node.input[1]]
-        axis = 0 if node.op_type == "Conv" else weight.ndim - 1
-        rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
-        noise[node.name] = _noise(rows, 127) + _noise(values[node.input[0]].reshape(1, -1), 128)
+        weight, value = weights[node.input[1]], values[node.input[0]]
+        is_turned = any(a.name == "transB" and a.i for a in node.attribute)
+        channels = 1 if node.op_type == "Conv" else value.ndim - 1
+        reads = weight if node.op_type == "Conv" or is_turned else weight.T  # outputs first
+        value = np.moveaxis(value, channels, 0).reshape(value.shape[channels], -1)
+        by_output = reads.reshape(len(reads), -1)
+        noise[node.name] = _noise(by_output, 127, by_row=True)
+        noise[node.name] += _noise(value, 128, by_row=False, weights=_norms(reads, len(value)))
     return sorted(noise, key=lambda name: -noise[name])
 
 
-def _noise(rows: np.ndarray, levels: int) -> float:
-    """Return the power of the rounding of rows to integers of each row's own range, relative to theirs."""
-    step = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / levels, 1e-12)
-    error = rows - np.round(rows / step) * step
-    return float((error**2).sum() / max(float((rows**2).sum()), 1e-12))
+def _norms(weight: np.ndarray, num_channels: int) -> np.ndarray:
+    """Return the norm of what reads each input channel, (channels, 1); weight has (outputs, inputs, ...)."""
+    if weight.shape[1] == num_channels:
+        weight = np.swapaxes(weight, 0, 1)
+    elif weight.shape[0] != num_channels:  # grouped, and not depthwise
+        return np.ones((num_channels, 1))
+    return np.linalg.norm(weight.reshape(num_channels, -1), axis=1, keepdims=True)
+
+
+def _noise(
+    rows: np.ndarray, levels: int, *, by_row: bool, weights: np.ndarray | float = 1.0
+) -> float:
+    """Return the power of rounding rows to integers of one range, or one for each row, relative to theirs."""
+    largest = np.abs(rows).max(axis=1, keepdims=True) if by_row else np.abs(rows).max()
+    step = np.maximum(largest / levels, 1e-12)
+    error = (rows - np.round(rows / step) * step) * weights
+    return float((error**2).sum() / max(float(((rows * weights) ** 2).sum()), 1e-12))
 
 
 def _prepare(source: Path, target: Path) -> None:

@@ -210,6 +210,28 @@ class DemoConfig:
     paths: Any = "???"
 
 
+@dataclass
+class ServeConfig:
+    """Keys of `configs/serve.yaml`."""
+
+    uses_snapshot: ClassVar[bool] = True
+    ckpt_path: str | None = "???"
+    model_file: str | None = None
+    run: Any = field(default_factory=lambda: {"name": "exported"})
+    host: str = "127.0.0.1"
+    port: int = 8000
+    device: str | None = None
+    batch_size: int = 16
+    max_megabytes: float = 10
+    max_megapixels: float = 50
+    max_waiting: int = 256
+    timeout_s: float = 30
+    top_k: int = 5
+    threshold: float = 0.5
+    ops: Any = "???"
+    paths: Any = "???"
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
@@ -219,6 +241,7 @@ SCHEMAS: dict[str, Any] = {
     "preview": PreviewConfig,
     "explain": ExplainConfig,
     "demo": DemoConfig,
+    "serve": ServeConfig,
 }
 
 

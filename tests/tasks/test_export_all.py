@@ -1,0 +1,69 @@
+"""export=all: each format with its row, and why others have none; int8 and the refusals of its images."""
+
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from task_options import TRAIN
+
+STORED = Path(__file__).parents[1] / "runs" / "stored_run"
+WITHOUT_ONNX = [f"~export.{name}" for name in ("onnx", "onnx_int8", "openvino", "ort")]
+
+
+def test_all_formats_are_compared_and_missing_ones_say_why(call, tmp_path):
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    output = tmp_path / "out"
+    given = (f"from_run={run}", "export=all", f"output={output}", *WITHOUT_ONNX)
+    given += ("~export.torch_export",)
+    status, out, err = call("export", *given)
+    assert (status, err) == (0, "")
+    assert "not run: web: export.runtime=" in out
+    assert "npm install onnxruntime-web" in out
+    with (output / "comparison.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["eager", "safetensors", "torchscript", "web"]
+    assert float(rows["torchscript"]["difference"]) <= 1e-5
+    assert rows["torchscript"]["metric"] == rows["eager"]["metric"] != ""
+    assert float(rows["torchscript"]["batch8_ms"]) > 0
+    assert rows["web"]["metric"] == ""
+    assert {"model.ts", "model.safetensors", "comparison.png", "comparison.md"} <= {
+        path.name for path in output.iterdir()
+    }
+    status, _, err = call("export", *given)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is already there" in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs the extra onnx")
+def test_int8_and_the_mobile_format_are_written_or_refused(call, tmp_path):
+    assert call("train", *TRAIN)[0] == 0
+    run, output = tmp_path / "logs" / "latest", tmp_path / "out"
+    base = (f"from_run={run}", f"output={output}")
+    status, out, err = call("export", *base, "export.quantize=static", "export.max_drop=1")
+    assert (status, err) == (0, "")
+    assert "layers in float32: metric" in out
+    assert (output / "model_int8.onnx").is_file()
+    status, _, err = call("export", *base, "export=ort")
+    assert (status, err) == (0, "")
+    parity = json.loads((output / "model.ort.json").read_text())["parity"]
+    assert max(row["difference"] for row in parity) <= 1e-5
+    evaluated = []
+    for network in (f"from_run={run}", f"model_file={output}/model.ort"):
+        assert call("eval", network, "trainer=cpu", "data=synthetic", "data.num_test=10")[0] == 0
+        (file,) = (tmp_path / "logs" / "eval").rglob("metrics.json")
+        evaluated.append(json.loads(file.read_text())["test/loss"])
+        shutil.rmtree(tmp_path / "logs" / "eval")
+    assert evaluated[0] == pytest.approx(evaluated[1], abs=1e-5)
+    refused = {
+        "export.quantize=int4": "wanted static, dynamic or null",
+        "export.max_drop=2": "wanted a share",
+        "export.num_calibration=0": "at least 1",
+    }
+    for override, named in refused.items():
+        status, _, err = call("export", *base, "export.quantize=static", override, "overwrite=true")
+        assert (status, err.count("\n")) == (2, 1), err
+        assert named in err

@@ -1,0 +1,129 @@
+"""The server's answers are those of predict.py, and a bad request harms no other."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mambavision_lab import MambaVisionInference
+
+pytest.importorskip("starlette", reason="needs the extra serve")
+testclient = pytest.importorskip("starlette.testclient", reason="needs httpx")
+
+STORED = Path(__file__).parent / "runs" / "stored_run"
+
+
+@pytest.fixture(scope="module")
+def inference():
+    return MambaVisionInference(STORED, device="cpu")
+
+
+@pytest.fixture
+def client(inference):
+    from mambavision_lab.server import Limits, make_app
+
+    limits = Limits(
+        max_bytes=20_000,
+        max_pixels=10_000,
+        max_waiting=8,
+        timeout_s=20,
+        batch_size=4,
+        top_k=2,
+        threshold=0.5,
+    )
+    with testclient.TestClient(make_app(inference, limits)) as found:
+        yield found
+
+
+def make_png(seed=0, size=(40, 30)):
+    torch.manual_seed(seed)
+    pixels = torch.randint(256, (size[1], size[0], 3), dtype=torch.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_server_answers_as_the_network_does_in_every_form(client, inference):
+    png = make_png()
+    expected = [
+        {"class": c, "probability": pytest.approx(p, abs=1e-6)}
+        for c, p in inference.predict(png, top_k=2)
+    ]
+    forms = (
+        {"json": {"image": base64.b64encode(png).decode()}},
+        {"files": {"image": ("a.png", png, "image/png")}},
+        {"content": png, "headers": {"Content-Type": "image/png"}},
+    )
+    for form in forms:
+        answer = client.post("/predict", **form)
+        assert (answer.status_code, answer.json()) == (200, {"classes": expected})
+    assert client.get("/health").json() == {"status": "ok", "answered": 3, "refused": 0}
+    assert client.get("/info").json()["class_names"] == inference.class_names
+
+
+def test_server_refuses_each_bad_request_alone(client):
+    large = Image.new("RGB", (200, 100))
+    file = io.BytesIO()
+    large.save(file, "PNG")
+    text = {"Content-Type": "text/plain"}
+    raw = {"Content-Type": "application/octet-stream"}
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    refused = (
+        (400, "wanted JSON", {"json": {"picture": "x"}}),
+        (400, "wanted JSON", {"json": [1]}),
+        (400, "wanted JSON", {"json": {"image": "not base64!"}}),
+        (400, "wanted JSON", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+        (400, "file named image", {"files": {"photo": ("a.png", b"x")}}),
+        (400, "", {"content": b"no form", "headers": form}),
+        (400, "cannot be read as an image", {"content": b"no image", "headers": raw}),
+        (400, "", {"content": make_png()[:200], "headers": raw}),
+        (413, "pixels", {"content": file.getvalue(), "headers": raw}),
+        (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
+        (415, "wanted application/json", {"content": b"x", "headers": text}),
+    )
+    for status, named, request in refused:
+        answer = client.post("/predict", **request)
+        assert (answer.status_code, named in answer.json()["error"]) == (status, True), answer.text
+    assert client.get("/predict").status_code == 405
+    assert client.get("/nothing").status_code == 404
+    answer = client.post("/predict", content=make_png(), headers=raw)
+    assert answer.status_code == 200
+
+
+def test_server_runs_waiting_images_together_and_refuses_too_many():
+    import asyncio
+
+    from mambavision_lab.server import Batches
+
+    sizes = []
+
+    def run(pixels):
+        sizes.append(len(pixels))
+        if pixels.max() > 90:
+            raise ValueError("broken")
+        return [[("class", float(x))] for x in pixels.flatten()]
+
+    async def ask():
+        batches = Batches(run, batch_size=3, max_waiting=4)
+        questions = [
+            asyncio.create_task(batches.answer(torch.tensor([float(i)]))) for i in range(5)
+        ]
+        await asyncio.sleep(0)
+        worker = asyncio.create_task(batches.run_forever())
+        answers = await asyncio.gather(*questions, return_exceptions=True)
+        with pytest.raises(RuntimeError, match="broken"):
+            await batches.answer(torch.tensor([99.0]))
+        after = await batches.answer(torch.tensor([1.0]))
+        worker.cancel()
+        return answers, after
+
+    answers, after = asyncio.run(ask())
+    assert isinstance(answers[4], asyncio.QueueFull)
+    assert [answer[0][1] for answer in answers[:4]] == [0, 1, 2, 3]
+    assert after == [("class", 1.0)]
+    assert sizes == [3, 1, 1, 1]
+    assert json.dumps(after)
