@@ -5,7 +5,7 @@ covered (ours, and those of timm with their fused kernels); a scan where its mix
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +19,9 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import require_finite
 from mambavision_lab.explainers.tokens import TokenLayout
 from mambavision_lab.layers.mixer import MambaVisionMixer
-from mambavision_lab.models.hierarchical import Stage, fit_window
-from mambavision_lab.models.plain import PlainMambaVision, token_grid
+from mambavision_lab.layers.position import token_grid
+from mambavision_lab.models.plain import PlainMambaVision
+from mambavision_lab.models.stage import Stage, fit_window
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def record(net: nn.Module, image: Tensor) -> Record:
     Raises:
         ConfigError: It gives values that are not finite, or it cannot take the image.
     """
+    if image.ndim != 4:
+        raise ConfigError("volumes and clips: only networks of images can be explained so far")
     recorder = _Recorder(net, image)
     with ExitStack() as hooks:
         for name, module in net.named_modules():
@@ -123,6 +126,11 @@ def require_layout(call: Call) -> TokenLayout:
     return call.layout
 
 
+def _pair(sides: Sequence[int]) -> tuple[int, int]:
+    rows, columns = sides
+    return rows, columns
+
+
 class _Recorder:
     """Collects the calls; knows which module runs, and on which windows."""
 
@@ -137,12 +145,12 @@ class _Recorder:
         if self.window_layout is not None:
             return self.window_layout
         if isinstance(self.net, PlainMambaVision):
-            grid = token_grid(*self.image_size, self.net.patch_size)
-            return TokenLayout(grid, grid)
+            grid = _pair(token_grid(self.image_size, self.net.patch))
+            return TokenLayout(grid, grid, order=self.net.scan_order)
         patches: Any = getattr(self.net, "patch_embed", None)  # of timm's vision transformers
         if not hasattr(patches, "grid_size"):
             return None
-        grid = tuple(patches.dynamic_feat_size(self.image_size))
+        grid = _pair(patches.dynamic_feat_size(self.image_size))
         num_prefix = length - math.prod(grid)
         is_known = num_prefix == getattr(self.net, "num_prefix_tokens", 0)
         return TokenLayout(grid, grid, num_prefix) if is_known else None
@@ -201,9 +209,9 @@ def _hooked(recorder: _Recorder, name: str, module: nn.Module) -> Iterator[None]
     def start(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         recorder.names.append(name)
         if isinstance(module, Stage) and module.window_size is not None:
-            height, width = inputs[0].shape[-2:]
-            window = fit_window(module.window_size, height, width, module.clamp_windows)
-            recorder.window_layout = TokenLayout((height, width), window)
+            grid = _pair(inputs[0].shape[2:])
+            window = _pair(fit_window(module.window_size, grid, module.clamp_windows, 1))
+            recorder.window_layout = TokenLayout(grid, window, order=module.scan_order)
         elif isinstance(module, MambaVisionMixer):
             layout = recorder.layout(inputs[0].shape[1])
             recorder.calls.append(ScanCall(name, module, layout, inputs[0]))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mambavision_lab.layers.scan_order import ScanOrder
 from mambavision_lab.layers.window import cut_windows, join_windows
 
 
@@ -16,20 +17,22 @@ class TokenLayout:
         grid: Rows and columns of the map, without padding.
         window: Rows and columns of the tokens in one sequence.
         num_prefix: Tokens in front of those of the map, such as a class token; then there is one sequence.
+        order: Of the tokens in a sequence.
     """
 
     grid: tuple[int, int]
     window: tuple[int, int]
     num_prefix: int = 0
+    order: ScanOrder = "plain"
 
     def to_grid(self, values: Tensor) -> Tensor:
         """Turn a value per token (sequences, length) into a map (rows, columns), without padding."""
         tokens = values[:, self.num_prefix :, None]
-        return join_windows(tokens, self.window, *self.grid)[0, 0]
+        return join_windows(tokens, self.window, self.grid, self.order)[0, 0]
 
     def from_grid(self, values: Tensor) -> Tensor:
         """Turn a map (rows, columns) into a value per token (sequences, length); padding gets 0."""
-        tokens = cut_windows(values[None, None], self.window)[..., 0]
+        tokens = cut_windows(values[None, None], self.window, self.order)[..., 0]
         return torch.cat([tokens.new_zeros(len(tokens), self.num_prefix), tokens], dim=1)
 
     def is_padding(self) -> Tensor:
@@ -40,6 +43,7 @@ class TokenLayout:
 
     def find(self, row: int, column: int) -> tuple[int, int]:
         """Return the sequence and the position in it of the token at a place of the map."""
-        (rows, columns), across = self.window, -(-self.grid[1] // self.window[1])
-        sequence = row // rows * across + column // columns
-        return sequence, self.num_prefix + row % rows * columns + column % columns
+        place = torch.zeros(self.grid)
+        place[row, column] = 1
+        sequence, position = self.from_grid(place).nonzero()[0].tolist()
+        return sequence, position

@@ -70,13 +70,11 @@ class Measured:
         figure, axes = new_figure()
         shares = np.linspace(0, 100, NUM_STEPS + 1)
         for i, row in enumerate(self.rows):
-            style = {
-                "color": COLORS[i % len(COLORS)],
-                "linestyle": DASHES[i // len(COLORS) % len(DASHES)],
-            }
+            color, dashes = COLORS[i % len(COLORS)], DASHES[i // len(COLORS) % len(DASHES)]
             if row.method in BASELINES:
-                style = {"color": INK, "linestyle": DASHES[BASELINES.index(row.method) + 1]}
-            axes.plot(shares, getattr(row.mean_curves(), name).numpy(), label=row.method, **style)
+                color, dashes = INK, DASHES[BASELINES.index(row.method) + 1]
+            means = getattr(row.mean_curves(), name).numpy()
+            axes.plot(shares, means, label=row.method, color=color, linestyle=dashes)
         axes.set(xlabel=f"pixels {'removed' if name == 'deletion' else 'added'} (%)", ylabel="(1)")
         axes.legend(fontsize=8, frameon=False, labelcolor=INK)
         axes.set_facecolor("none")
