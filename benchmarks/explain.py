@@ -1,8 +1,8 @@
 """Time and memory of explanations: python benchmarks/explain.py [--run RUN --num-images 500].
 
-Rows of the scan's implicit attention beside the layer's forward pass, their peak memory by length; every
-method on one 224 px image of nvidia/mambavision_t (random weights); with --run the faithfulness of a run
-(what explain.py measure=true prints). Rows are checked against the formula by tests/explainers first.
+Rows of the scan's implicit attention beside the layer's forward pass and their peak memory by length; every
+method on one 224 px image of nvidia/mambavision_t (random weights); with --run the faithfulness table of a
+run (what explain.py measure=true prints). Rows are checked against the formula by tests/explainers first.
 """
 
 import argparse

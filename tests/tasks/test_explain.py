@@ -61,7 +61,7 @@ def test_explain_shows_images_skips_damaged_ones_and_measures(call, run, tmp_pat
             "target=true: the class of a.png is not known",
         ),
         (["method=[]"], "wanted one or more of"),
-        (["method=scan,attantion"], "did you mean attention"),
+        (["method=scan,rolout"], "did you mean rollout"),
         (["top_k=0"], "top_k=0: wanted 1 or more"),
         ([f"images={tmp_path}/none"], "no images there"),
     ):

@@ -22,7 +22,10 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
     for name, features in feature_maps(net, image).items():
         x = require_finite(features[0].flatten(1).T.float(), f"the features of {name}")
         x = x - x.mean(dim=0)
-        first = x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -1]
+        if x.shape[0] < x.shape[1]:  # of places and channels, the smaller number
+            first = torch.linalg.eigh((x @ x.T).double()).eigenvectors[:, -1]
+        else:
+            first = x.double() @ torch.linalg.eigh((x.T @ x).double()).eigenvectors[:, -1]
         first = first * torch.sign(first[first.abs().argmax()])
         layers[name] = to_image(first.reshape(features.shape[-2:]), image)
     name = [*layers][-1]

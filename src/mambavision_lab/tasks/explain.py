@@ -126,12 +126,13 @@ def _target(target: str, image: NamedImage, inference: MambaVisionInference) -> 
     """
     if target == "predicted":
         return None
-    if target == "true" and image.true is None:
+    is_true = target.lower() == "true"  # which is no text for YAML
+    if is_true and image.true is None:
         raise ConfigError(
             f"target=true: the class of {printable(image.name)} is not known: its folder has the name of no "
             "class of the network; give target=predicted, or the class's name"
         )
-    return image.true if target == "true" else inference.require_class(target)
+    return image.true if is_true else inference.require_class(target)
 
 
 def _notes(measured: Measured | None, skipped: dict[str, str]) -> list[str]:
