@@ -83,6 +83,8 @@ def overrides_of(tmp_path, trained):
             given.append("multi_scale.sizes=[16,32]")
         if "experiment=finetune" in overrides:
             given.append(f"model.pretrained={trained}/best.ckpt")
+        if "experiment=prune" in overrides:
+            given.append(f"prune.source={trained}")
         if root not in ("train", "preview"):  # the others start from a trained network
             given += [f"ckpt_path={trained}/best.ckpt"]
             given += [f"images={tmp_path}"] if root == "predict" else []

@@ -151,7 +151,7 @@ def test_analyze_takes_a_trained_network(call, analyzed, analyses, tmp_path):
         ("model=../train", "model"),
         ("model=timm", "model.name is missing; give model.name=VALUE"),
         ("model.depth=three", "model.depth=three: wanted int"),
-        ("model.widht=3", "model.widht: no such option; it has "),
+        ("model.quux=3", "model.quux: no such option; it has "),
         ("image_sizes=x", "image_sizes: "),
         ("image_sizes=224,256", "several values need a sweep; add -m"),
         ("image_sizes=[]", "image_sizes=[]: wanted positive whole numbers"),
