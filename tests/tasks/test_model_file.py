@@ -83,7 +83,12 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
         ("eval", f"model_file={model}", f"ckpt_path={STORED}", *data): "give one of them",
         ("eval", f"model_file={model}", *data): "does not know: ['cat', 'eel']",
         ("eval", f"model_file={model}", *data, known, "data.image_size=32"): "takes 16 x 16 alone",
-        ("eval", f"model_file={model}", *data, "classifier.use_compile=true"): "classifier.use_compile",
+        (
+            "eval",
+            f"model_file={model}",
+            *data,
+            "classifier.use_compile=true",
+        ): "classifier.use_compile",
         ("eval", f"model_file={model}", "trainer=cpu"): "data",
     }
     for (task, *given), named in refused.items():
