@@ -75,5 +75,5 @@ def make_page(inference: MambaVisionInference, name: str, method: str) -> Any:
                 picture = gradio.Image(label="What the network looks at", buttons=["download"])
                 text = gradio.Markdown()
         for event in (image.change, chosen.change):
-            event(answer, [image, chosen], [classes, picture, text], api_name=False)
+            event(answer, [image, chosen], [classes, picture, text], api_visibility="private")
     return page

@@ -70,7 +70,7 @@ class Measured:
         figure, axes = new_figure()
         shares = np.linspace(0, 100, NUM_STEPS + 1)
         for i, row in enumerate(self.rows):
-            style = {
+            style: dict[str, Any] = {
                 "color": COLORS[i % len(COLORS)],
                 "linestyle": DASHES[i // len(COLORS) % len(DASHES)],
             }

@@ -138,7 +138,9 @@ def _draw_embedding(features: Tensor, classes: list[str | None]) -> Figure:
         own = places[[(c or "unknown") == name for c in classes]]
         marker = "osD^v"[i // len(COLORS) % 5]
         label = shorten(name, 16) if len(names) <= _MAX_CLASSES else None
-        axes.scatter(*own.T, s=12, color=COLORS[i % len(COLORS)], marker=marker, label=label)
+        axes.scatter(
+            own[:, 0], own[:, 1], s=12, color=COLORS[i % len(COLORS)], marker=marker, label=label
+        )
     _plain(axes, "", "")
     axes.set(xticks=[], yticks=[])
     if len(names) <= _MAX_CLASSES:
