@@ -108,7 +108,7 @@ def nodes(config, path=""):
 def assert_arguments_bind(cfg: DictConfig) -> None:
     """The arguments of each target are ones that it takes, and nothing that it needs is missing."""
     found = dict(nodes(OmegaConf.to_container(cfg, resolve=True)))
-    assert found or "images" in cfg or "port" in cfg  # predict.py and serve.py have settings only
+    assert found or "images" in cfg or "port" in cfg  # predict, demo and serve have settings only
     for path, node in found.items():
         arguments = {key: value for key, value in node.items() if key not in RESERVED}
         signature = inspect.signature(get_object(node["_target_"]))
