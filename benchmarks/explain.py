@@ -15,8 +15,8 @@ from memory import environment, extra_peak_mb
 from timing import interleave, median_ms
 
 from mambavision_lab.explainers import scan
+from mambavision_lab.explainers.calls import ScanCall
 from mambavision_lab.explainers.methods import METHODS, explain
-from mambavision_lab.explainers.record import ScanCall
 from mambavision_lab.explainers.tokens import TokenLayout
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.create import create_mambavision

@@ -29,8 +29,9 @@ def main() -> None:
         pixels = image.pixels.permute(1, 2, 0).numpy()
         row[0].imshow(pixels.mean(axis=2) if pixels.shape[2] == 1 else pixels, cmap="gray")
         row[0].set_ylabel(image.true, fontsize=8)
+        found = inference.explain_pixels(image.pixels, METHODS)
         for axes, method in zip(row[1:], METHODS, strict=True):
-            axes.imshow(overlay(pixels, inference.explain_pixels(image.pixels, method).map.numpy()))
+            axes.imshow(overlay(pixels, found[method].map.numpy()))
     for axes, name in zip(grid[0], ["image", *METHODS], strict=True):
         axes.set_title(name.replace("_", "\n"), fontsize=8)
     for axes in grid.ravel():

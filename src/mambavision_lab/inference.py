@@ -6,7 +6,7 @@ config.json, which can be shared on the Hugging Face hub.
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mambavision_lab.data.decode import WHITE, decode, squash
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
-from mambavision_lab.explainers.methods import default_method, explain
+from mambavision_lab.explainers.methods import default_method, explain_all
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.metrics import format_metric
@@ -244,16 +244,17 @@ class MambaVisionInference(
             ConfigError: The image cannot be read, the method or class does not exist, or the method does not
                 fit the network.
         """
-        return self.explain_pixels(self.prepare(image), method, target)
+        name = method or default_method(self.torch_net("an explanation"))
+        return self.explain_pixels(self.prepare(image), [name], target)[name]
 
     def explain_pixels(
-        self, pixels: Tensor, method: str | None = None, target: str | int | None = None
-    ) -> Explanation:
-        """Return what `explain` does, for prepared pixels (C, H, W)."""
+        self, pixels: Tensor, methods: Sequence[str], target: str | int | None = None
+    ) -> dict[str, Explanation]:
+        """Return what `explain` does, for prepared pixels (C, H, W) and by each method."""
         if isinstance(target, str):
             target = self.require_class_names().index(self.require_class(target))
         net = self.torch_net("an explanation")
-        return explain(net, self._on_device(pixels[None]), method or default_method(net), target)
+        return explain_all(net, self._on_device(pixels[None]), methods, target)
 
     def prepare(self, image: Any) -> Tensor:
         """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""

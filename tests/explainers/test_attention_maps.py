@@ -6,8 +6,9 @@ from toys import HIERARCHICAL_TOY
 
 from mambavision_lab.explainers import attention, rollout
 from mambavision_lab.explainers.base import to_image
-from mambavision_lab.explainers.methods import explain
-from mambavision_lab.explainers.record import ScanCall, record
+from mambavision_lab.explainers.calls import ScanCall
+from mambavision_lab.explainers.methods import explain, explain_all
+from mambavision_lab.explainers.record import record
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.timm_classifier import timm_classifier
 
@@ -27,8 +28,11 @@ def test_attention_rows_equal_softmax_in_float64_and_sum_to_1(make_net):
     net = make_net(mamba_ratio=0, depth=1).eval()
     torch.nn.init.normal_(net.blocks[0].mixer.qkv.weight)
     image = torch.randn(1, 2, 16, 16)
+    embedded = []
+    hook = net.blocks[0].register_forward_pre_hook(lambda block, inputs: embedded.append(inputs[0]))
     (call,) = record(net, image).attention
-    weights = exact(net.blocks[0], net._embed(image))
+    hook.remove()
+    weights = exact(net.blocks[0], embedded[0])
     torch.testing.assert_close(call.weights().double(), weights, atol=1e-6, rtol=0)
     row = attention.row(call, (2, 1)).flatten(1)
     torch.testing.assert_close(row.double(), weights[0, :, 9], atol=1e-6, rtol=0)
@@ -44,7 +48,7 @@ def test_rollout_is_the_product_by_hand(make_net):
     product = torch.eye(16)
     for call in record(net, image).attention:
         product = (0.5 * torch.eye(16) + 0.5 * call.weights()[0].mean(dim=0)) @ product
-    found = rollout.explain(net, image, 0)
+    found = explain(net, image, "rollout", 0)
     expected = to_image(product.mean(dim=0).view(4, 4), image)
     torch.testing.assert_close(found.map, expected)
 
@@ -63,7 +67,7 @@ def test_rollout_through_mixers_keeps_the_sum_and_the_order(make_net):
 def test_windows_are_put_back_and_their_padding_is_named():
     net = MambaVision(**HIERARCHICAL_TOY).eval()
     image = torch.randn(1, 3, 96, 80)
-    found = attention.explain(net, image, 0)
+    found = explain(net, image, "attention", 0)
     assert found.map.shape == (96, 80)
     assert "are padding" in found.notes[0]
     call = record(net, image).attention[0]
@@ -83,6 +87,32 @@ def test_attention_of_a_network_of_timm_is_that_of_its_unfused_blocks():
     with torch.no_grad():
         net(image)
     torch.testing.assert_close(call.weights(), kept[0])
+
+
+def test_attention_of_shifted_windows_lies_where_its_tokens_are():
+    net = timm_classifier(name="swin_s3_tiny_224", num_classes=2, image_size=64).eval()
+    image = torch.randn(1, 3, 64, 64)
+    seen = record(net, image)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), seen.logits)
+    call = seen.attention[1]  # a map of 16 x 16, in rolled windows
+    assert call.name == "layers.0.blocks.1.attn"
+    assert call.layout.shift == (3, 3)
+    place = (4, 5)
+    sequence, position = call.layout.find(*place)
+    row = attention.row(call, place).sum(dim=0)
+    torch.testing.assert_close(row[place], call.weights()[sequence, :, position, position].sum())
+    assert row.nonzero().amin(dim=0).tolist() == [3, 3]  # one window: rows 3 to 9, columns 3 to 9
+    assert row.nonzero().amax(dim=0).tolist() == [9, 9]
+
+
+def test_methods_share_one_run_of_the_network(make_net):
+    net, runs = make_net().eval(), []
+    net.blocks[0].register_forward_hook(lambda *_: runs.append(1))
+    image = torch.randn(1, 2, 16, 16)
+    found = explain_all(net, image, ["attention", "scan", "rollout"], target=0)
+    assert len(runs) == 1
+    torch.testing.assert_close(found["rollout"].map, explain(net, image, "rollout", 0).map)
 
 
 def test_recording_leaves_the_network_as_it_was(make_net):

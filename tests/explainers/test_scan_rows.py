@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from toys import HIERARCHICAL_TOY
 
 from mambavision_lab.explainers import scan
+from mambavision_lab.explainers.methods import explain
 from mambavision_lab.explainers.record import record
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
@@ -125,5 +126,5 @@ def test_half_life_is_when_the_slowest_state_has_halved(make_net):
 
 def test_scan_of_a_network_without_mamba_is_refused(make_net, refusal):
     net = make_net(mamba_ratio=0).eval()
-    message = refusal(lambda: scan.explain(net, torch.randn(1, 2, 16, 16), 0))
+    message = refusal(lambda: explain(net, torch.randn(1, 2, 16, 16), "scan", 0))
     assert "no Mamba blocks" in message

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
-from mambavision_lab.explainers.record import AttentionCall, record, require_layout
+from mambavision_lab.explainers.calls import AttentionCall, require_layout
+from mambavision_lab.explainers.subject import Subject
 
 
-def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
+def explain(subject: Subject) -> Explanation:
     """Map how much the last attention block takes from each token, the mean over heads and queries.
 
     `layers` has the map of every attention block, `details` those of each head, (heads, rows, columns).
@@ -18,16 +18,11 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
     Raises:
         ConfigError: The network has no attention blocks, or weights are not finite.
     """
-    calls = record(net, image).attention
-    if not calls:
-        raise ConfigError(
-            f"method=attention: {type(net).__name__} has no attention blocks that can be read; "
-            "choose scan or gradcam"
-        )
+    calls = subject.attention("attention")
     layers, details, num_padding = {}, {}, 0
     for call in calls:
         heads = head_maps(call)
-        layers[call.name] = to_image(heads.mean(dim=0), image)
+        layers[call.name] = to_image(heads.mean(dim=0), subject.image)
         details[f"{call.name} heads"] = heads
         num_padding = int(require_layout(call).is_padding().sum())
     last = calls[-1]

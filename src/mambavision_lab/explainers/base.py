@@ -1,11 +1,10 @@
 """What every method returns, and the map that a picture is made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mambavision_lab.errors import ConfigError
 
@@ -27,10 +26,6 @@ class Explanation:
     layers: dict[str, Tensor] = field(default_factory=dict)
     details: dict[str, Tensor] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-
-
-# A method: from a network in evaluation mode, a normalised image (1, C, H, W) and a class to the explanation.
-Method = Callable[[nn.Module, Tensor, int], Explanation]
 
 
 def to_image(grid: Tensor, image: Tensor) -> Tensor:

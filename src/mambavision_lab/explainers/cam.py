@@ -8,11 +8,11 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from mambavision_lab.errors import missing_extra
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
 from mambavision_lab.explainers.features import find_feature_layer
+from mambavision_lab.explainers.subject import Subject
 
 CLASSES = {  # method -> class of torchcam.methods
     "gradcam": "GradCAM",
@@ -22,7 +22,7 @@ CLASSES = {  # method -> class of torchcam.methods
 }
 
 
-def explain(net: nn.Module, image: Tensor, target: int, method: str = "gradcam") -> Explanation:
+def explain(subject: Subject, method: str) -> Explanation:
     """Map where the features of the last layer with a map speak for the class.
 
     Raises:
@@ -33,6 +33,7 @@ def explain(net: nn.Module, image: Tensor, target: int, method: str = "gradcam")
     except ImportError as error:
         package = "torchcam (Python 3.11 or later)"
         raise missing_extra(f"method={method}", package, "explain") from error
+    net, image = subject.net, subject.image
     layer = find_feature_layer(net, image)
     trained = [p for p in net.parameters() if p.requires_grad]
     extractor = getattr(methods, CLASSES[method])
@@ -41,6 +42,6 @@ def explain(net: nn.Module, image: Tensor, target: int, method: str = "gradcam")
             image.detach().clone().requires_grad_(not trained)
         )  # a frozen network has no other gradient
         scores = require_finite(net.forward(x), "the network's output for this image")
-        (grid,) = cam(class_idx=target, scores=scores, normalized=False)
+        (grid,) = cam(class_idx=subject.target, scores=scores, normalized=False)
     source = f"{CLASSES[method]} at {layer.name}"
     return Explanation(to_image(require_finite(grid[0].detach(), source), image), source)

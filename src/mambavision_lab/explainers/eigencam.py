@@ -4,13 +4,13 @@ Source: Muhammad and Yeasin 2020, arXiv:2008.00299. (torchcam has none; it is on
 """
 
 import torch
-from torch import Tensor, nn
 
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
 from mambavision_lab.explainers.features import feature_maps
+from mambavision_lab.explainers.subject import Subject
 
 
-def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
+def explain(subject: Subject) -> Explanation:
     """Map the features of each layer with a map onto their first principal direction.
 
     The direction has two signs; the one is taken with which the map's largest value is positive.
@@ -19,14 +19,12 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
         ConfigError: The network has no layer with a map, or values are not finite.
     """
     layers = {}
-    for name, features in feature_maps(net, image).items():
+    for name, features in feature_maps(subject.net, subject.image).items():
         x = require_finite(features[0].flatten(1).T.float(), f"the features of {name}")
-        x = x - x.mean(dim=0)
-        if x.shape[0] < x.shape[1]:  # of places and channels, the smaller number
-            first = torch.linalg.eigh((x @ x.T).double()).eigenvectors[:, -1]
-        else:
-            first = x.double() @ torch.linalg.eigh((x.T @ x).double()).eigenvectors[:, -1]
+        x = (x - x.mean(dim=0)).double()
+        directions, sizes, _ = torch.linalg.svd(x, full_matrices=False)
+        first = directions[:, 0] * sizes[0]
         first = first * torch.sign(first[first.abs().argmax()])
-        layers[name] = to_image(first.reshape(features.shape[-2:]), image)
+        layers[name] = to_image(first.reshape(features.shape[-2:]), subject.image)
     name = [*layers][-1]
     return Explanation(layers[name], f"Eigen-CAM at {name}", layers)

@@ -11,27 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers import rollout
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
-from mambavision_lab.explainers.record import record, require_layout
+from mambavision_lab.explainers.calls import require_layout
+from mambavision_lab.explainers.subject import Subject
 
 
-def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
+def explain(subject: Subject) -> Explanation:
     """Map rollout through the attention blocks, times |gradient x features| before the first block.
 
     Raises:
         ConfigError: The network has neither kind of block, or values are not finite.
     """
-    seen = record(net, image)
-    if not seen.calls:
-        raise ConfigError(
-            f"method=grad_rollout: {type(net).__name__} has no attention and no Mamba blocks that can be "
-            "read; choose gradcam"
-        )
-    followed = seen.attention or seen.calls
+    net, image = subject.net, subject.image
+    calls = subject.blocks("grad_rollout")
+    followed = subject.record.attention or calls
     reached = rollout.follow(net, followed, image)[followed[0].name]
-    first = seen.calls[0]
+    first = calls[0]
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -41,7 +37,7 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
     hook = net.get_submodule(name).register_forward_pre_hook(keep)
     try:
         with torch.enable_grad():
-            score = net.forward(image.detach().requires_grad_())[0, target]
+            score = net.forward(image.detach().requires_grad_())[0, subject.target]
             (grad,) = torch.autograd.grad(score, kept[:1])
     finally:
         hook.remove()

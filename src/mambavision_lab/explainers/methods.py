@@ -1,5 +1,6 @@
 """The methods by name, and the one call that explains an image with one of them."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -18,10 +19,13 @@ from mambavision_lab.explainers import (
     rollout,
     scan,
 )
-from mambavision_lab.explainers.base import Explanation, Method
+from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.names import require_methods
+from mambavision_lab.explainers.subject import Subject
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.mixer import MambaVisionMixer
+
+Method = Callable[[Subject], Explanation]
 
 METHODS: dict[str, Method] = {
     "attention": attention.explain,
@@ -37,19 +41,27 @@ BASELINES: dict[str, Method] = {"centre": baselines.centre, "random": baselines.
 
 
 def explain(net: nn.Module, image: Tensor, method: str, target: int | None = None) -> Explanation:
-    """Explain one image.
+    """Explain one image with one method; arguments and errors as in `explain_all`."""
+    return explain_all(net, image, [method], target)[method]
+
+
+def explain_all(
+    net: nn.Module, image: Tensor, methods: Iterable[str], target: int | None = None
+) -> dict[str, Explanation]:
+    """Explain one image with several methods, which share what they need of the network's run.
 
     Args:
         net: A classifier of ours or of timm, in evaluation mode.
         image: Normalised, (1, C, H, W).
-        method: A name from `METHODS` or `BASELINES`.
+        methods: Names from `METHODS` or `BASELINES`.
         target: The class to explain, for the methods that ask for one; None is the predicted class.
 
     Raises:
-        ConfigError: The method is unknown, the network lacks the blocks that it needs, a package is missing,
+        ConfigError: A method is unknown, the network lacks the blocks that it needs, a package is missing,
             the class does not exist, or the network gives values that are not finite.
     """
-    require_methods([method])
+    names = [*methods]
+    require_methods(names)
     with torch.inference_mode(False):
         image = image.clone()  # one that may carry gradients
         if target is None:
@@ -60,12 +72,15 @@ def explain(net: nn.Module, image: Tensor, method: str, target: int | None = Non
             raise ConfigError(
                 f"target={target}: the network knows the classes 0 to {num_classes - 1}"
             )
-        found = {**METHODS, **BASELINES}[method](net, image, target)
-    if not found.map.any():
-        return replace(
-            found, notes=(*found.notes, "0 everywhere: nothing here speaks for the class")
-        )
-    return found
+        subject = Subject(net, image, target)
+        return {name: _with_notes({**METHODS, **BASELINES}[name](subject)) for name in names}
+
+
+def _with_notes(found: Explanation) -> Explanation:
+    if found.map.any():
+        return found
+    note = "0 everywhere: nothing here speaks for the class"
+    return replace(found, notes=(*found.notes, note))
 
 
 def default_method(net: nn.Module) -> str:

@@ -1,13 +1,14 @@
 """Run a network once and keep what its attention and its scans were given.
 
 Attention is seen where it reaches `scaled_dot_product_attention`, so that every network that calls it is
-covered (ours, and those of timm with their fused kernels); a scan where its mixer calls `mixer.scan`.
+covered: ours, and those of timm, whose fused kernels are asked for. A scan is seen where its mixer calls
+`mixer.scan`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,81 +18,12 @@ from torch.overrides import TorchFunctionMode
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import require_finite
+from mambavision_lab.explainers.calls import AttentionCall, Call, Record, ScanCall
 from mambavision_lab.explainers.tokens import TokenLayout
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.position import token_grid
 from mambavision_lab.models.plain import PlainMambaVision
 from mambavision_lab.models.stage import Stage, fit_window
-
-
-@dataclass(frozen=True)
-class AttentionCall:
-    """One call of attention.
-
-    Attributes:
-        name: Module that called it.
-        layout: Where its tokens lie; None where that is not known.
-        query, key: (sequences, heads, length, head_dim).
-        mask: Added to the scores, or None.
-        scale: Of the scores.
-    """
-
-    name: str
-    layout: TokenLayout | None
-    query: Tensor
-    key: Tensor
-    mask: Tensor | None
-    scale: float
-
-    def weights(self) -> Tensor:
-        """Return softmax(scale query key' + mask), (sequences, heads, length, length)."""
-        scores = self.query @ self.key.transpose(-2, -1) * self.scale
-        return (scores if self.mask is None else scores + self.mask).softmax(dim=-1)
-
-
-@dataclass(frozen=True)
-class ScanCall:
-    """The scan or the two scans (forward and reverse) of one mixer.
-
-    Attributes:
-        name: The mixer.
-        mixer: The module itself.
-        layout: Where its tokens lie; None where that is not known.
-        x: What the mixer was given, (sequences, length, dim).
-        arguments: Of each call of `mixer.scan`: its positional ones, (u, delta, A, B, C, D), and keywords.
-    """
-
-    name: str
-    mixer: MambaVisionMixer
-    layout: TokenLayout | None
-    x: Tensor
-    arguments: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...] = ()
-
-
-Call = AttentionCall | ScanCall
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a forward pass did.
-
-    Attributes:
-        logits: (1, num_classes).
-        calls: Of attention and scan, in order.
-    """
-
-    logits: Tensor
-    calls: tuple[Call, ...]
-
-    @property
-    def attention(self) -> list[AttentionCall]:
-        """The calls of attention."""
-        return [call for call in self.calls if isinstance(call, AttentionCall)]
-
-    @property
-    def scans(self) -> list[ScanCall]:
-        """The mixers that scanned."""
-        return [call for call in self.calls if isinstance(call, ScanCall)]
 
 
 @torch.no_grad()
@@ -112,18 +44,9 @@ def record(net: nn.Module, image: Tensor) -> Record:
     return Record(require_finite(logits, "the network's output for this image"), (*recorder.calls,))
 
 
-def require_layout(call: Call) -> TokenLayout:
-    """Return where the tokens of a call lie.
-
-    Raises:
-        ConfigError: It is not known.
-    """
-    if call.layout is None:
-        raise ConfigError(
-            f"{call.name}: where its tokens lie in the image is not known (they are neither those of our "
-            "networks nor one sequence of all patches); choose gradcam, or another of its kind"
-        )
-    return call.layout
+def _is_swin(module: nn.Module) -> bool:
+    """Return whether a module is a block of timm's Swin, which cuts its map, rolled, into windows."""
+    return hasattr(module, "window_size") and hasattr(module, "shift_size")
 
 
 def _pair(sides: Sequence[int]) -> tuple[int, int]:
@@ -212,6 +135,10 @@ def _hooked(recorder: _Recorder, name: str, module: nn.Module) -> Iterator[None]
             grid = _pair(inputs[0].shape[2:])
             window = _pair(fit_window(module.window_size, grid, module.clamp_windows, 1))
             recorder.window_layout = TokenLayout(grid, window, order=module.scan_order)
+        elif _is_swin(module):
+            block: Any = module
+            window, shift = _pair(block.window_size), _pair(block.shift_size)
+            recorder.window_layout = TokenLayout(_pair(inputs[0].shape[1:3]), window, shift=shift)
         elif isinstance(module, MambaVisionMixer):
             layout = recorder.layout(inputs[0].shape[1])
             recorder.calls.append(ScanCall(name, module, layout, inputs[0]))
@@ -220,18 +147,24 @@ def _hooked(recorder: _Recorder, name: str, module: nn.Module) -> Iterator[None]
 
     def end(module: nn.Module, inputs: Any, output: Any) -> None:
         recorder.names.pop()
-        if isinstance(module, Stage):
+        if isinstance(module, Stage) or _is_swin(module):
             recorder.window_layout = None
         elif isinstance(module, MambaVisionMixer):
             restore_scan(module, own_scan)
 
     own_scan = vars(module).get("scan")
+    attention: Any = module
+    is_unfused = getattr(module, "fused_attn", None) is False  # timm's Swin, as it is made
+    if is_unfused:
+        attention.fused_attn = True
     hooks = module.register_forward_pre_hook(start), module.register_forward_hook(end)
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        if is_unfused:
+            attention.fused_attn = False
         if isinstance(module, MambaVisionMixer):
             restore_scan(module, own_scan)
 

@@ -17,26 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
-from mambavision_lab.explainers.record import AttentionCall, Call, record, require_layout
+from mambavision_lab.explainers.calls import AttentionCall, Call, require_layout
 from mambavision_lab.explainers.scan import pulled
+from mambavision_lab.explainers.subject import Subject
 from mambavision_lab.explainers.tokens import TokenLayout
 
 
-def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
+def explain(subject: Subject) -> Explanation:
     """Map what the pooled output takes from each token of the first attention or Mamba block's input.
 
     Raises:
         ConfigError: The network has neither kind of block, or values are not finite.
     """
-    calls = record(net, image).calls
-    if not calls:
-        raise ConfigError(
-            f"method=rollout: {type(net).__name__} has no attention and no Mamba blocks that can be "
-            "read; choose gradcam"
-        )
-    layers = follow(net, calls, image)
+    calls = subject.blocks("rollout")
+    layers = follow(subject.net, calls, subject.image)
     source = f"rollout from the pooled output to {calls[0].name}, through {len(calls)} blocks"
     return Explanation(layers[calls[0].name], source, layers)
 

@@ -16,17 +16,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation, require_finite, to_image
-from mambavision_lab.explainers.record import ScanCall, record, require_layout, restore_scan
+from mambavision_lab.explainers.calls import ScanCall, require_layout
+from mambavision_lab.explainers.record import restore_scan
+from mambavision_lab.explainers.subject import Subject
 from mambavision_lab.ops.selective_scan import selective_scan
 
 _scan: Callable[..., Any] = selective_scan
 
 
-def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
+def explain(subject: Subject) -> Explanation:
     """Map what the last mixer's scan takes from each token, over all tokens and the mean of channels.
 
     `layers` has the map of every mixer's scan; `details` for each mixer the map of its half-life (tokens)
@@ -35,16 +36,14 @@ def explain(net: nn.Module, image: Tensor, target: int) -> Explanation:
     Raises:
         ConfigError: The network has no Mamba blocks, or values are not finite.
     """
-    calls = record(net, image).scans
-    if not calls:
-        raise ConfigError(
-            f"method=scan: {type(net).__name__} has no Mamba blocks; choose attention or gradcam"
-        )
+    calls = subject.scans("scan")
     layers, details = {}, {}
     for call in calls:
         layout = require_layout(call)
         weights = (~layout.is_padding()).to(call.x)  # what padding takes is not shown
-        layers[call.name] = to_image(layout.to_grid(pulled(call, weights).mean(dim=-1)), image)
+        layers[call.name] = to_image(
+            layout.to_grid(pulled(call, weights).mean(dim=-1)), subject.image
+        )
         half_life, step = half_lives(call), step_sizes(call)
         details[f"{call.name} half-life"] = layout.to_grid(half_life.median(dim=-1).values)
         details[f"{call.name} step size"] = layout.to_grid(step.mean(dim=-1))

@@ -18,21 +18,25 @@ class TokenLayout:
         window: Rows and columns of the tokens in one sequence.
         num_prefix: Tokens in front of those of the map, such as a class token; then there is one sequence.
         order: Of the tokens in a sequence.
+        shift: Rows and columns by which the map is rolled up and left before it is cut (Swin).
     """
 
     grid: tuple[int, int]
     window: tuple[int, int]
     num_prefix: int = 0
     order: ScanOrder = "plain"
+    shift: tuple[int, int] = (0, 0)
 
     def to_grid(self, values: Tensor) -> Tensor:
         """Turn a value per token (sequences, length) into a map (rows, columns), without padding."""
         tokens = values[:, self.num_prefix :, None]
-        return join_windows(tokens, self.window, self.grid, self.order)[0, 0]
+        joined = join_windows(tokens, self.window, self.grid, self.order)[0, 0]
+        return joined.roll(self.shift, dims=(0, 1))
 
     def from_grid(self, values: Tensor) -> Tensor:
         """Turn a map (rows, columns) into a value per token (sequences, length); padding gets 0."""
-        tokens = cut_windows(values[None, None], self.window, self.order)[..., 0]
+        rolled = values.roll([-s for s in self.shift], dims=(0, 1))
+        tokens = cut_windows(rolled[None, None], self.window, self.order)[..., 0]
         return torch.cat([tokens.new_zeros(len(tokens), self.num_prefix), tokens], dim=1)
 
     def is_padding(self) -> Tensor:

@@ -56,7 +56,7 @@ def make_page(inference: MambaVisionInference, name: str, method: str) -> Any:
         try:
             pixels = inference.prepare(image)
             (ranking,) = inference.rank(pixels[None], _NUM_CLASSES, 0.0)
-            found = inference.explain_pixels(pixels, method)
+            found = inference.explain_pixels(pixels, [method])[method]
         except ConfigError as error:
             return None, None, str(error)
         shown = pixels if pixels.shape[0] in (1, 3) else pixels[:1]

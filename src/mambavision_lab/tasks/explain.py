@@ -86,7 +86,7 @@ def explain_one(
     logits = inference.logits(image.pixels[None])
     (classes,) = rank(logits, names, top_k)
     number = int(logits[0, : len(names)].argmax()) if target is None else names.index(target)
-    found = {name: inference.explain_pixels(image.pixels, name, number) for name in methods}
+    found = inference.explain_pixels(image.pixels, methods, number)
     return ShownImage(
         image.name,
         picture_pixels(image),

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.synthetic import SyntheticDataModule
-from mambavision_lab.explainers.faithfulness import Faithfulness, measure
+from mambavision_lab.explainers.faithfulness import Faithfulness, measure, pointing
 from mambavision_lab.explainers.measure import NUM_STEPS
 from mambavision_lab.explainers.names import BASELINES
 from mambavision_lab.inference import MambaVisionInference
@@ -93,14 +93,13 @@ def measure_methods(
             images, masks = inference.normalize(pixels).split(1), [*object_masks]
             far_pixels, far_masks = data.masked_images(count, is_far=True)
             bar = progress.add_task("small and far", total=None)
-            rows = measure(
+            far = pointing(
                 inference.net,
-                inference.normalize(far_pixels).split(1),
+                [image.to(inference.device) for image in inference.normalize(far_pixels).split(1)],
                 methods,
                 [*far_masks],
                 lambda: progress.advance(bar),
             )
-            far = {row.method: row.values()["pointing"] for row in rows}
             note = f"Measured on {count} generated images that were not trained on."
         else:
             named = [*test_images(data, count)]
