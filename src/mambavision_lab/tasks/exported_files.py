@@ -13,7 +13,6 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.base import ExportFormat
 from mambavision_lab.exporters.onnx import OnnxFormat
 from mambavision_lab.exporters.runtimes.base import Runtime, run_module
-from mambavision_lab.exporters.runtimes.load import load_exported
 from mambavision_lab.exporters.verify import (
     Latency,
     as_json,
@@ -141,7 +140,7 @@ def _prepare_int8(export_format: OnnxFormat, source: ExportSource) -> None:
             target,
             images,
             export_format.quantize,
-            measure=lambda path: source.measure(load_exported(path), "val"),
+            measure=lambda run: source.measure(run, "val"),
             baseline=baseline,
             max_drop=export_format.max_drop,
             reduce_range=bool(reduce_range),
