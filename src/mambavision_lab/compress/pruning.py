@@ -1,8 +1,8 @@
 """Prune whole channels: of MLPs, of mixers, between convolutions, of plain stems, and heads of attention.
 
-The residual stream keeps its width, and so do the hierarchical family's stem and down-sampling. What is left is
-an ordinary network whose constructor is given `widths`, so that it is saved, loaded, exported and trained like
-any other.
+The residual stream keeps its width, and so do the hierarchical family's stem and down-sampling. What is
+left is an ordinary network whose constructor is given `widths`, so that it is saved, loaded, exported and
+trained like any other.
 """
 
 from collections.abc import Callable, Sequence
