@@ -1,7 +1,7 @@
 """Load the server on the loopback address: python benchmarks/deploy.py RUN_OR_FILE [--requests 10000].
 
 16 clients send the same image, every hundredth request malformed; images/s beside those of the bare network
-at the same batch, the processor time of both (which other processes on the machine disturb less), p50 and p99,
+at the same batch, the processor time of both (which other processes disturb less), p50 and p99,
 the server's memory, and how many requests got no answer. Exported files are timed by `python export.py
 export=all`. Linux alone.
 """
