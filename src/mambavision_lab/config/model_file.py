@@ -29,6 +29,7 @@ RUNTIMES = {
     ".xml": RuntimeOfFile("OpenVINO", "openvino", "openvino"),
     ".ts": RuntimeOfFile("TorchScript", "torchscript"),
     ".pt2": RuntimeOfFile("torch.export", "torch_export"),
+    ".pte": RuntimeOfFile("ExecuTorch", "executorch", "executorch"),
     ".safetensors": RuntimeOfFile("torch", "safetensors"),
 }
 
