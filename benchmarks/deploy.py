@@ -1,13 +1,15 @@
 """Load the server on the loopback address: python benchmarks/deploy.py RUN_OR_FILE [--requests 10000].
 
 16 clients send the same image, every hundredth request malformed; images/s beside those of the bare network
-at the same batch, p50 and p99, the server's memory, and how many requests got no answer. Exported files are
-timed by `python export.py export=all`.
+at the same batch, the processor time of both (which other processes disturb less), p50 and p99,
+the server's memory, and how many requests got no answer. Exported files are timed by `python export.py
+export=all`. Linux alone.
 """
 
 import argparse
 import io
 import json
+import os
 import re
 import resource
 import statistics
@@ -36,16 +38,23 @@ def make_png(size: int) -> bytes:
     return file.getvalue()
 
 
-def bare_images_per_s(inference: MambaVisionInference) -> float:
-    """Time the network alone, on full batches."""
+def run_bare(inference: MambaVisionInference) -> tuple[float, float]:
+    """Time the network alone, on full batches; returns images/s and processor milliseconds an image."""
     size = inference.image_size
     pixels = torch.randint(256, (BATCH, inference.in_chans, size, size), dtype=torch.uint8)
-    times = []
-    for _ in range(12):
-        start = time.perf_counter()
+    times, processor = [], []
+    for _ in range(32):
+        start, used = time.perf_counter(), time.process_time()
         inference.rank(pixels, 5, 0.5)
         times.append(time.perf_counter() - start)
-    return BATCH / statistics.median(times[2:])
+        processor.append(time.process_time() - used)
+    return BATCH / statistics.median(times[2:]), 1e3 * statistics.median(processor[2:]) / BATCH
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 def load(port: int, png: bytes, num_requests: int) -> tuple[list[float], list[int], float]:
@@ -80,7 +89,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     arguments = parser.parse_args()
     inference = MambaVisionInference(arguments.path, device="cpu")
-    bare = bare_images_per_s(inference)
+    bare, bare_ms = run_bare(inference)
     is_run = Path(arguments.path).is_dir()
     given = f"{'from_run' if is_run else 'model_file'}={arguments.path}"
     root = Path(__file__).resolve().parents[1]
@@ -94,7 +103,9 @@ def main() -> None:
         port = next(int(m[1]) for line in server.stdout if (m := re.search(r":(\d+),", line)))
         png = make_png(inference.image_size)
         load(port, png, 200)  # warm-up
+        used = processor_s(server.pid)
         times, statuses, seconds = load(port, png, arguments.requests)
+        served_ms = 1e3 * (processor_s(server.pid) - used) / arguments.requests
     finally:
         server.terminate()
         server.wait()
@@ -105,6 +116,10 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {CLIENTS} clients")
     print(
         f"network alone, batch {BATCH}: {bare:.0f} images/s; served: {served:.0f} ({served / bare:.0%})"
+    )
+    print(
+        f"processor time: network alone {bare_ms:.2f} ms an image, served {served_ms:.2f} ms "
+        f"({bare_ms / served_ms:.0%})"
     )
     print(
         f"p50 {ordered[len(ordered) // 2]:.1f} ms, p99 {ordered[len(ordered) * 99 // 100]:.1f} ms"

@@ -1,8 +1,9 @@
 """The server's answers are those of predict.py, and a bad request harms no other."""
 
+import asyncio
 import base64
+import dataclasses
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -23,18 +24,25 @@ def inference():
 
 
 @pytest.fixture
-def client(inference):
-    from mambavision_lab.server import Limits, make_app
+def limits():
+    from mambavision_lab.server.app import Limits
 
-    limits = Limits(
+    return Limits(
         max_bytes=20_000,
         max_pixels=10_000,
         max_waiting=8,
         timeout_s=20,
         batch_size=4,
+        batch_wait_ms=1,
         top_k=2,
         threshold=0.5,
     )
+
+
+@pytest.fixture
+def client(inference, limits):
+    from mambavision_lab.server.app import make_app
+
     with testclient.TestClient(make_app(inference, limits)) as found:
         yield found
 
@@ -61,7 +69,8 @@ def test_server_answers_as_the_network_does_in_every_form(client, inference):
     for form in forms:
         answer = client.post("/predict", **form)
         assert (answer.status_code, answer.json()) == (200, {"classes": expected})
-    assert client.get("/health").json() == {"status": "ok", "answered": 3, "refused": 0}
+    health = {"status": "ok", "answered": 3, "refused": 0, "waiting": 0}
+    assert client.get("/health").json() == health
     assert client.get("/info").json()["class_names"] == inference.class_names
 
 
@@ -94,10 +103,8 @@ def test_server_refuses_each_bad_request_alone(client):
     assert answer.status_code == 200
 
 
-def test_server_runs_waiting_images_together_and_refuses_too_many():
-    import asyncio
-
-    from mambavision_lab.server import Batches
+def test_batches_run_together_what_waits_and_fail_alone():
+    from mambavision_lab.server.batches import Batches
 
     sizes = []
 
@@ -108,13 +115,13 @@ def test_server_runs_waiting_images_together_and_refuses_too_many():
         return [[("class", float(x))] for x in pixels.flatten()]
 
     async def ask():
-        batches = Batches(run, batch_size=3, max_waiting=4)
+        batches = Batches(run, batch_size=3, wait_s=0.01)
         questions = [
-            asyncio.create_task(batches.answer(torch.tensor([float(i)]))) for i in range(5)
+            asyncio.create_task(batches.answer(torch.tensor([float(i)]))) for i in range(4)
         ]
         await asyncio.sleep(0)
         worker = asyncio.create_task(batches.run_forever())
-        answers = await asyncio.gather(*questions, return_exceptions=True)
+        answers = await asyncio.gather(*questions)
         with pytest.raises(RuntimeError, match="broken"):
             await batches.answer(torch.tensor([99.0]))
         after = await batches.answer(torch.tensor([1.0]))
@@ -122,8 +129,57 @@ def test_server_runs_waiting_images_together_and_refuses_too_many():
         return answers, after
 
     answers, after = asyncio.run(ask())
-    assert isinstance(answers[4], asyncio.QueueFull)
-    assert [answer[0][1] for answer in answers[:4]] == [0, 1, 2, 3]
+    assert [answer[0][1] for answer in answers] == [0, 1, 2, 3]
     assert after == [("class", 1.0)]
     assert sizes == [3, 1, 1, 1]
-    assert json.dumps(after)
+
+
+def test_batches_wait_for_as_many_as_before_but_not_for_ever():
+    from mambavision_lab.server.batches import Batches
+
+    sizes = []
+
+    def run(pixels):
+        sizes.append(len(pixels))
+        return [[("class", 1.0)] for _ in pixels]
+
+    async def ask_late(batches, delay_s):
+        await asyncio.sleep(delay_s)
+        return await batches.answer(torch.zeros(1))
+
+    async def ask():
+        batches = Batches(run, batch_size=8, wait_s=0.2)
+        pair = [asyncio.create_task(ask_late(batches, 0)) for _ in range(2)]
+        await asyncio.sleep(0)
+        worker = asyncio.create_task(batches.run_forever())
+        await asyncio.gather(*pair)
+        await asyncio.gather(ask_late(batches, 0), ask_late(batches, 0.02))  # waited for
+        await ask_late(batches, 0)  # after which no second came
+        worker.cancel()
+
+    asyncio.run(ask())
+    assert sizes == [2, 2, 1]
+
+
+def test_server_refuses_too_many_requests_and_those_that_take_too_long(inference, limits):
+    import httpx
+
+    from mambavision_lab.server.app import make_app
+
+    async def ask():
+        app = make_app(inference, dataclasses.replace(limits, max_waiting=1, timeout_s=0.2))
+        transport = httpx.ASGITransport(app)  # starts no worker: nothing is answered
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            raw = {"Content-Type": "image/png"}
+            posts = (
+                client.post("/predict", content=make_png(), headers=raw, timeout=9)
+                for _ in range(2)
+            )
+            answers = await asyncio.gather(*posts)
+            return answers, (await client.get("/health")).json()
+
+    answers, health = asyncio.run(ask())
+    assert [answer.status_code for answer in answers] == [504, 503]
+    assert "no answer within 0.2 s" in answers[0].json()["error"]
+    assert "too many requests" in answers[1].json()["error"]
+    assert health == {"status": "ok", "answered": 0, "refused": 2, "waiting": 0}

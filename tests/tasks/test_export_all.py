@@ -17,7 +17,7 @@ def test_all_formats_are_compared_and_missing_ones_say_why(call, tmp_path):
     run = shutil.copytree(STORED, tmp_path / "stored")
     output = tmp_path / "out"
     given = (f"from_run={run}", "export=all", f"output={output}", *WITHOUT_ONNX)
-    given += ("~export.torch_export",)
+    given += ("~export.torch_export", "~export.executorch")
     status, out, err = call("export", *given)
     assert (status, err) == (0, "")
     assert "not run: web: export.runtime=" in out
@@ -27,6 +27,7 @@ def test_all_formats_are_compared_and_missing_ones_say_why(call, tmp_path):
     assert list(rows) == ["eager", "safetensors", "torchscript", "web"]
     assert float(rows["torchscript"]["difference"]) <= 1e-5
     assert rows["torchscript"]["metric"] == rows["eager"]["metric"] != ""
+    assert (rows["torchscript"]["agreement"], rows["eager"]["agreement"]) == ("1.0", "")
     assert float(rows["torchscript"]["batch8_ms"]) > 0
     assert rows["web"]["metric"] == ""
     assert {"model.ts", "model.safetensors", "comparison.png", "comparison.md"} <= {
@@ -46,6 +47,7 @@ def test_int8_and_the_mobile_format_are_written_or_refused(call, tmp_path):
     status, out, err = call("export", *base, "export.quantize=static", "export.max_drop=1")
     assert (status, err) == (0, "")
     assert "layers in float32: metric" in out
+    assert "int8: 0 of" in out
     assert (output / "model_int8.onnx").is_file()
     status, _, err = call("export", *base, "export=ort")
     assert (status, err) == (0, "")

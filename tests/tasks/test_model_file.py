@@ -74,6 +74,7 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
     known = f"data.root={write_images(tmp_path / 'known', ['bar-plain', 'disc-plain'])}"
     (tmp_path / "damaged.ts").write_bytes(b"no zip")
     (tmp_path / "model.tflite").touch()
+    evaluated = ("eval", f"model_file={model}", *data)
     refused = {
         ("predict", f"model_file={tmp_path}/none.onnx", f"images={photos}"): "no such file",
         ("predict", f"model_file={tmp_path}/model.tflite", f"images={photos}"): "no runtime for",
@@ -81,14 +82,10 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
         ("predict", f"images={photos}"): "or model_file=FILE",
         ("predict", f"model_file={model}", "device=cuda", f"images={photos}"): "cuda",
         ("eval", f"model_file={model}", f"ckpt_path={STORED}", *data): "give one of them",
-        ("eval", f"model_file={model}", *data): "does not know: ['cat', 'eel']",
-        ("eval", f"model_file={model}", *data, known, "data.image_size=32"): "takes 16 x 16 alone",
-        (
-            "eval",
-            f"model_file={model}",
-            *data,
-            "classifier.use_compile=true",
-        ): "classifier.use_compile",
+        evaluated: "does not know: ['cat', 'eel']",
+        (*evaluated, known, "data.image_size=32"): "takes 16 x 16 alone",
+        (*evaluated, "classifier.use_compile=true"): "true: cannot change an exported network",
+        (*evaluated, "model=mambavision_tiny"): "tiny: cannot change an exported network",
         ("eval", f"model_file={model}", "trainer=cpu"): "data",
     }
     for (task, *given), named in refused.items():

@@ -10,6 +10,7 @@ from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.conv_block import ConvBlock
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.mlp import Mlp
+from mambavision_lab.layers.stem import ConvStem
 
 Rows = dict[tuple[str, int], Tensor]  # (tensor, axis) -> indices, (channels, rows of each)
 
@@ -23,7 +24,8 @@ class Group:
         rows: What each channel is made of, and what reads it.
         makes: The tensor whose rows make the channels, for their magnitude.
         reads: The tensor whose columns read them.
-        multiple: Channels stay a multiple of this.
+        multiple: The layer's width stays a multiple of this.
+        per_width: Channels of the group for each of the layer's width.
     """
 
     layer: str
@@ -31,11 +33,17 @@ class Group:
     makes: str
     reads: str
     multiple: int
+    per_width: int = 1
 
     @property
     def num_channels(self) -> int:
         """How many channels there are."""
         return len(next(iter(self.rows.values())))
+
+    @property
+    def width(self) -> int:
+        """The layer's width, of which groups of one layer keep the same."""
+        return self.num_channels // self.per_width
 
 
 def find_groups(net: nn.Module) -> list[Group]:
@@ -47,10 +55,13 @@ def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
     if isinstance(layer, Mlp):
         yield _plain(name, layer.fc1.out_features, ("fc1.weight", "fc1.bias"), ("fc2.weight",))
     elif isinstance(layer, ConvBlock):
-        # A BatchNorm follows conv1, so that its weight is the scale of the channels.
-        statistics = ("norm1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var")
-        made = (*statistics, "conv1.weight", "conv1.bias")
+        made = (*_norm("norm1"), "conv1.weight", "conv1.bias")
         yield _plain(name, layer.conv1.out_channels, made, ("conv2.weight",))
+    elif isinstance(layer, ConvStem):
+        for i in (0, 3, 6):  # convolution, BatchNorm, GELU; the last makes the tokens
+            width, made = layer[i].out_channels, (*_norm(f"{i + 1}"), f"{i}.weight")
+            per_width = width // layer[0].out_channels
+            yield _plain(name, width, made, (f"{i + 3}.weight",), per_width)
     elif isinstance(layer, MambaVisionMixer):
         # Both halves keep as many channels: forward cuts in two equal parts.
         width, own = layer.D.numel(), torch.arange(layer.D.numel())[:, None]
@@ -73,8 +84,15 @@ def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
         yield Group(name, rows, "qkv.weight", "proj.weight", 1)
 
 
-def _plain(name: str, width: int, made: tuple[str, ...], read: tuple[str, ...]) -> Group:
+def _norm(name: str) -> tuple[str, ...]:
+    """Name a BatchNorm's tensors: first its weight, which is the scale of the channels before it."""
+    return tuple(f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))
+
+
+def _plain(
+    name: str, count: int, made: tuple[str, ...], read: tuple[str, ...], per_width: int = 1
+) -> Group:
     """Make the group of channels that are one row of each tensor before and one column behind."""
-    own = torch.arange(width)[:, None]
+    own = torch.arange(count)[:, None]
     rows = {(tensor, 0): own for tensor in made} | {(tensor, 1): own for tensor in read}
-    return Group(name, rows, made[0], read[0], 8)
+    return Group(name, rows, made[0], read[0], 8, per_width)

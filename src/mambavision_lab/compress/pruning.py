@@ -1,7 +1,8 @@
-"""Prune whole channels: of MLPs, of mixers, between convolutions, and heads of attention.
+"""Prune whole channels: of MLPs, of mixers, between convolutions, of plain stems, and heads of attention.
 
-The residual stream keeps its width. What is left is an ordinary network whose constructor is given
-`widths`, so that it is saved, loaded, exported and trained like any other.
+The residual stream keeps its width, and so do the hierarchical family's stem and down-sampling. What is
+left is an ordinary network whose constructor is given `widths`, so that it is saved, loaded, exported and
+trained like any other.
 """
 
 from collections.abc import Callable, Sequence
@@ -122,14 +123,14 @@ class Pruning:
         threshold = torch.cat(list(scores)).quantile(1 - share) if share < 1 else None
         for group, score in zip(groups, scores, strict=True):
             if self.scope == "global" and threshold is not None:
-                wanted = float((score > threshold).sum())
+                wanted = float((score > threshold).sum()) / group.per_width
             else:
-                wanted = share * group.num_channels
-            step = min(group.multiple, group.num_channels)
-            count = min(group.num_channels, max(step, round(wanted / step) * step))
+                wanted = share * group.width
+            step = min(group.multiple, group.width)
+            count = min(group.width, max(step, round(wanted / step) * step))
             counts[group.layer] = max(count, counts.get(group.layer, 0))
         return [
-            score.topk(counts[group.layer]).indices.sort().values
+            score.topk(counts[group.layer] * group.per_width).indices.sort().values
             for group, score in zip(groups, scores, strict=True)
         ]
 
@@ -163,7 +164,10 @@ def taylor(net: nn.Module, groups: Sequence[Group], losses: Any) -> list[Tensor]
 
 
 def _common_widths(groups: Sequence[Group], kept: Sequence[Tensor]) -> dict[str, int]:
-    return {group.layer: len(channels) for group, channels in zip(groups, kept, strict=True)}
+    return {
+        group.layer: len(channels) // group.per_width
+        for group, channels in zip(groups, kept, strict=True)
+    }
 
 
 def _slice(

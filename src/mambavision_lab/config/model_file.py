@@ -1,9 +1,11 @@
 """What exported files there are, by the ends of their names, and what runs each; imports no torch."""
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.errors import ConfigError, missing_extra
 
 
@@ -27,6 +29,7 @@ RUNTIMES = {
     ".xml": RuntimeOfFile("OpenVINO", "openvino", "openvino"),
     ".ts": RuntimeOfFile("TorchScript", "torchscript"),
     ".pt2": RuntimeOfFile("torch.export", "torch_export"),
+    ".pte": RuntimeOfFile("ExecuTorch", "executorch", "executorch"),
     ".safetensors": RuntimeOfFile("torch", "safetensors"),
 }
 
@@ -52,3 +55,17 @@ def check_model_file(path: Path, option: str) -> RuntimeOfFile:
     if runtime.package and runtime.extra and importlib.util.find_spec(runtime.package) is None:
         raise missing_extra(f"{option}={path}", runtime.package, runtime.extra)
     return runtime
+
+
+def refuse_changes(model_file: str, overrides: Iterable[str]) -> None:
+    """Refuse overrides of what an exported file has fixed.
+
+    Raises:
+        ConfigError: One of them is of the network, or of how it is run.
+    """
+    for override in overrides:
+        if key_of(override).partition(".")[0] in ("model", "classifier"):
+            raise ConfigError(
+                f"{override}: cannot change an exported network; remove it, or give ckpt_path in place of "
+                f"model_file={model_file}"
+            )

@@ -222,6 +222,7 @@ class ServeConfig:
     port: int = 8000
     device: str | None = None
     batch_size: int = 16
+    batch_wait_ms: float = 5
     max_megabytes: float = 10
     max_megapixels: float = 50
     max_waiting: int = 256

@@ -25,6 +25,7 @@ class Compared:
         batch8_ms: Latency of a batch of eight.
         difference: Largest difference of the logits from eager mode.
         metric: The test metric.
+        agreement: Share of the test images in which it finds the same class, or labels, as eager mode.
         missing: Why something was not run, or "".
     """
 
@@ -36,6 +37,7 @@ class Compared:
     batch8_ms: float | None = None
     difference: float | None = None
     metric: float | None = None
+    agreement: float | None = None
     missing: str = ""
 
 
@@ -44,7 +46,7 @@ def comparison_table(rows: Sequence[Compared], metric: str) -> Table:
     count = torch.get_num_threads()
     table = Table(title=f"exported files, {count} thread{'s' * (count > 1)}")
     table.add_column("format", no_wrap=True)
-    for heading in ("MB", "load (s)", "batch 1 (ms)", "batch 8 (ms)", "parity", metric):
+    for heading in _headings(metric):
         table.add_column(heading, justify="right", no_wrap=heading == metric)
     for row in rows:
         table.add_row(*_cells(row, metric)[:-1])
@@ -57,12 +59,18 @@ def write_comparison(rows: Sequence[Compared], metric: str, folder: Path) -> lis
         writer = csv.DictWriter(file, [field.name for field in fields(Compared)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    headings = ["format", "MB", "load (s)", "batch 1 (ms)", "batch 8 (ms)", "parity", metric]
-    lines = [[*headings, "not run"], ["---"] * 8, *(_cells(row, metric) for row in rows)]
+    headings = ["format", *_headings(metric), "not run"]
+    lines = [headings, ["---"] * len(headings), *(_cells(row, metric) for row in rows)]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     (folder / "comparison.md").write_text(f"{text}\n", encoding="utf-8")
-    _plot([row for row in rows if row.megabytes is not None], metric, folder / "comparison.png")
+    _plot(
+        [row for row in rows if row.name == "eager" or row.file], metric, folder / "comparison.png"
+    )
     return [f"comparison.{suffix}" for suffix in ("csv", "md", "png")]
+
+
+def _headings(metric: str) -> tuple[str, ...]:
+    return ("MB", "load (s)", "batch 1 (ms)", "batch 8 (ms)", "parity", metric, "agreement")
 
 
 def _cells(row: Compared, metric: str) -> list[str]:
@@ -72,6 +80,7 @@ def _cells(row: Compared, metric: str) -> list[str]:
         *("" if n is None else f"{n:.2f}" for n in numbers),
         "" if row.difference is None else f"{row.difference:.1e}",
         "" if row.metric is None else format_metric(metric, row.metric),
+        "" if row.agreement is None else f"{row.agreement:.2%}",
         row.missing,
     ]
 

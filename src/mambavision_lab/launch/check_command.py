@@ -28,6 +28,7 @@ from mambavision_lab.config.compose import (
 )
 from mambavision_lab.config.group_checks import suggest
 from mambavision_lab.config.messages import one_line
+from mambavision_lab.config.model_file import refuse_changes
 from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT, exists, path_override, read_path
 from mambavision_lab.config.trust import check_links, check_trust
@@ -128,6 +129,7 @@ def _snapshot_of_network(command: Command, overrides: list[str]) -> list[str]:
             raise ConfigError(
                 f"model_file={model_file} ckpt_path={checkpoint}: both name a network; give one of them"
             )
+        refuse_changes(model_file, overrides)
         overrides.append("ckpt_path=null")
         has_run = find_snapshot_around(Path(model_file)) is not None
         return [f"run://{find_snapshot(model_file, 'model_file')}"] if has_run else []

@@ -46,9 +46,9 @@ class ConvBlock(nn.Module):
         """Make fresh layers for another number of channels between the convolutions."""
         check_counts(hidden=hidden)
         dim = self.conv2.out_channels
-        self.conv1 = nn.Conv2d(dim, hidden, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(hidden, eps=1e-5)
-        self.conv2 = nn.Conv2d(hidden, dim, 3, padding=1)
+        self.conv1 = CONV[self.dims](dim, hidden, 3, padding=1)
+        self.norm1 = BATCH_NORM[self.dims](hidden, eps=1e-5)
+        self.conv2 = CONV[self.dims](hidden, dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform a map x, (N, dim, H, W) or (N, dim, D, H, W); the shape stays."""

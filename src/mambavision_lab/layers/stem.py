@@ -58,6 +58,13 @@ class ConvStem(nn.Sequential):
             if not is_last:
                 layers += [BATCH_NORM[dims](widths[i + 1]), nn.GELU()]
         super().__init__(*layers)
+        self.in_chans, self.embed_dim, self.patch_size, self.dims = in_chans, embed_dim, sizes, dims
+
+    def resize(self, stem_dim: int) -> None:
+        """Make fresh layers for another stem_dim."""
+        made = ConvStem(self.in_chans, stem_dim, self.embed_dim, self.patch_size, self.dims)
+        for i, layer in enumerate(made):
+            self[i] = layer
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn images (N, C, *sides) into a map (N, embed_dim, *sides / patch_size)."""

@@ -216,7 +216,7 @@ class Backbone(nn.Module):
 
         Args:
             widths: Name of a block's MLP, mixer or convolutional block -> its channels between, its channels
-                scanned, or its attention heads.
+                scanned, or its attention heads; or of a plain network's stem -> its stem_dim.
 
         Raises:
             ValueError: There is no such layer, or no such width.

@@ -61,18 +61,13 @@ class ExportedNetwork:
     """The exported file of `model_file`; the data are prepared as it says, unless the command says otherwise.
 
     Raises:
-        ConfigError: It cannot be loaded, or lacks class names; or the command changes its network.
+        ConfigError: It cannot be loaded, or lacks class names.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
         self.path = Path(cfg.model_file)
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
         given = {key_of(override) for override in overrides}
-        if ignored := sorted(k for k in given if k.partition(".")[0] in ("model", "classifier")):
-            raise ConfigError(
-                f"{ignored[0]}: cannot change an exported network; remove it, or give ckpt_path in place "
-                "of model_file"
-            )
         description, self._net, _ = load_network(self.path, "cpu")
         if not description.get("class_names"):
             raise ConfigError(f"model_file={self.path}: has no class names; export it anew")

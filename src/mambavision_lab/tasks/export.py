@@ -9,7 +9,6 @@ from mambavision_lab.compress.int8 import AccuracyFloorError
 from mambavision_lab.errors import ConfigError, ReportedError, reason
 from mambavision_lab.exporters.base import ExportFormat
 from mambavision_lab.exporters.comparison import Compared, comparison_table, write_comparison
-from mambavision_lab.exporters.runtimes.base import run_module
 from mambavision_lab.exporters.verify import ParityError
 from mambavision_lab.runs.folder import open_run_folder, short_path
 from mambavision_lab.runs.snapshot import find_snapshot
@@ -109,6 +108,7 @@ def _compared(
     reasons = [] if export_format.runs_here else ["latency, as it runs in browsers"]
     if source.data is None:
         reasons.append(f"metric ({source.why_no_data})")
+    measured = None if source.data is None else source.measure(written.run, "test")
     return Compared(
         name=name,
         file=export_format.files[0],
@@ -117,7 +117,8 @@ def _compared(
         batch1_ms=latency.get(1),
         batch8_ms=latency.get(8),
         difference=written.difference,
-        metric=None if source.data is None else source.measure(written.run, "test"),
+        metric=measured and measured.metric,
+        agreement=measured and measured.agreement(source.eager),
         missing="; ".join(reasons),
     )
 
@@ -125,10 +126,9 @@ def _compared(
 def _eager(written: Written, source: ExportSource) -> Compared:
     """Describe the network itself, as it was timed beside the first file."""
     latency = {row.batch: row.eager_ms for row in written.times}
-    net = source.inference.net
     return Compared(
         name="eager",
         batch1_ms=latency.get(1),
         batch8_ms=latency.get(8),
-        metric=None if source.data is None else source.measure(run_module(net), "test"),
+        metric=None if source.data is None else source.eager.metric,
     )

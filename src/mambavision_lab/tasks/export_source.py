@@ -1,6 +1,8 @@
 """What an export needs of a run: its network, and images to compare, calibrate and measure on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,12 +11,25 @@ from torch import Tensor
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.exporters.runtimes.base import run_module
 from mambavision_lab.exporters.verify import BATCHES
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.lit.image_metrics import make_metrics
 from mambavision_lab.metrics import main_metric
 from mambavision_lab.tasks.build import build_data
 from mambavision_lab.tasks.predict import find_images
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The main metric of some images, and the class of each, (N, 1), or its labels, (N, classes)."""
+
+    metric: float
+    found: Tensor
+
+    def agreement(self, other: "Measured") -> float:
+        """Return the share of images in which both found the same."""
+        return (self.found == other.found).all(dim=1).float().mean().item()
 
 
 class ExportSource:
@@ -66,21 +81,29 @@ class ExportSource:
         indices = torch.linspace(0, len(train) - 1, min(count, len(train))).long().tolist()
         return self.inference.normalize(torch.stack([train[i][0] for i in indices]))
 
-    def measure(self, run: Callable[[Tensor], Tensor], split: str) -> float:
-        """Return the main metric of a network on the split "val" or "test".
+    def measure(self, run: Callable[[Tensor], Tensor], split: str) -> "Measured":
+        """Measure a network on the split "val" or "test".
 
         Raises:
             ConfigError: There are no data.
         """
         if self.data is None:
             raise ConfigError(f"no data to measure on ({self.why_no_data})")
-        metrics: Any = make_metrics(len(self.class_names), self.inference.is_multilabel)["test"]
-        metric = metrics[self.metric_name.rpartition("/")[2]]
-        data = self.data
+        several, count = self.inference.is_multilabel, len(self.class_names)
+        metrics: Any = make_metrics(count, several)["test"]
+        metric, found, data = metrics[self.metric_name.rpartition("/")[2]], [], self.data
         for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
             images, labels = data.prepare_batch(batch)
-            metric.update(run(images), labels)
-        return float(metric.compute())
+            logits = run(images)
+            metric.update(logits, labels)
+            logits = logits[:, :count]
+            found.append(logits > 0 if several else logits.argmax(dim=1, keepdim=True))
+        return Measured(float(metric.compute()), torch.cat(found))
+
+    @cached_property
+    def eager(self) -> "Measured":
+        """The network itself on the test images."""
+        return self.measure(run_module(self.inference.net), "test")
 
     def _real_images(self, images: str | None) -> Tensor | None:
         count = max(BATCHES)

@@ -13,7 +13,6 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.base import ExportFormat
 from mambavision_lab.exporters.onnx import OnnxFormat
 from mambavision_lab.exporters.runtimes.base import Runtime, run_module
-from mambavision_lab.exporters.runtimes.load import load_exported
 from mambavision_lab.exporters.verify import (
     Latency,
     as_json,
@@ -89,8 +88,9 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
     """
     own = source.inference
     spec = export_format.make_spec(own.net, own.in_chans, own.image_size, own.description)
+    details: dict[str, str] = {}
     if isinstance(export_format, OnnxFormat) and export_format.quantize is not None:
-        _prepare_int8(export_format, source)
+        _prepare_int8(export_format, source, details)
     start = time.perf_counter()
     with console.status(f"exporting as {export_format.name}"):
         export_format.write(spec, folder)
@@ -108,7 +108,7 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
     if times:
         console.print(latency_table(times))
     varies = "batch, height and width" if spec.any_size else "batch only"
-    details = {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
+    details |= {"varies": varies, "size": f"{megabytes:.1f} MB", "export took": f"{seconds:.1f} s"}
     json_name, markdown_name = export_format.tables
     write_json(as_json(details, rows, times), folder / json_name)
     write_markdown(details, rows, times, folder / markdown_name)
@@ -116,8 +116,10 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
     return Written(run, details, times, difference, megabytes, load_s)
 
 
-def _prepare_int8(export_format: OnnxFormat, source: ExportSource) -> None:
+def _prepare_int8(export_format: OnnxFormat, source: ExportSource, details: dict[str, str]) -> None:
     """Hand the format a function that quantizes, with images to calibrate and to measure on.
+
+    The function adds to the details what it found.
 
     Raises:
         ConfigError: There are none.
@@ -132,21 +134,23 @@ def _prepare_int8(export_format: OnnxFormat, source: ExportSource) -> None:
                 "export.reduce_range=false keeps 8, for a processor that has it",
                 soft_wrap=True,
             )
-    baseline = source.measure(run_module(source.inference.net), "val")
+    baseline = source.measure(run_module(source.inference.net), "val").metric
 
     def quantize_file(full: Path, target: Path) -> None:
         assert export_format.quantize is not None
-        quantize(
+        found = quantize(
             full,
             target,
             images,
             export_format.quantize,
-            measure=lambda path: source.measure(load_exported(path), "val"),
+            measure=lambda run: source.measure(run, "val").metric,
             baseline=baseline,
             max_drop=export_format.max_drop,
             reduce_range=bool(reduce_range),
             report=console.print,
         )
+        left = f"{len(found.left)} of {found.num_layers} layers in float32"
+        details["int8"] = f"{left}, validation metric {-found.drop:+.4f}"
 
     export_format.quantize_file = quantize_file
 

@@ -28,11 +28,13 @@ def serve(cfg: DictConfig) -> None:
             raise missing_extra("serve.py", package, "serve")
     import uvicorn
 
-    from mambavision_lab.server import Limits, make_app
+    from mambavision_lab.server.app import Limits, make_app
 
     for name in _LEAST:
         if cfg[name] <= 0:
             raise ConfigError(f"{name}={cfg[name]} must be above 0")
+    if cfg.batch_wait_ms < 0:
+        raise ConfigError(f"batch_wait_ms={cfg.batch_wait_ms}: wanted 0 or more")
     if not 0 <= cfg.threshold <= 1:
         raise ConfigError(f"threshold={cfg.threshold}: wanted a probability, from 0 to 1")
     if not 0 <= cfg.port < 2**16:
@@ -54,6 +56,7 @@ def serve(cfg: DictConfig) -> None:
         max_waiting=cfg.max_waiting,
         timeout_s=cfg.timeout_s,
         batch_size=cfg.batch_size,
+        batch_wait_ms=cfg.batch_wait_ms,
         top_k=cfg.top_k,
         threshold=cfg.threshold,
     )
@@ -72,6 +75,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(2048)  # from here on requests wait, and none is refused
     except OSError as error:
         raise ConfigError(
             f"host={host} port={port}: cannot be listened on ({reason(error)}); give another host or port"

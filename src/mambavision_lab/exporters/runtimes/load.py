@@ -17,7 +17,7 @@ def load_exported(path: Path, option: str = "model_file") -> Runtime:
     """Load an exported file.
 
     Args:
-        path: The file: model.onnx, model.ort, model.xml, model.ts, model.pt2 or model.safetensors.
+        path: The file: model.onnx, model.ort, model.xml, model.ts, model.pt2, model.pte or model.safetensors.
         option: What the user gave the path with, for messages.
 
     Raises:
