@@ -90,16 +90,24 @@ def build_classifier(
     cfg: DictConfig, net: nn.Module, data: Mapping[str, Any], **arguments: Any
 ) -> TrainingModule:
     """Wrap a network with the settings of `classifier`, for data as `ImageDataModule.metadata` gives them."""
+    if data.get("is_multilabel", False):
+        arguments["is_multilabel"] = True
     # Not recursive: the config of the model in the metadata is not to be instantiated.
-    return build(
+    classifier: TrainingModule = build(
         cfg.classifier,
         "classifier",
         net=net,
         num_classes=len(data["class_names"]),
-        is_multilabel=data.get("is_multilabel", False),
         _recursive_=False,
         **arguments,
     )
+    if classifier.has_masks != data.get("has_masks", False):
+        kinds = ("classes of images", "masks")
+        raise ConfigError(
+            f"classifier: {type(classifier).__name__} trains {kinds[classifier.has_masks]}, and the data "
+            f"have {kinds[not classifier.has_masks]}; choose experiment=segmentation for masks alone"
+        )
+    return classifier
 
 
 def build_tta(

@@ -133,10 +133,17 @@ class Augment(nn.Module):
         """
         if draws is None:
             draws = Draws.unseeded(len(images))
+        return self.recolour(self.move(images, draws), draws)
+
+    def move(self, images: Tensor, draws: Draws) -> Tensor:
+        """Flip, shift and rotate: the part of `forward` that moves pixels, any channels alike."""
         planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
         moved = self._rotate(self._move(planes, draws), draws)
-        moved = images if moved is planes else moved.reshape(images.shape)
-        augmented = self._recolour(moved, draws)
+        return images if moved is planes else moved.reshape(images.shape)
+
+    def recolour(self, images: Tensor, draws: Draws) -> Tensor:
+        """Change colours and erase: the part of `forward` after `move`."""
+        augmented = self._recolour(images, draws)
         if self.erasing:
             augmented = augmented.clone() if augmented is images else augmented
             planes = augmented.flatten(1, -3)
