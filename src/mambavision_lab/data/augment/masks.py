@@ -1,4 +1,4 @@
-"""Augmentation of images together with their masks: what moves pixels moves both, colours change the image."""
+"""Augmentation of images together with their masks: pixels of both move alike, colours change the image."""
 
 import torch
 import torch.nn.functional as F
