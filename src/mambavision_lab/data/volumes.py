@@ -1,15 +1,19 @@
 """The base of the data modules of volumes and clips: uint8 (N, C, D, H, W), slices or frames along D."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.base import ImageDataModule, require_positive
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.errors import ConfigError
 
 SLICES = ("all", "middle", "shuffled")
+_CHUNK = 128  # volumes resized at once
 
 
 class VolumeDataModule(ImageDataModule):
@@ -53,11 +57,31 @@ class VolumeDataModule(ImageDataModule):
             labels: Class of each, (N,).
             stream: Number of the split, from which the order of shuffled slices follows.
         """
+        return InMemoryImages(self.keep_slices(volumes, torch.arange(len(volumes)), stream), labels)
+
+    def keep_slices(self, volumes: Tensor, indices: Tensor, stream: int) -> Tensor:
+        """Return `slices` of volumes (N, C, D, H, W), which have these indices in their split, (N,)."""
         if self.slices == "middle":
-            volumes = volumes[:, :, volumes.shape[2] // 2].contiguous()
-        elif self.slices == "shuffled":
-            generator = torch.Generator().manual_seed(3 * self.seed + stream)
-            keys = torch.rand(len(volumes), volumes.shape[2], generator=generator)
-            order = keys.argsort(dim=1)[:, None, :, None, None]
-            volumes = volumes.take_along_dim(order, dim=2)
-        return InMemoryImages(volumes, labels)
+            return volumes[:, :, volumes.shape[2] // 2].contiguous()
+        if self.slices == "shuffled":
+            draws = Draws(3 * self.seed + stream, 0, indices)
+            keys = torch.stack([draws.uniform() for _ in range(volumes.shape[2])], dim=1)
+            return volumes.take_along_dim(keys.argsort(dim=1)[:, None, :, None, None], dim=2)
+        return volumes
+
+
+def resize_volumes(volumes: Tensor, sides: Sequence[int]) -> Tensor:
+    """Resize volumes (N, C, D, H, W) to these sides: by means where an axis shrinks, else linearly.
+
+    Those of uint8 are rounded; those of these sides stay as they are.
+    """
+    if tuple(volumes.shape[2:]) == tuple(sides):
+        return volumes
+    smaller = [min(side, own) for side, own in zip(sides, volumes.shape[2:], strict=True)]
+    resized = []
+    for part in volumes.split(_CHUNK):  # a float of each takes four times the memory
+        values = F.interpolate(part.float(), smaller, mode="area")
+        if smaller != list(sides):
+            values = F.interpolate(values, list(sides), mode="trilinear")
+        resized.append(values.round() if volumes.dtype == torch.uint8 else values)
+    return torch.cat(resized).to(volumes.dtype)
