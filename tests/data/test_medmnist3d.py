@@ -69,8 +69,16 @@ def test_medmnist3d_is_downloaded_and_verified(served, tmp_path, monkeypatch, re
     ("name", "settings", "message"),
     [
         ("medmnist", {"subset": "organmnist3d"}, "is a set of volumes; choose data=medmnist3d"),
-        ("medmnist3d", {"subset": "octmnist"}, "is a set of images; choose data=medmnist, or organ"),
-        ("medmnist3d", {"source_size": 128}, "data.source_size=128 is unknown; choose one of 28, 64"),
+        (
+            "medmnist3d",
+            {"subset": "octmnist"},
+            "is a set of images; choose data=medmnist, or organ",
+        ),
+        (
+            "medmnist3d",
+            {"source_size": 128},
+            "data.source_size=128 is unknown; choose one of 28, 64",
+        ),
         ("medmnist3d", {"in_chans": 3}, "data.in_chans=3: MedMNIST's volumes are grey; give 1"),
         ("medmnist3d", {"num_slices": 0}, "data.num_slices=0 must be at least 1"),
     ],

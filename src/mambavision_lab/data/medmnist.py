@@ -1,6 +1,7 @@
 """MedMNIST: medical images of 28, 64, 128 or 224 pixels a side, and volumes of 28 or 64.
 
-Of its eighteen sets one, with several labels an image, is not supported. A set is one file, NAME.npz or NAME_SIZE.npz, downloaded into `root` and verified on first use.
+Of its eighteen sets one, whose images have several labels, is not supported. A set is one file, NAME.npz or
+NAME_SIZE.npz, downloaded into `root` and verified on first use.
 
 Source: Yang et al. 2023, MedMNIST v2, Scientific Data 10:41.
 """
