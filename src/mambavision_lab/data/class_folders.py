@@ -21,7 +21,9 @@ from mambavision_lab.data.split_folders import find_splits, is_divided
 from mambavision_lab.errors import ConfigError
 
 
-def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path:
+def class_folder(
+    root: str | os.PathLike[str], is_training: bool = True, kind: FileKind = IMAGES
+) -> Path:
     """Return the folder whose folders are the classes: that of the training images, or root itself.
 
     Where nothing is trained a val or test folder alone will do.
@@ -29,7 +31,7 @@ def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path
     Raises:
         ConfigError: root is no folder of a data set, or has a val or test folder but no train folder.
     """
-    splits = find_splits(root)
+    splits = find_splits(root, kind)
     if not splits:
         return Path(str(root))
     if "train" in splits:
@@ -56,14 +58,16 @@ def list_classes(folder: Path, kind: FileKind = IMAGES) -> list[str]:
     return names
 
 
-def name_classes(root: str | os.PathLike[str], is_training: bool = True) -> list[str]:
+def name_classes(
+    root: str | os.PathLike[str], is_training: bool = True, kind: FileKind = IMAGES
+) -> list[str]:
     """List the classes of a data set, in the order of their labels.
 
     Raises:
         ConfigError: There are none, or a single one to be trained on.
     """
-    folder = class_folder(root, is_training)
-    names = list_classes(folder)
+    folder = class_folder(root, is_training, kind)
+    names = list_classes(folder, kind)
     if is_training and len(names) == 1:
         raise ConfigError(
             f"data.root={root}: one class only, {names[0]!r}; wanted two or more; "

@@ -130,8 +130,8 @@ class FolderListing:
         given = read_class_names(self.classes, Path(self.root))
         if self._is_all_for_test:
             return given or list_classes(folder, self.kind)
-        class_folder(self.root)  # refuses a root without training images
-        return given or name_classes(self.root)
+        class_folder(self.root, kind=self.kind)  # refuses a root without training data
+        return given or name_classes(self.root, kind=self.kind)
 
     @rank_zero_only
     def _warn(self, notes: list[str]) -> None:

@@ -57,17 +57,31 @@ class VolumeDataModule(ImageDataModule):
             labels: Class of each, (N,).
             stream: Number of the split, from which the order of shuffled slices follows.
         """
-        return InMemoryImages(self.keep_slices(volumes, torch.arange(len(volumes)), stream), labels)
+        indices = torch.arange(len(volumes))
+        kept = keep_slices(volumes, indices, self.slices, self.slices_seed(stream))
+        return InMemoryImages(kept, labels)
 
-    def keep_slices(self, volumes: Tensor, indices: Tensor, stream: int) -> Tensor:
-        """Return `slices` of volumes (N, C, D, H, W), which have these indices in their split, (N,)."""
-        if self.slices == "middle":
-            return volumes[:, :, volumes.shape[2] // 2].contiguous()
-        if self.slices == "shuffled":
-            draws = Draws(3 * self.seed + stream, 0, indices)
-            keys = torch.stack([draws.uniform() for _ in range(volumes.shape[2])], dim=1)
-            return volumes.take_along_dim(keys.argsort(dim=1)[:, None, :, None, None], dim=2)
-        return volumes
+    def slices_seed(self, stream: int) -> int:
+        """Return what the order of shuffled slices follows from in the split of this number."""
+        return 3 * self.seed + stream
+
+
+def keep_slices(volumes: Tensor, indices: Tensor, slices: str, seed: int) -> Tensor:
+    """Return some slices of volumes (N, C, D, H, W), or all in another order.
+
+    Args:
+        volumes: The volumes.
+        indices: Their indices in the split, (N,), from which, with the seed, a shuffled order follows.
+        slices: As in `VolumeDataModule`.
+        seed: That of the split.
+    """
+    if slices == "middle":
+        return volumes[:, :, volumes.shape[2] // 2].contiguous()
+    if slices == "shuffled":
+        draws = Draws(seed, 0, indices)
+        keys = torch.stack([draws.uniform() for _ in range(volumes.shape[2])], dim=1)
+        return volumes.take_along_dim(keys.argsort(dim=1)[:, None, :, None, None], dim=2)
+    return volumes
 
 
 def resize_volumes(volumes: Tensor, sides: Sequence[int]) -> Tensor:
