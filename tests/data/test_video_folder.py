@@ -91,11 +91,11 @@ def case_truncated(tmp_path):
     return path
 
 
-def case_half(tmp_path):
-    path = write_video(tmp_path / "a.avi", 20, size=64)
+def case_corrupt(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 20, size=64)
     content = bytearray(path.read_bytes())
-    start = content.find(b"movi") + 4
-    content[start : len(content) // 2] = b"\x55" * (len(content) // 2 - start)
+    start = content.find(b"mdat") + 8
+    content[start : start + 600] = np.random.default_rng(0).bytes(600)
     path.write_bytes(content)
     return path
 
@@ -130,7 +130,7 @@ def case_bad_frame(tmp_path):
             "has 6 frames, and 4 of them with a stride of 2 span 7; lower data.num_slices",
         ),
         (case_truncated, "a.mp4: cannot be read as a video ("),
-        (case_half, "a.avi: "),
+        (case_corrupt, "a.mp4: cannot be read as a video ("),
         (case_text, "a.mp4: cannot be read as a video ("),
         (case_empty, "a.mp4: cannot be read as a video ("),
         (case_sizes, "frame_4.png: has 16 x 9 pixels, other frames of the clip 16 x 16"),

@@ -101,7 +101,7 @@ def _decode(path: Path, wanted: Sequence[int], in_chans: int) -> list[np.ndarray
             stream = video.streams.video[0]
             video.seek(wanted[0], stream=stream)
             for frame in video.decode(stream):
-                if frame.pts in wanted:
+                if frame.pts in wanted and not frame.is_corrupt:
                     found[frame.pts] = frame.to_ndarray(format=pixels)
                 if len(found) == len(wanted):
                     break

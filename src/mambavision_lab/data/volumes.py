@@ -39,6 +39,12 @@ class VolumeDataModule(ImageDataModule):
             raise ConfigError(f"data.slices={slices} is unknown; choose {', '.join(SLICES)}")
         self.num_slices, self.slices = num_slices, slices
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of what the network receives: slices, height and width; of one slice the last two."""
+        plane = super().sides
+        return plane if self.slices == "middle" else (self.num_slices, *plane)
+
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""
         return super().metadata() | {"num_slices": self.num_slices, "slices": self.slices}

@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> float:
     _compare_preprocessing(data, trained)
     data.use_classes(class_names)
     classifier = network.make_classifier(cfg, data)
-    size = f"{data.image_size} x {data.image_size}"
+    size = " x ".join(map(str, data.sides))
     if data.image_size != trained.get("image_size", data.image_size):
         size += f", trained with {trained['image_size']}"
         _fit_to_size(classifier.net, data)
@@ -129,7 +129,10 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
             f"but these images have {_LABELS[data.is_multilabel]}"
         )
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
+    for name in (
+        *("in_chans", "image_size", "num_slices", "crop_fraction", "spacing", "frame_stride"),
+        *("mean", "std"),
+    ):
         value = getattr(data, name, None)
         if name not in trained or not hasattr(data, name) or value == trained[name]:
             continue
@@ -150,10 +153,10 @@ def _fit_to_size(net: nn.Module, data: ImageDataModule) -> None:
     setting = f"data.image_size={data.image_size}"
     if callable(resize := getattr(net, "set_input_size", None)):
         try:
-            resize(data.image_size)
+            resize(data.sides)
         except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
             raise ConfigError(f"{setting}: {reason(error, 160)}; choose another size") from error
-    try_size(net, data.in_chans, data.image_size, setting)
+    try_size(net, data.in_chans, data.sides, setting)
 
 
 def _is_same(root: str, other: str) -> bool:
