@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mambavision_lab.data.image_files import CROP_FRACTION, Transform, evaluation_transform
+from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
 from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.read_clip import Clip
 from mambavision_lab.errors import ConfigError
@@ -51,9 +51,8 @@ class FitClip:
             )
         start = int(torch.randint(spare + 1, ())) if self.is_random else spare // 2
         frames = clip.read(range(start, start + length, self.frame_stride))
-        fit: Transform = (
-            evaluation_transform(self.image_size, self.crop_fraction)
-            if self.crop is None
-            else self.crop.draw().of_frames
-        )
-        return fit(frames).transpose(0, 1).contiguous()
+        if self.crop is None:
+            fitted = evaluation_transform(self.image_size, self.crop_fraction)(frames)
+        else:
+            fitted = self.crop.draw().of_frames(frames)
+        return fitted.transpose(0, 1).contiguous()

@@ -69,7 +69,9 @@ def _read_nifti(path: Path) -> Volume:
         raise ConfigError(
             f"{path}: has the shape {image.shape}; wanted one volume, of at most 4 channels"
         )
-    with nibabel.openers.ImageOpener(path) as file:  # as it is: loading makes 1 of a spacing of 0
+    with nibabel.openers.ImageOpener(
+        str(path)
+    ) as file:  # as it is: loading makes 1 of a spacing of 0
         header = type(image.header).from_fileobj(file, check=False)
     is_placed = header["sform_code"] > 0 or (header["pixdim"][1:4] > 0).all()
     spacing = None

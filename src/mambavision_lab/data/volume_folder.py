@@ -53,7 +53,7 @@ class VolumeFolderDataModule(VolumeFilesDataModule):
 
 
 def _as_spacing(given: float | Sequence[float]) -> tuple[float, float, float]:
-    sizes = list(given) if isinstance(given, list | tuple) else [given] * 3
+    sizes: list[Any] = list(given) if isinstance(given, list | tuple) else [given] * 3
     if len(sizes) != 3 or not all(_is_number(size) and 0 < size < float("inf") for size in sizes):
         raise ConfigError(
             f"data.spacing={given}: wanted millimetres above 0, one number or [SLICES,ROWS,COLUMNS], or null"

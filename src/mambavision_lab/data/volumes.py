@@ -105,3 +105,11 @@ def resize_volumes(volumes: Tensor, sides: Sequence[int]) -> Tensor:
             values = F.interpolate(values, list(sides), mode="trilinear")
         resized.append(values.round() if volumes.dtype == torch.uint8 else values)
     return torch.cat(resized).to(volumes.dtype)
+
+
+def four_slices(volume: Tensor) -> Tensor:
+    """Lay four slices of a volume or clip (C, D, H, W), evenly spaced, out in two rows: (C, 2 H, 2 W)."""
+    depth = volume.shape[1]
+    first, second, third, fourth = (volume[:, (2 * k + 1) * depth // 8] for k in range(4))
+    rows = [torch.cat(pair, dim=2) for pair in ((first, second), (third, fourth))]
+    return torch.cat(rows, dim=1)
