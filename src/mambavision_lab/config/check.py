@@ -70,7 +70,7 @@ def check_config(cfg: DictConfig) -> None:
     if task_of(cfg) in ("explain", "demo"):
         check_explanation(resolved)
     if resolved.get("optimizer"):
-        check_axes(resolved.get("data") or {}, resolved.get("model") or {})
+        check_axes(resolved)
     check_folders(resolved)
     check_files(cfg, resolved)
     for key, seed in (

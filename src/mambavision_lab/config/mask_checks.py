@@ -26,6 +26,7 @@ _NOT_FOR_MASKS = (
     ("augment", "mixup", "give 0"),
     ("augment", "cutmix", "give 0"),
     ("augment", "policy", "choose augment=light or augment=none"),
+    ("augment", "erasing", "give 0"),
     ("tta", "_target_", "choose tta=none"),
     ("multi_scale", "_target_", "choose multi_scale=none"),
 )

@@ -159,6 +159,11 @@ class ImageDataModule(LightningDataModule):
         return self._splits
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of what the network receives, in pixels."""
+        return self.image_size, self.image_size
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their labels."""
         return self.splits.class_names

@@ -29,7 +29,7 @@ class LabelMap:
         self.num_known = len(known)
 
     def __call__(self, labels: Tensor) -> Tensor:
-        """Renumber labels (N,) or masks (N, H, W); 0 or 1 for each class, (N, num_classes), to (N, num_known)."""
+        """Renumber labels (N,) or masks (N, H, W); 0 or 1 for each class to (N, num_known)."""
         numbers = self.numbers.to(labels.device)
         if labels.ndim != 2:
             return numbers[labels]

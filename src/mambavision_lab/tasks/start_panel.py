@@ -33,7 +33,7 @@ def print_start(
     settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
-        f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
+        f"{' x '.join(map(str, (data.in_chans, *data.sides)))}, train/val/test {sizes}",
         "training": f"{length}, {_describe_step(cfg, trainer, classifier, data)}, "
         f"precision {trainer.precision}, seed {cfg.seed}",
         "device": device_name(trainer),

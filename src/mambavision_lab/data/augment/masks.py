@@ -14,12 +14,14 @@ def check_mask_augment(augment: nn.Module | None) -> None:
     """Refuse what would change an image and not its mask.
 
     Raises:
-        ConfigError: Images are mixed, or a policy is applied to each image alone.
+        ConfigError: Images are mixed or erased, or a policy is applied to each image alone.
     """
     if getattr(augment, "mixing", None) is not None:
         raise ConfigError("augment.mixup, augment.cutmix: mix labels of images, not masks; give 0")
     if getattr(augment, "policy", None) is not None:
         raise ConfigError("augment.policy: moves images without their masks; give null")
+    if getattr(augment, "erasing", 0):
+        raise ConfigError("augment.erasing: hides what the mask still shows; give 0")
 
 
 def augment_masks(
