@@ -31,7 +31,7 @@ from mambavision_lab.data.base import available_cores
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed, seed_batch
-from mambavision_lab.lit.image_classifier import param_groups
+from mambavision_lab.lit.training_module import param_groups
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,

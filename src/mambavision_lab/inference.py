@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.data.decode import WHITE, decode, squash
-from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
+from mambavision_lab.data.folders import IMAGES
+from mambavision_lab.data.preparation import preparation_of
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.methods import default_method, explain_all
@@ -35,8 +34,8 @@ MODEL_CARD = """\
 
 # {{ name }}
 
-An image classifier ({{ network }}, {{ num_params }} parameters) trained with MambaVision Lab on images of
-{{ size }} (channels, height, width).
+An image classifier ({{ network }}, {{ num_params }} parameters) trained with MambaVision Lab on {{ kind }} of
+{{ size }} (channels, {{ axes }}).
 
 ```python
 from mambavision_lab import MambaVisionInference
@@ -99,23 +98,10 @@ class MambaVisionInference(
     ) -> None:
         self.description, net, self.device = load_network(Path(path), device, scan_backend)
         settings = self.description["preprocessing"]
-        needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
-        if missing := [name for name in needed if settings.get(name) is None]:
-            raise ConfigError(f"{path}: does not give the {missing[0]} of its data; train it again")
+        self.preparation = preparation_of(settings, str(path))
         self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
-        self._value_range = settings.get("value_range") and tuple(settings["value_range"])
-        self._background = tuple(settings.get("background", WHITE))
         self.class_names: list[str] | None = self.description.get("class_names")
         self.is_multilabel = bool(self.description.get("is_multilabel"))
-        self._normalization = [
-            list(v) * self.in_chans if len(v) == 1 else list(v)
-            for v in (settings["mean"], settings["std"])
-        ]
-        self._fit = (
-            evaluation_transform(self.image_size, settings.get("crop_fraction", CROP_FRACTION))
-            if settings["keeps_aspect"]
-            else lambda pixels: squash(pixels, self.image_size)
-        )
         self.net = net
         self.tta = tta
         if tta is not None:
@@ -184,7 +170,11 @@ class MambaVisionInference(
             "name": self.description.get("name") or type(self.net).__name__,
             "network": type(self.net).__name__,
             "num_params": f"{sum(p.numel() for p in self.net.parameters()) / 1e6:.2f} M",
-            "size": f"{self.in_chans} x {self.image_size} x {self.image_size}",
+            "kind": self.preparation.kind.noun,
+            "axes": "height, width"
+            if len(self.preparation.sides) == 2
+            else "slices, height, width",
+            "size": " x ".join(map(str, (self.in_chans, *self.preparation.sides))),
             "metrics": {key: format_metric(key, value) for key, value in metrics.items()},
             "class_names": self.class_names or [],
         }
@@ -197,7 +187,7 @@ class MambaVisionInference(
 
         Args:
             images: A path, open file, bytes, Pillow image, array or tensor as in `decode`, or a list of
-                these.
+                these; for a network of volumes a path or array, of clips a path.
             top_k: How many classes to return, at most all of them.
             threshold: Of a network that was trained on several labels, the least probability of the classes
                 to return, all of them.
@@ -257,9 +247,11 @@ class MambaVisionInference(
         return explain_all(net, self._on_device(pixels[None]), methods, target)
 
     def prepare(self, image: Any) -> Tensor:
-        """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared."""
-        pixels = decode(image, self.in_chans, self._value_range, self._background)
-        return self._fit(pixels).contiguous()
+        """Return one image as uint8 pixels (C, image_size, image_size), as the test images were prepared.
+
+        A network of volumes or clips takes one of these, (C, D, image_size, image_size).
+        """
+        return self.preparation.prepare(image)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W).
@@ -305,9 +297,18 @@ class MambaVisionInference(
             raise ConfigError(f"target={name}: the network knows no such class; {hint}")
         return name
 
+    def require_images(self, what: str) -> None:
+        """Refuse a network of volumes or clips for what takes images alone, named for the message.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if (noun := self.preparation.kind.noun) != IMAGES.noun:
+            raise ConfigError(f"{what}: takes networks of images, and this one is of {noun}")
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""
-        return TF.normalize(pixels.float() / 255, *self._normalization)
+        return self.preparation.normalize(pixels)
 
     def _batches(self, images: Any, batch_size: int) -> Iterator[Tensor]:
         """Yield prepared pixels (N, C, H, W) of one image, or of a list, a batch at a time."""

@@ -1,6 +1,7 @@
 """Format and compare metrics by their names alone (`val/acc1`, `train/images_per_s`)."""
 
 _WAIT = "data_wait"  # share of the time
+MASK_METRICS = ["dice", "miou"]  # of a segmentation, the one to choose checkpoints by first
 
 
 def metrics_of_predictions(num_classes: int, is_multilabel: bool) -> list[str]:
@@ -10,14 +11,15 @@ def metrics_of_predictions(num_classes: int, is_multilabel: bool) -> list[str]:
     return ["acc1", "acc5"] if num_classes > 5 else ["acc1"]
 
 
-def main_metric(is_multilabel: bool) -> str:
+def main_metric(is_multilabel: bool, has_masks: bool = False) -> str:
     """Return the metric of the validation to choose checkpoints by."""
-    return f"val/{metrics_of_predictions(0, is_multilabel)[0]}"
+    names = MASK_METRICS if has_masks else metrics_of_predictions(0, is_multilabel)
+    return f"val/{names[0]}"
 
 
 def cheap_metrics(names: list[str]) -> list[str]:
-    """Return those of `metrics_of_predictions` that training measures: what adds up over batches, top-1."""
-    return [name for name in names if name not in ("acc5", "map")]
+    """Return those that training measures: what adds up over batches, the main one of its kind."""
+    return [name for name in names if name not in ("acc5", "map", "miou")]
 
 
 def format_metric(name: str, value: float) -> str:
@@ -51,4 +53,5 @@ def has_known_direction(name: str) -> bool:
 
 def _is_share(name: str) -> bool:
     own = name.rpartition("/")[2]
-    return own.startswith("acc") or own in metrics_of_predictions(0, is_multilabel=True)
+    known = [*metrics_of_predictions(0, is_multilabel=True), *MASK_METRICS]
+    return own.startswith("acc") or own in known

@@ -241,7 +241,7 @@ def test_image_folder_can_be_for_the_test_as_a_whole(tmp_path, write_images, fol
     for name, count in folders.items():
         write_images(tmp_path / name, count)
     data = make(tmp_path)
-    data.use_all_for_test()
+    data.listing.use_all_for_test()
     labels = torch.tensor([label for _, label in data.splits.test.items])
     assert labels.bincount().tolist() == [num] * 3
     assert {Path(path).parents[1] for path, _ in data.splits.test.items} == {tmp_path / tested}

@@ -85,10 +85,10 @@ def test_labels_that_are_numbers_are_sorted_by_value(root):
 
 def test_labels_file_for_the_test_takes_the_test_rows_and_the_training_classes(root):
     data = make(root, CSV.replace("test1.png,dog", "test1.png,cat"))
-    data.use_all_for_test()
+    data.listing.use_all_for_test()
     assert found(data) == {"train": [], "val": [], "test": [("test0.png", 0), ("test1.png", 0)]}
     assert data.class_names == ["cat", "dog"]
-    assert data.describe_test() == f"of {root}/labels.csv"
+    assert data.listing.describe_test() == f"of {root}/labels.csv"
 
 
 def test_links_of_a_labels_file_are_followed(root):
@@ -216,7 +216,7 @@ def test_val_folder_alone_is_tested_with_classes_that_are_given(flat):
     (flat / "labels.txt").write_text(VAL_LABELS["synsets by order"])
     options = {"val_labels_file": "labels.txt", "classes": "classes.txt"}
     data = create_datamodule("image_folder", root=flat, **options)
-    data.use_all_for_test()
+    data.listing.use_all_for_test()
     assert [label for _, label in found(data)["test"]] == [1, 0, 0, 1]
 
 

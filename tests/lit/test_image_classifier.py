@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.lit.image_classifier import param_groups
 from mambavision_lab.lit.losses import CrossEntropy
+from mambavision_lab.lit.training_module import param_groups
 
 
 def names_of(group, net):

@@ -8,7 +8,7 @@ from timm.optim import create_optimizer_v2
 from tolerances import assert_close
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.lit.image_classifier import param_groups
+from mambavision_lab.lit.training_module import param_groups
 
 
 def stepped(net, make):

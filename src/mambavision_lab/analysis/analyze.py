@@ -72,8 +72,8 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     counted in the total only.
 
     Args:
-        model: Any image network.
-        input_shape: (C, H, W), or (N, C, H, W); one image where N is not given.
+        model: Any network of images, or with `dims=3` of volumes.
+        input_shape: (C, *sides), or (N, C, *sides); one image where N is not given.
 
     Returns:
         The analysis; `rich.print(analysis.table())` shows it.
@@ -81,10 +81,12 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     Raises:
         ValueError: The shape is not that of an image, or the network refuses it.
     """
-    shape = (1, *input_shape) if len(input_shape) == 3 else tuple(input_shape)
-    if len(shape) != 4 or min(shape) < 1:
+    dims = getattr(model, "dims", 2)
+    shape = (1, *input_shape) if len(input_shape) == dims + 1 else tuple(input_shape)
+    if len(shape) != dims + 2 or min(shape) < 1:
+        sides = "D, H, W" if dims == 3 else "H, W"
         raise ValueError(
-            f"input_shape={tuple(input_shape)}; wanted (C, H, W) or (N, C, H, W), all positive"
+            f"input_shape={tuple(input_shape)}; wanted (C, {sides}) or (N, C, {sides}), all positive"
         )
     first = next(model.parameters(), torch.empty(0))
     images = torch.randn(shape, device=first.device, dtype=first.dtype)

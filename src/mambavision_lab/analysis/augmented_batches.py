@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.decode import decode
 from mambavision_lab.data.image_files import ImageFiles
+from mambavision_lab.data.volumes import four_slices
 from mambavision_lab.report.figures import shorten
 
 _TILE = 1.9  # inches
@@ -94,7 +95,7 @@ def draw(batches: AugmentedBatches, class_names: Sequence[str], title: str, path
     figure.suptitle(title, parse_math=False)
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes, image, label in zip(grid[0], batches.originals, batches.labels, strict=True):
-        _show(axes, image / 255, f"{image.shape[2]} x {image.shape[1]}")
+        _show(axes, image / 255, " x ".join(map(str, image.shape[:0:-1])))
         name = describe_label(label, class_names)
         axes.set_title(name, fontsize=10, fontweight="bold", parse_math=False)
     for row, (images, labels) in zip(grid[1:], batches.epochs, strict=True):
@@ -134,11 +135,13 @@ def _original(data: ImageDataModule, index: int) -> tuple[Tensor, Tensor]:
 
 
 def _without_normalization(images: Tensor, data: ImageDataModule) -> Tensor:
-    mean, std = (as_tensor(values).reshape(-1, 1, 1) for values in (data.mean, data.std))
+    channels = (-1, *[1] * (images.ndim - 2))
+    mean, std = (as_tensor(values).reshape(channels) for values in (data.mean, data.std))
     return (images * std + mean).clamp(0, 1)
 
 
 def _show(axes: Axes, image: Tensor, text: str) -> None:
+    image = four_slices(image) if image.ndim == 4 else image
     channels = image[:3] if len(image) >= 3 else image[:1]
     axes.imshow(channels.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
     height, width = image.shape[-2:]

@@ -19,6 +19,7 @@ from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, availab
 from mambavision_lab.data.decode import decode, open_image
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.labelled_files import LabelledFiles
 from mambavision_lab.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -78,10 +79,10 @@ def scan_images(data: ImageDataModule, num_scanned: int | None) -> list[ImageRec
         num_scanned: Files to decode, or None for all.
     """
     records: list[ImageRecord] = []
-    files: list[tuple[str, ImageFiles, int]] = []
+    files: list[tuple[str, LabelledFiles, int]] = []
     for name in SPLITS:
         split = getattr(data.splits, name)
-        if isinstance(split, ImageFiles):
+        if isinstance(split, LabelledFiles):
             files += [(name, split, index) for index in range(len(split))]
         else:
             records += _scan_memory(name, split)
@@ -165,7 +166,7 @@ def _spread(values: list[int]) -> list[int]:
 
 def _labels(split: Any) -> np.ndarray:
     """List the classes of all images, of several labels one after the other."""
-    if isinstance(split, ImageFiles):
+    if isinstance(split, LabelledFiles):
         labels = [label for _, label in split.items]
         return np.array([*chain(*labels)] if split.num_classes else labels, dtype=int)
     assert isinstance(split, InMemoryImages)
@@ -174,8 +175,8 @@ def _labels(split: Any) -> np.ndarray:
 
 def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
     assert isinstance(data, InMemoryImages)
-    chans, height, width = data.images.shape[1:]
-    mode = f"{chans} channel{'s' * (chans > 1)} in memory"
+    height, width = data.images.shape[-2:]
+    mode = f"{_shape(data.images[0])} in memory"
     labels = data.labels.tolist()
     chunks = data.images.split(_CHUNK) if split == "train" else ()
     moments = [row for chunk in chunks for row in _moments(chunk).numpy()]
@@ -192,8 +193,10 @@ def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
         )
 
 
-def _scan_file(split: str, files: ImageFiles, index: int, fit: v2.Transform) -> ImageRecord:
+def _scan_file(split: str, files: LabelledFiles, index: int, fit: v2.Transform) -> ImageRecord:
     path, label = files.items[index]
+    if not isinstance(files, ImageFiles):
+        return _scan_volume(split, files, index)
     try:
         pixels = decode(path, files.in_chans, files.value_range, files.background)
     except ConfigError as error:
@@ -213,11 +216,38 @@ def _scan_file(split: str, files: ImageFiles, index: int, fit: v2.Transform) -> 
     )
 
 
+def _scan_volume(split: str, files: Any, index: int) -> ImageRecord:
+    """Look at a volume or clip, as the network receives it."""
+    path, label = files.items[index]
+    try:
+        pixels, _ = files[index]
+    except ConfigError as error:
+        return ImageRecord(split, index, path, label, str(error))
+    content = Path(path).read_bytes() if Path(path).is_file() else pixels.numpy().tobytes()
+    return ImageRecord(
+        split,
+        index,
+        path,
+        label,
+        digest=_digest(content),
+        size=(pixels.shape[-1], pixels.shape[-2]),
+        mode=f"{Path(path).suffix or 'folder'}, {_shape(pixels)}",
+        moments=_moments(pixels[None])[0].numpy() if split == "train" else None,
+    )
+
+
+def _shape(pixels: Tensor) -> str:
+    """Say how many channels, and slices or frames, there are."""
+    chans, *slices = pixels.shape[:-2]
+    words = f"{chans} channel{'s' * (chans > 1)}"
+    return f"{words}, {slices[0]} slices" if slices else words
+
+
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
 
 
 def _moments(images: Tensor) -> Tensor:
     """Return the mean of the pixels of each image and that of their squares, (N, 2, C)."""
-    scaled = images.double() / 255
-    return torch.stack([scaled.mean((2, 3)), scaled.square().mean((2, 3))], dim=1)
+    scaled = images.flatten(2).double() / 255
+    return torch.stack([scaled.mean(2), scaled.square().mean(2)], dim=1)

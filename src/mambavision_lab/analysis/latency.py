@@ -36,12 +36,14 @@ def measure(
     image_sizes: Sequence[int],
     batch_sizes: Sequence[int],
     *,
+    num_slices: int | None = None,
     num_repeats: int = 10,
 ) -> list[Measurement]:
     """Time the forward pass without gradients, after two calls of warm-up.
 
     Peak memory is what the pass allocates on top of the weights and its input: on a GPU the
-    allocator's own peak, on a CPU the highest sum of allocations that the profiler saw.
+    allocator's own peak, on a CPU the highest sum of allocations that the profiler saw. Volumes have
+    num_slices slices, images None.
 
     Raises:
         ValueError: The network refuses an image size.
@@ -51,7 +53,8 @@ def measure(
     model.eval()
     for image_size in image_sizes:
         for batch_size in batch_sizes:
-            shape = (batch_size, in_chans, image_size, image_size)
+            slices = [] if num_slices is None else [num_slices]
+            shape = (batch_size, in_chans, *slices, image_size, image_size)
             images = torch.randn(shape, device=first.device, dtype=first.dtype)
             try:
                 points.append(_measure(model, images, num_repeats))

@@ -14,6 +14,7 @@ from mambavision_lab.config.explain_checks import check_explanation
 from mambavision_lab.config.file_checks import check_files
 from mambavision_lab.config.folder_checks import check_folders
 from mambavision_lab.config.group_checks import check_groups, suggest
+from mambavision_lab.config.mask_checks import check_masks
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.config.secrets import check_secrets
@@ -64,11 +65,12 @@ def check_config(cfg: DictConfig) -> None:
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
+    check_masks(resolved)
     check_training(resolved)
     if task_of(cfg) in ("explain", "demo"):
         check_explanation(resolved)
     if resolved.get("optimizer"):
-        check_axes(resolved.get("data") or {}, resolved.get("model") or {})
+        check_axes(resolved)
     check_folders(resolved)
     check_files(cfg, resolved)
     for key, seed in (

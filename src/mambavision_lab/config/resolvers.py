@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config import schema
+from mambavision_lab.config.mask_checks import trains_masks
 from mambavision_lab.data.class_folders import count_classes
 from mambavision_lab.data.resolvers import RESOLVERS
 from mambavision_lab.errors import ConfigError
@@ -22,7 +23,7 @@ def register() -> None:
         **RESOLVERS,
         "count_classes": _count_classes,
         "leaf": _leaf,
-        "main_metric": main_metric,
+        "main_metric": _main_metric,
         "required": _required,
         "sweep_group": _sweep_group,
         "working_folder": lambda: str(Path.cwd()),
@@ -34,6 +35,11 @@ def register() -> None:
 def _count_classes(*data: Any, _root_: DictConfig) -> int:
     """Count the classes of a folder of images; in an evaluation it needs no training images."""
     return count_classes(*data, is_training=schema.task_of(_root_) != "eval")
+
+
+def _main_metric(is_multilabel: bool, *, _root_: DictConfig) -> str:
+    """Return the metric to choose checkpoints by, which follows from the labels, or from the task."""
+    return main_metric(is_multilabel, trains_masks(_root_))
 
 
 def _leaf(choice: str) -> str:

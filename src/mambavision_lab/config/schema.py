@@ -133,6 +133,7 @@ class ImagesConfig:
     """Node `data` of `configs/analyze.yaml`: images that a network is made for."""
 
     image_size: int = 224
+    num_slices: int | None = None
     in_chans: int = 3
     num_classes: int = 1000
 

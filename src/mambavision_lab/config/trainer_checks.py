@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from mambavision_lab.config.mask_checks import SEGMENTATION
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.step_checks import check_step
 from mambavision_lab.config.tune_checks import check_tune
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.metrics import cheap_metrics, metrics_of_predictions
+from mambavision_lab.metrics import MASK_METRICS, cheap_metrics, metrics_of_predictions
 
 _CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
@@ -68,10 +69,13 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     targets = [callback["_target_"] for _, callback in _callbacks(cfg)]
     classifier = (cfg.get("classifier") or {}).get("_target_")
     ours = ("lightning.", "mambavision_lab.")
-    if classifier != _CLASSIFIER or not all(target.startswith(ours) for target in targets):
+    if classifier not in (_CLASSIFIER, SEGMENTATION) or not all(
+        target.startswith(ours) for target in targets
+    ):
         return None
     data = cfg.get("data") or {}
     measured = metrics_of_predictions(data.get("num_classes") or 0, _is_multilabel(cfg))
+    measured = MASK_METRICS if classifier == SEGMENTATION else measured
     names = ["val/loss", *(f"val/{name}" for name in measured), "train/loss", "train/loss_step"]
     augment = data.get("augment") or {}
     if not (augment.get("mixup") or augment.get("cutmix")):  # a mixed image has no label to count

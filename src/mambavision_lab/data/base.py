@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.data.augment.masks import augment_masks, check_mask_augment
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
@@ -65,6 +66,8 @@ class ImageDataModule(LightningDataModule):
     supports_any_in_chans: ClassVar[bool] = False
     # Whether images of other sizes are resized and cropped (files), or squashed to a square.
     keeps_aspect: ClassVar[bool] = False
+    # Whether the labels are masks, a class for each pixel: (N, H, W), or (N, D, H, W) of volumes.
+    has_masks: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -97,6 +100,8 @@ class ImageDataModule(LightningDataModule):
             raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
             raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
+        if self.has_masks:
+            check_mask_augment(augment)
         if sampler not in ("random", "balanced"):
             raise ConfigError(f"data.sampler={sampler} is unknown; choose random or balanced")
         for name, values in (("mean", mean), ("std", std)):
@@ -154,6 +159,11 @@ class ImageDataModule(LightningDataModule):
         return self._splits
 
     @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of what the network receives, in pixels."""
+        return self.image_size, self.image_size
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of their labels."""
         return self.splits.class_names
@@ -195,6 +205,7 @@ class ImageDataModule(LightningDataModule):
             "class_names",
             "keeps_aspect",
             "is_multilabel",
+            "has_masks",
         )
         return {name: getattr(self, name) for name in names}
 
@@ -242,7 +253,7 @@ class ImageDataModule(LightningDataModule):
         Raises:
             ConfigError: The data set does not tell before its images are read.
         """
-        labels = getattr(self.splits.train, "labels", None)
+        labels = None if self.has_masks else getattr(self.splits.train, "labels", None)
         if labels is None:
             raise ConfigError(
                 f"{type(self).__name__} does not list the labels of its training images; "
@@ -273,6 +284,7 @@ class ImageDataModule(LightningDataModule):
             the share of each class, (N, num_classes), in place of labels.
         """
         images, labels, draws, size = (*batch, None, None)[:4]
+        labels = labels.long() if self.has_masks else labels
         if self._label_map is not None:
             labels = self._label_map(labels)
         images = images.float().div_(255)
@@ -290,6 +302,8 @@ class ImageDataModule(LightningDataModule):
     ) -> Batch:
         if draws is None:
             draws = Draws.unseeded(len(images))
+        if self.has_masks:
+            return augment_masks(augment, images, labels, self.num_classes, draws)
         if not isinstance(augment, Augment):
             with draws.seed_libraries():
                 return augment(images), labels

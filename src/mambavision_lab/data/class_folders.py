@@ -1,4 +1,4 @@
-"""List the classes and image files of a data set that has one folder per class.
+"""List the classes and the images, volumes or clips of a data set that has one folder per class.
 
 Standard library only, so that classes can be counted while a config is composed.
 """
@@ -8,13 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mambavision_lab.data.class_names import Classes, read_class_names
-from mambavision_lab.data.folders import count_images, describe_others, is_image, scan, subfolders
+from mambavision_lab.data.folders import (
+    IMAGES,
+    FileKind,
+    count_files,
+    describe_others,
+    scan,
+    subfolders,
+)
 from mambavision_lab.data.labels_file import read_labels_file
 from mambavision_lab.data.split_folders import find_splits, is_divided
 from mambavision_lab.errors import ConfigError
 
 
-def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path:
+def class_folder(
+    root: str | os.PathLike[str], is_training: bool = True, kind: FileKind = IMAGES
+) -> Path:
     """Return the folder whose folders are the classes: that of the training images, or root itself.
 
     Where nothing is trained a val or test folder alone will do.
@@ -22,7 +31,7 @@ def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path
     Raises:
         ConfigError: root is no folder of a data set, or has a val or test folder but no train folder.
     """
-    splits = find_splits(root)
+    splits = find_splits(root, kind)
     if not splits:
         return Path(str(root))
     if "train" in splits:
@@ -33,7 +42,7 @@ def class_folder(root: str | os.PathLike[str], is_training: bool = True) -> Path
     return splits["test"] if "test" in splits else splits["val"]
 
 
-def list_classes(folder: Path) -> list[str]:
+def list_classes(folder: Path, kind: FileKind = IMAGES) -> list[str]:
     """List the names of the class folders in a folder, sorted, without hidden ones.
 
     Raises:
@@ -41,22 +50,24 @@ def list_classes(folder: Path) -> list[str]:
     """
     names = [path.name for path in subfolders(folder)]
     if not names:
-        num = count_images(folder)
-        images = f", but {num} images: is this a class, whose parent is wanted?" if num else ""
+        num = count_files(folder, kind)
+        here = f", but {num} {kind.noun}: is this a class, whose parent is wanted?" if num else ""
         raise ConfigError(
-            f"{folder}: holds no class folders{images}; wanted {folder}/<class>/<images>"
+            f"{folder}: holds no class folders{here}; wanted {folder}/<class>/<{kind.noun}>"
         )
     return names
 
 
-def name_classes(root: str | os.PathLike[str], is_training: bool = True) -> list[str]:
+def name_classes(
+    root: str | os.PathLike[str], is_training: bool = True, kind: FileKind = IMAGES
+) -> list[str]:
     """List the classes of a data set, in the order of their labels.
 
     Raises:
         ConfigError: There are none, or a single one to be trained on.
     """
-    folder = class_folder(root, is_training)
-    names = list_classes(folder)
+    folder = class_folder(root, is_training, kind)
+    names = list_classes(folder, kind)
     if is_training and len(names) == 1:
         raise ConfigError(
             f"data.root={root}: one class only, {names[0]!r}; wanted two or more; "
@@ -92,13 +103,14 @@ class ImageLister:
 
     Args:
         class_names: The classes, in the order of their labels.
+        kind: What is listed, images or others.
 
     Attributes:
         notes: What was passed over or looks odd, one sentence each, to warn of.
     """
 
-    def __init__(self, class_names: list[str]) -> None:
-        self.class_names = class_names
+    def __init__(self, class_names: list[str], kind: FileKind = IMAGES) -> None:
+        self.class_names, self.kind = class_names, kind
         self.notes: list[str] = []
         self._folders: dict[Path, Path] = {}  # real path -> the path that led there
         self._links: dict[Path, Path] = {}  # real path of a file -> the link to it
@@ -110,7 +122,7 @@ class ImageLister:
             ConfigError: A class is unknown or has no image, a folder cannot be read or is that of a
                 data set of its own, or a link leads to images that are there already.
         """
-        found = list_classes(folder)
+        found = list_classes(folder, self.kind)
         if unknown := sorted(set(found) - set(self.class_names)):
             raise ConfigError(
                 f"{folder}: classes {unknown} are not among the {len(self.class_names)} training "
@@ -122,9 +134,9 @@ class ImageLister:
             num_others = len(others)
             files = sorted(self._files(folder / name, others, is_class=True))
             if not files:
-                here = describe_others(others[num_others:]) or "nothing"
+                here = describe_others(others[num_others:], self.kind) or "nothing"
                 raise ConfigError(
-                    f"{folder / name}: holds no images, but {here}; add some or remove the folder"
+                    f"{folder / name}: holds no {self.kind.noun}, but {here}; add some or remove the folder"
                 )
             label = self.class_names.index(name)
             items += [(file, label) for file in files]
@@ -139,7 +151,7 @@ class ImageLister:
         """
         files = sorted(self._files(folder, []))
         if not files:
-            raise ConfigError(f"{folder}: holds no images; add some or remove the folder")
+            raise ConfigError(f"{folder}: holds no {self.kind.noun}; add some or remove the folder")
         return files
 
     def refuse_repeated(self) -> None:
@@ -149,7 +161,7 @@ class ImageLister:
             ConfigError: There is one.
         """
         for real, link in self._links.items():
-            if real.parent in self._folders and is_image(real.name):
+            if real.parent in self._folders and self.kind.is_file(real.name):
                 raise _same(link, real)
 
     def _files(self, folder: Path, others: list[str], is_class: bool = False) -> Iterator[str]:
@@ -169,10 +181,16 @@ class ImageLister:
                 f"{folder}: holds {inner[0]}/ and so seems to be a data set, not a class; "
                 f"give data.root={folder}, or put its images into one folder"
             )
+        if loose := [entry.name for entry in entries if self.kind.is_part(entry.name)]:
+            raise ConfigError(
+                f"{folder}: {loose[0]} lies among {self.kind.noun}; wanted a folder for each with its files"
+            )
         for entry in entries:
-            if entry.is_dir():
+            if entry.is_dir() and self.kind.is_folder(entry.path):
+                yield entry.path
+            elif entry.is_dir():
                 yield from self._files(Path(entry.path), others)
-            elif is_image(entry.name) and entry.is_file():
+            elif self.kind.is_file(entry.name) and entry.is_file():
                 if entry.is_symlink():
                     link = Path(entry.path)
                     target = link.resolve()
@@ -190,19 +208,21 @@ class ImageLister:
         items: list[tuple[str, int]],
         others: list[str],
     ) -> None:
-        if text := describe_others(others):
-            self.notes.append(f"{folder}: not read as images: {text}")
-        if num := count_images(folder):
-            self.notes.append(f"{folder}: {num} images lie in no class folder and are not used")
+        if text := describe_others(others, self.kind):
+            self.notes.append(f"{folder}: not read as {self.kind.noun}: {text}")
+        if num := count_files(folder, self.kind):
+            self.notes.append(
+                f"{folder}: {num} {self.kind.noun} lie in no class folder and are not used"
+            )
         if missing := [name for name in self.class_names if name not in found]:
             self.notes.append(
-                f"{folder}: has no images of {len(missing)} of {len(self.class_names)} classes: "
+                f"{folder}: has no {self.kind.noun} of {len(missing)} of {len(self.class_names)} classes: "
                 f"{', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}"
             )
         if not any(Path(path).parent.parent == folder for path, _ in items):
             self.notes.append(
-                f"{folder}: the images lie in folders below {', '.join(found[:5])}, which are taken "
-                f"for the classes; if those folders are, give data.root={folder / found[0]}"
+                f"{folder}: the {self.kind.noun} lie in folders below {', '.join(found[:5])}, which are "
+                f"taken for the classes; if those folders are, give data.root={folder / found[0]}"
             )
 
 

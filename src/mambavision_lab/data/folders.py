@@ -1,8 +1,9 @@
-"""Tell images, subfolders and leftovers in a folder apart; standard library only."""
+"""Tell images, volumes or clips, subfolders and leftovers in a folder apart; standard library only."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,40 @@ IMAGE_SUFFIXES = (
     *(".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff"),
     *(".bmp", ".dib", ".tga", ".pcx", ".qoi", ".pbm", ".pgm", ".pnm", ".ppm"),
 )
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a data set is made of.
+
+    Attributes:
+        noun: What messages call several of them.
+        suffixes: Of files that are one each.
+        parts: Suffixes of the files of which a folder makes one, such as the frames of a clip.
+    """
+
+    noun: str
+    suffixes: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+    def is_file(self, name: str) -> bool:
+        """Return whether a file's name, which is not hidden, is that of one of them."""
+        return _has_suffix(name, self.suffixes)
+
+    def is_part(self, name: str) -> bool:
+        """Return whether a file's name is that of a part of one of them."""
+        return _has_suffix(name, self.parts)
+
+    def is_folder(self, folder: str | Path) -> bool:
+        """Return whether a folder is one of them, since it holds parts."""
+        return bool(self.parts) and any(self.is_part(entry.name) for entry in scan(folder))
+
+
+IMAGES = FileKind("images", IMAGE_SUFFIXES)
+VOLUMES = FileKind("volumes", (".nii", ".nii.gz", ".npy"), DICOM_SUFFIXES)
+CLIPS = FileKind("clips", VIDEO_SUFFIXES, IMAGE_SUFFIXES)
 
 # What archives, desktops and file servers leave in a folder.
 _LEFTOVERS = {
@@ -25,12 +60,14 @@ _NUM_LOOKED_AT = 1000  # files among which a folder's images are looked for
 
 def is_image(name: str) -> bool:
     """Return whether a file's name is that of an image, which is not hidden."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    return IMAGES.is_file(name)
 
 
-def describe_others(names: Iterable[str]) -> str:
-    """Count the files among names that are no images, by suffix, most frequent first; "" for none."""
-    others = (n for n in names if not is_image(n) and n[0] != "." and n.lower() not in _LEFTOVERS)
+def describe_others(names: Iterable[str], kind: FileKind = IMAGES) -> str:
+    """Count the files among names that are not of a kind, by suffix, most frequent first; "" for none."""
+    others = (
+        n for n in names if not kind.is_file(n) and n[0] != "." and n.lower() not in _LEFTOVERS
+    )
     counts = Counter(Path(name).suffix.lower() or "without suffix" for name in others)
     return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(8))
 
@@ -61,14 +98,19 @@ def subfolders(folder: str | Path) -> list[Path]:
     return [Path(entry.path) for entry in scan(folder) if entry.is_dir()]
 
 
-def count_images(folder: str | Path) -> int:
-    """Count the images that lie directly in a folder."""
-    return sum(is_image(entry.name) and entry.is_file() for entry in scan(folder))
+def count_files(folder: str | Path, kind: FileKind = IMAGES) -> int:
+    """Count the files of a kind that lie directly in a folder."""
+    return sum(kind.is_file(entry.name) and entry.is_file() for entry in scan(folder))
 
 
-def holds_images(folder: str | Path) -> bool:
-    """Return whether there is an image among the first files of a folder and all below it."""
-    return any(is_image(name) for name in islice(_names_below(folder), _NUM_LOOKED_AT))
+def holds_files(folder: str | Path, kind: FileKind = IMAGES) -> bool:
+    """Return whether there is one of a kind among the first files of a folder and all below it."""
+    names = islice(_names_below(folder), _NUM_LOOKED_AT)
+    return any(kind.is_file(name) or kind.is_part(name) for name in names)
+
+
+def _has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
 def _names_below(folder: str | Path) -> Iterator[str]:

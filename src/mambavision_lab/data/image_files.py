@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
@@ -20,6 +18,7 @@ from mambavision_lab.data.decode import (
     read_source,
     to_an_eighth,
 )
+from mambavision_lab.data.labelled_files import LabelledFiles
 from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
@@ -34,7 +33,7 @@ _MAX_MEASURED = 1000  # files
 _OUTLIERS = 0.001  # share of an image's pixels
 
 
-class ImageFiles(Dataset):
+class ImageFiles(LabelledFiles):
     """Image files, each decoded and transformed when it is read.
 
     Args:
@@ -58,29 +57,10 @@ class ImageFiles(Dataset):
         background: Colour = WHITE,
         num_classes: int | None = None,
     ) -> None:
-        self.items, self.in_chans, self.transform = items, in_chans, transform
-        self.num_classes = num_classes
+        super().__init__(items, num_classes)
+        self.in_chans, self.transform = in_chans, transform
         self.value_range, self.background = value_range, background
         self.cache: ImageCache | None = None
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def labels(self) -> Tensor:
-        """Class of each image, (N,), or 0 or 1 for each of its classes, (N, num_classes)."""
-        if self.num_classes is None:
-            return torch.tensor([label for _, label in self.items])
-        return torch.stack([torch.as_tensor(self.label(k)) for k in range(len(self))])
-
-    def label(self, index: int) -> int | Tensor:
-        """Return the class of an image, or 0 or 1 for each of its classes, (num_classes,), int64."""
-        _, label = self.items[index]
-        if self.num_classes is None:
-            return label
-        found = torch.zeros(self.num_classes, dtype=torch.long)
-        found[list(label)] = 1
-        return found
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         path, _ = self.items[index]

@@ -29,8 +29,8 @@ class LabelMap:
         self.num_known = len(known)
 
     def __call__(self, labels: Tensor) -> Tensor:
-        """Renumber labels (N,), or 0 or 1 for each class, (N, num_classes) to (N, num_known)."""
+        """Renumber labels (N,) or masks (N, H, W); 0 or 1 for each class to (N, num_known)."""
         numbers = self.numbers.to(labels.device)
-        if labels.ndim == 1:
+        if labels.ndim != 2:
             return numbers[labels]
         return labels.new_zeros(len(labels), self.num_known).index_copy_(1, numbers, labels)

@@ -20,6 +20,7 @@ from mambavision_lab.data.class_names import (
     read_class_names,
     read_text,
 )
+from mambavision_lab.data.folders import IMAGES, FileKind
 from mambavision_lab.data.split_folders import USUAL_NAMES, split_of
 from mambavision_lab.errors import ConfigError, reason
 
@@ -57,7 +58,7 @@ class LabelsFile:
     class_names: list[str]
     is_multilabel: bool
 
-    def items(self) -> dict[str, list[tuple[str, Label]]]:
+    def items(self, kind: FileKind = IMAGES) -> dict[str, list[tuple[str, Label]]]:
         """List the images of each split that has some, as (path, label), or (path, labels in order).
 
         Raises:
@@ -68,11 +69,12 @@ class LabelsFile:
         rows: dict[str, Row] = {}
         for row in self.rows:
             path = os.path.normpath(self.root / row.file)
-            if not os.path.isfile(path):  # noqa: PTH113, a Path for each of a million takes seconds
+            is_there = os.path.isfile(path)  # noqa: PTH113, a Path for each of a million takes seconds
+            if not is_there and not (Path(path).is_dir() and kind.is_folder(path)):
                 what = "is a folder" if Path(path).is_dir() else "is not there"
                 raise ConfigError(
-                    f"{self.path}, row {row.number}: {path} {what}; wanted an image, by its path "
-                    f"below {self.root}"
+                    f"{self.path}, row {row.number}: {path} {what}; wanted one of the "
+                    f"{kind.noun}, by its path below {self.root}"
                 )
             first = rows.setdefault(_real_path(path), row)
             if first is not row:

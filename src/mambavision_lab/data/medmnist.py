@@ -1,6 +1,7 @@
-"""MedMNIST: medical images of 28, 64, 128 or 224 pixels a side, twelve sets, of which eleven are supported.
+"""MedMNIST: medical images of 28, 64, 128 or 224 pixels a side, and volumes of 28 or 64.
 
-A set is one file, NAME.npz or NAME_SIZE.npz, downloaded into `root` and verified on first use.
+Of its eighteen sets one, whose images have several labels, is not supported. A set is one file, NAME.npz or
+NAME_SIZE.npz, downloaded into `root` and verified on first use.
 
 Source: Yang et al. 2023, MedMNIST v2, Scientific Data 10:41.
 """
@@ -8,15 +9,17 @@ Source: Yang et al. 2023, MedMNIST v2, Scientific Data 10:41.
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.download import download
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.medmnist_sets import find_set
 from mambavision_lab.data.splits import Splits
+from mambavision_lab.data.volumes import VolumeDataModule, resize_volumes
 from mambavision_lab.errors import ConfigError, reason
 
 URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
@@ -32,9 +35,11 @@ class MedMNISTDataModule(ImageDataModule):
     Other settings as in `ImageDataModule`. PathMNIST takes 250 MB at 28 pixels and 16 GB at 224.
     """
 
+    dims: ClassVar[int] = 2
+
     def __init__(self, *, subset: str, source_size: int = 28, **settings: Any) -> None:
         super().__init__(**settings)
-        self.info = find_set(subset)
+        self.info = find_set(subset, self.dims)
         if source_size not in self.info.md5:
             sizes = ", ".join(str(size) for size in self.info.md5)
             raise ConfigError(f"data.source_size={source_size} is unknown; choose one of {sizes}")
@@ -60,7 +65,10 @@ class MedMNISTDataModule(ImageDataModule):
         self.prepare_data()
         try:
             with np.load(self.path) as arrays:
-                train, val, test = (self._read(arrays, split) for split in ("train", "val", "test"))
+                train, val, test = (
+                    self.make_split(*self._read(arrays, split), stream)
+                    for stream, split in enumerate(("train", "val", "test"))
+                )
         except ConfigError:
             raise
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
@@ -69,10 +77,15 @@ class MedMNISTDataModule(ImageDataModule):
             ) from error
         return Splits(train, val, test, list(self.info.class_names))
 
-    def _read(self, arrays: Any, split: str) -> InMemoryImages:
+    def make_split(self, images: np.ndarray, labels: np.ndarray, stream: int) -> InMemoryImages:
+        """Make the split of this number of uint8 images (N, H, W) or (N, H, W, 3) and their labels, (N,)."""
+        channels_first = images.transpose(0, 3, 1, 2) if images.ndim == 4 else images[:, None]
+        return self.in_memory(np.ascontiguousarray(channels_first), labels)
+
+    def _read(self, arrays: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].squeeze(-1)
         colours = (3,) if self.info.in_chans == 3 else ()
-        shape = (len(labels), self.source_size, self.source_size, *colours)
+        shape = (len(labels), *[self.source_size] * self.dims, *colours)
         if images.shape != shape or images.dtype != np.uint8 or labels.ndim != 1:
             raise ConfigError(
                 f"{self.path}: {split}_images are {images.shape} {images.dtype}, labels "
@@ -84,5 +97,24 @@ class MedMNISTDataModule(ImageDataModule):
                 f"{self.path}: {split}_labels[{wrong[0]}] is {labels[wrong[0]]}; {self.subset} has the "
                 f"classes 0 to {self.info.num_classes - 1}; remove the file"
             )
-        channels_first = images.transpose(0, 3, 1, 2) if images.ndim == 4 else images[:, None]
-        return self.in_memory(np.ascontiguousarray(channels_first), labels)
+        return images, labels
+
+
+class MedMNIST3DDataModule(MedMNISTDataModule, VolumeDataModule):
+    """A set of volumes of MedMNIST in memory, with its own splits.
+
+    Settings as in `MedMNISTDataModule`, with 28 or 64 pixels per side, and in `VolumeDataModule`.
+    """
+
+    dims: ClassVar[int] = 3
+
+    def __init__(self, *, num_slices: int, slices: str = "all", **settings: Any) -> None:
+        super().__init__(num_slices=num_slices, slices=slices, **settings)
+        if self.in_chans != 1:
+            raise ConfigError(f"data.in_chans={self.in_chans}: MedMNIST's volumes are grey; give 1")
+
+    def make_split(self, images: np.ndarray, labels: np.ndarray, stream: int) -> InMemoryImages:
+        """Make the split of this number of uint8 volumes (N, D, H, W) and their labels, (N,)."""
+        sides = (self.num_slices, self.image_size, self.image_size)
+        volumes = resize_volumes(torch.from_numpy(images)[:, None], sides)
+        return self.volumes_in_memory(volumes, torch.from_numpy(labels).long(), stream)

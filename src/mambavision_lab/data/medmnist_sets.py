@@ -1,4 +1,4 @@
-"""The two-dimensional sets of MedMNIST: their classes, channels, and the checksums of their files.
+"""The sets of MedMNIST: their axes, classes, channels, and the checksums of their files.
 
 Standard library only, so that classes can be counted while a config is composed.
 
@@ -20,11 +20,13 @@ class MedMNISTSet:
         in_chans: 1 for grey images, 3 for colour.
         class_names: The classes, in the order of their labels.
         md5: Checksum of the file of each size; sizes are pixels per side.
+        dims: Spatial axes: 2 for images, 3 for volumes.
     """
 
     in_chans: int
     class_names: tuple[str, ...]
     md5: dict[int, str]
+    dims: int = 2
 
     @property
     def num_classes(self) -> int:
@@ -37,19 +39,23 @@ class MedMNISTSet:
         return not any(name.endswith("-left") for name in self.class_names)
 
 
-def find_set(name: str) -> MedMNISTSet:
-    """Find a set by its name.
+def find_set(name: str, dims: int = 2) -> MedMNISTSet:
+    """Find a set of images (dims=2) or of volumes (dims=3) by its name.
 
     Raises:
         ConfigError: There is none, or its images have several labels each.
     """
+    known = ", ".join(name for name, found in SETS.items() if found.dims == dims)
     if name == _MULTI_LABEL:
         raise ConfigError(
             f"data.subset={name}: its images have several labels each, which is not supported; choose "
-            f"one of {', '.join(SETS)}"
+            f"one of {known}"
         )
     if name not in SETS:
-        raise ConfigError(f"data.subset={name} is unknown; choose one of {', '.join(SETS)}")
+        raise ConfigError(f"data.subset={name} is unknown; choose one of {known}")
+    if SETS[name].dims != dims:
+        kind, data = {2: ("images", "medmnist"), 3: ("volumes", "medmnist3d")}[SETS[name].dims]
+        raise ConfigError(f"data.subset={name}: is a set of {kind}; choose data={data}, or {known}")
     return SETS[name]
 
 
@@ -107,12 +113,7 @@ SETS = {
     ),
     "octmnist": MedMNISTSet(
         in_chans=1,
-        class_names=(
-            "choroidal neovascularization",
-            "diabetic macular edema",
-            "drusen",
-            "normal",
-        ),
+        class_names=("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
         md5={
             28: "c68d92d5b585d8d81f7112f81e2d0842",
             64: "e229e9440236b774d9f0dfef9d07bdaf",
@@ -122,10 +123,7 @@ SETS = {
     ),
     "pneumoniamnist": MedMNISTSet(
         in_chans=1,
-        class_names=(
-            "normal",
-            "pneumonia",
-        ),
+        class_names=("normal", "pneumonia"),
         md5={
             28: "28209eda62fecd6e6a2d98b1501bb15f",
             64: "8f4eceb4ccffa70c672198ea285246c6",
@@ -135,13 +133,7 @@ SETS = {
     ),
     "retinamnist": MedMNISTSet(
         in_chans=3,
-        class_names=(
-            "0",
-            "1",
-            "2",
-            "3",
-            "4",
-        ),
+        class_names=("0", "1", "2", "3", "4"),
         md5={
             28: "bd4c0672f1bba3e3a89f0e4e876791e4",
             64: "afda852cc34dcda56f86ad2b2457dbcc",
@@ -151,10 +143,7 @@ SETS = {
     ),
     "breastmnist": MedMNISTSet(
         in_chans=1,
-        class_names=(
-            "malignant",
-            "normal, benign",
-        ),
+        class_names=("malignant", "normal, benign"),
         md5={
             28: "750601b1f35ba3300ea97c75c52ff8f6",
             64: "742edef2a1fd1524b2efff4bd7ba9364",
@@ -229,5 +218,53 @@ SETS = {
             128: "ded0c5fa01a95dc4978b956f613e9b8e",
             224: "b354719e553fbbb2513d5533f52a4cb1",
         },
+    ),
+    "organmnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=(
+            "liver",
+            "kidney-right",
+            "kidney-left",
+            "femur-right",
+            "femur-left",
+            "bladder",
+            "heart",
+            "lung-right",
+            "lung-left",
+            "spleen",
+            "pancreas",
+        ),
+        md5={28: "a0c5a1ff56af4f155c46d46fbb45a2fe", 64: "58a2205adf14a9d0a189cb06dc78bf10"},
+        dims=3,
+    ),
+    "nodulemnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=("benign", "malignant"),
+        md5={28: "8755a7e9e05a4d9ce80a24c3e7a256f3", 64: "c47c5b7d457bf6332200d2ea6d64ecd8"},
+        dims=3,
+    ),
+    "adrenalmnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=("normal", "hyperplasia"),
+        md5={28: "bbd3c5a5576322bc4cdfea780653b1ce", 64: "17721accfe9fb005146a47d33bc54b2f"},
+        dims=3,
+    ),
+    "fracturemnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
+        md5={28: "6aa7b0143a6b42da40027a9dda61302f", 64: "f01d7e6316aedf4210da0da5b7437b42"},
+        dims=3,
+    ),
+    "vesselmnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=("vessel", "aneurysm"),
+        md5={28: "b41fd4f7e7e2feedddb201585ecafa1b", 64: "6bb274a8846e1097066dcd64e2c4520f"},
+        dims=3,
+    ),
+    "synapsemnist3d": MedMNISTSet(
+        in_chans=1,
+        class_names=("inhibitory synapse", "excitatory synapse"),
+        md5={28: "1235b78a3cd6280881dd7850a78eadb6", 64: "43bd14ebf3af9d3dd072446fedc14d5e"},
+        dims=3,
     ),
 }

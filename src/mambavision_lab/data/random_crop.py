@@ -85,12 +85,16 @@ class Crop:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Crop and resize pixels, uint8, (C, H, W)."""
-        top, left, height, width = self.box(*pixels.shape[-2:])
-        part = pixels[None, :, top : top + height, left : left + width]
+        return self.of_frames(pixels[None])[0]
+
+    def of_frames(self, frames: Tensor) -> Tensor:
+        """Crop and resize frames, uint8, (N, C, H, W), all alike."""
+        top, left, height, width = self.box(*frames.shape[-2:])
+        part = frames[..., top : top + height, left : left + width]
         # As decoders give it, colour by colour: torch resizes this layout in half the time.
         part = part.contiguous(memory_format=torch.channels_last)
         size = [self.image_size, self.image_size]
-        return TF.resize(part, size, self.interpolation, antialias=True)[0]
+        return TF.resize(part, size, self.interpolation, antialias=True)
 
 
 def _between(limits: Sequence[float], share: float) -> float:

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from mambavision_lab.data.folders import holds_images, subfolders
+from mambavision_lab.data.folders import IMAGES, FileKind, holds_files, subfolders
 from mambavision_lab.errors import ConfigError
 
 USUAL_NAMES = {
@@ -20,7 +20,7 @@ _SPLIT_OF = {name: split for split, names in USUAL_NAMES.items() for name in nam
 _SIMILAR = re.compile(rf"(?<![a-z])({'|'.join(_SPLIT_OF)})(set|data|images)?(?![a-z])")
 
 
-def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
+def find_splits(root: str | os.PathLike[str], kind: FileKind = IMAGES) -> dict[str, Path]:
     """Find the folder of each split under root; empty where root holds the class folders itself.
 
     Raises:
@@ -30,8 +30,8 @@ def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "no such folder"
         raise ConfigError(
-            f"data.root={folder}: {found}; wanted a folder that holds train/<class>/<images>, "
-            "or <class>/<images>"
+            f"data.root={folder}: {found}; wanted a folder that holds train/<class>/<{kind.noun}>, "
+            f"or <class>/<{kind.noun}>"
         )
     named = _named_splits(folder)
     for split, paths in named.items():
@@ -41,7 +41,7 @@ def find_splits(root: str | os.PathLike[str]) -> dict[str, Path]:
                 f"{split} folder; wanted one; rename or move the other"
             )
     if named:
-        _refuse_others(folder, named)
+        _refuse_others(folder, named, kind)
     else:
         _refuse_similar(folder)
     return {split: path for split, (path,) in named.items()}
@@ -89,12 +89,12 @@ def _named_splits(folder: Path) -> dict[str, list[Path]]:
     return named
 
 
-def _refuse_others(folder: Path, named: dict[str, list[Path]]) -> None:
+def _refuse_others(folder: Path, named: dict[str, list[Path]], kind: FileKind) -> None:
     known = [path for paths in named.values() for path in paths]
-    others = [path for path in subfolders(folder) if path not in known and holds_images(path)]
+    others = [path for path in subfolders(folder) if path not in known and holds_files(path, kind)]
     if others:
         raise ConfigError(
-            f"data.root={folder}: {others[0].name}/ holds images beside {known[0].name}/, and it is "
+            f"data.root={folder}: {others[0].name}/ holds {kind.noun} beside {known[0].name}/, and it is "
             f"unclear what for; wanted {_wanted()}; rename it or move it away"
         )
 

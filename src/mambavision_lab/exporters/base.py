@@ -33,14 +33,14 @@ class ExportSpec:
     Attributes:
         net: The network, in float32, on the CPU, in evaluation mode.
         in_chans: Channels of the images.
-        image_size: Height and width that the file is made for.
+        sides: Height and width that the file is made for, of volumes after the slices.
         any_size: Whether the file takes other heights and widths too; the batch may always vary.
         description: The file's metadata: architecture, preprocessing, class names.
     """
 
     net: nn.Module
     in_chans: int
-    image_size: tuple[int, int]
+    sides: tuple[int, ...]
     any_size: bool
     description: dict[str, Any]
 
@@ -50,8 +50,8 @@ class ExportFormat:
 
     Args:
         tolerance: How far logits may lie from eager mode, absolute, and relative where they exceed 1.
-        image_size: Pixels per side, or height and width, that the file is made for; None is that of
-            the training.
+        image_size: Pixels per side, or height and width (of volumes after the slices), that the file is made
+            for; None is that of the training.
         dynamic_size: Whether height and width may vary; None for yes if the network allows it.
 
     Raises:
@@ -94,18 +94,19 @@ class ExportFormat:
         return load_exported(folder / self.files[0])
 
     def make_spec(
-        self, net: nn.Module, in_chans: int, trained_size: int, description: dict[str, Any]
+        self, net: nn.Module, in_chans: int, trained: Sequence[int], description: dict[str, Any]
     ) -> ExportSpec:
         """Make the spec: a copy of the network, fitted to the images that the file is made for.
 
         Raises:
             ConfigError: The network does not take such images.
         """
-        given = trained_size if self.image_size is None else self.image_size
-        sides = [given, given] if isinstance(given, int) else list(given)
-        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        given: Any = trained if self.image_size is None else self.image_size
+        axes = ["slices", "height", "width"][-len(trained) :]
+        sides = [*trained[:-2], given, given] if isinstance(given, int) else list(given)
+        if len(sides) != len(axes) or not all(isinstance(side, int) and side > 0 for side in sides):
             raise ConfigError(
-                f"export.image_size={given}: wanted a number of pixels, or [HEIGHT,WIDTH]"
+                f"export.image_size={given}: wanted a number of pixels, or [{','.join(axes).upper()}]"
             )
         net = copy.deepcopy(net).float().cpu().eval()
         try:
@@ -117,15 +118,15 @@ class ExportFormat:
         if any_size and not takes_any_size(net):
             raise ConfigError(
                 f"export.dynamic_size=true: this {type(net).__name__} is fitted to one size "
-                f"({sides[0]} x {sides[1]}), only the batch can vary; leave export.dynamic_size out, "
+                f"({' x '.join(map(str, sides))}), only the batch can vary; leave export.dynamic_size out, "
                 "and choose the size with export.image_size"
             )
         if isinstance(net, PlainMambaVision):
             net.set_input_size(sides)
-        images: dict[str, Any] = {"layout": "(batch, channels, height, width), float32, normalised"}
-        images |= {"height": sides[0], "width": sides[1], "any_height_and_width": any_size}
-        description = {**description, "input": images}
-        return ExportSpec(net, in_chans, (sides[0], sides[1]), any_size, description)
+        layout = f"(batch, channels, {', '.join(axes)}), float32, normalised"
+        images: dict[str, Any] = {"layout": layout, **dict(zip(axes, sides, strict=True))}
+        description = {**description, "input": {**images, "any_height_and_width": any_size}}
+        return ExportSpec(net, in_chans, tuple(sides), any_size, description)
 
 
 class GraphFormat(ExportFormat):
@@ -168,20 +169,20 @@ class GraphFormat(ExportFormat):
 
 
 def takes_any_size(net: nn.Module) -> bool:
-    """Return whether one graph of the network can take images of any height and width.
+    """Return whether one graph of the network can take images of any height and width; not of volumes.
 
     The plain family interpolates its position embedding for each size, and windows that shrink with
     the map are another graph for each.
     """
-    if not isinstance(net, MambaVision):
+    if not isinstance(net, MambaVision) or net.dims == 3:
         return False
     return not any(getattr(level, "clamp_windows") for level in net.levels)  # noqa: B009 (for mypy)
 
 
 def example(spec: ExportSpec) -> Tensor:
     """Make images to trace with: of the spec's size, or large enough for several windows each way."""
-    height, width = (320, 256) if spec.any_size else spec.image_size
-    return torch.zeros(2, spec.in_chans, height, width)
+    sides = (320, 256) if spec.any_size else spec.sides
+    return torch.zeros(2, spec.in_chans, *sides)
 
 
 def with_scan(net: nn.Module, scan: Scan) -> nn.Module:

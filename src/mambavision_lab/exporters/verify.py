@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,15 @@ class Parity:
 
     images: str
     batch: int
-    height: int
-    width: int
+    sides: tuple[int, ...]
     difference: float
     largest_logit: float
     passed: bool
+
+    @property
+    def size(self) -> str:
+        """The sides in words."""
+        return " x ".join(map(str, self.sides))
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,10 @@ class Latency:
     exported_ms: float
 
 
-def sizes(spec: ExportSpec) -> list[tuple[int, int]]:
-    """Return heights and widths to compare at: the spec's, and others that need windows to be padded."""
-    height, width = spec.image_size
-    return [(height, width)] + ([(height + 32, width + 32), (320, 480)] if spec.any_size else [])
+def sizes(spec: ExportSpec) -> list[tuple[int, ...]]:
+    """Return sides to compare at: the spec's, and others that need windows to be padded."""
+    others = [tuple(side + 32 for side in spec.sides), (320, 480)] if spec.any_size else []
+    return [spec.sides, *others]
 
 
 def compare(run: Predict, spec: ExportSpec, real: Tensor | None, tolerance: float) -> list[Parity]:
@@ -61,14 +65,12 @@ def compare(run: Predict, spec: ExportSpec, real: Tensor | None, tolerance: floa
     rows = []
     eager = run_module(spec.net)
     generator = torch.Generator().manual_seed(0)
-    for height, width in sizes(spec):
-        noise = torch.randn(max(BATCHES), spec.in_chans, height, width, generator=generator)
+    for sides in sizes(spec):
+        noise = torch.randn(max(BATCHES), spec.in_chans, *sides, generator=generator)
         kinds = {"random": noise}
         if real is not None:
             repeated = real[torch.arange(max(BATCHES)) % len(real)]
-            kinds["real"] = F.interpolate(
-                repeated, (height, width), mode="bilinear", antialias=True
-            )
+            kinds["real"] = resize(repeated, sides)
         for kind, images in kinds.items():
             for batch in BATCHES:
                 expected, actual = eager(images[:batch]), run(images[:batch])
@@ -76,7 +78,7 @@ def compare(run: Predict, spec: ExportSpec, real: Tensor | None, tolerance: floa
                 difference = (actual - expected).abs().max().item() if has_shape else float("inf")
                 largest = expected.abs().max().item()
                 passed = difference <= tolerance * max(1.0, largest)  # NaN does not
-                rows.append(Parity(kind, batch, height, width, difference, largest, passed))
+                rows.append(Parity(kind, batch, sides, difference, largest, passed))
     return rows
 
 
@@ -84,7 +86,7 @@ def time_both(run: Predict, spec: ExportSpec) -> list[Latency]:
     """Time eager mode and the exported file in turns, on as many threads as torch uses."""
     latencies = []
     for batch in TIMED_BATCHES:
-        images = torch.randn(batch, spec.in_chans, *spec.image_size)
+        images = torch.randn(batch, spec.in_chans, *spec.sides)
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(_NUM_REPEATS + 1):
             for own, call in zip(times, (run_module(spec.net), run), strict=True):
@@ -108,8 +110,17 @@ def require_parity(rows: list[Parity], tolerance: float) -> None:
         raise ParityError(
             f"{len(failed)} of {len(rows)} comparisons with eager mode exceed the tolerance {tolerance:g}; "
             f"the worst differs by {worst.difference:.1e} ({worst.images} images, batch {worst.batch}, "
-            f"{worst.height} x {worst.width}); no file was written"
+            f"{worst.size}); no file was written"
         )
+
+
+def resize(images: Tensor, sides: Sequence[int]) -> Tensor:
+    """Resize images or volumes (N, C, *sides) to other sides."""
+    if tuple(images.shape[2:]) == tuple(sides):
+        return images
+    if images.ndim == 5:
+        return F.interpolate(images, list(sides), mode="trilinear")
+    return F.interpolate(images, list(sides), mode="bilinear", antialias=True)
 
 
 def parity_table(rows: list[Parity]) -> Table:
@@ -166,7 +177,7 @@ def _threads() -> str:
 def _parity_cells(rows: list[Parity]) -> list[list[str]]:
     groups: dict[tuple[str, str], list[Parity]] = {}
     for row in rows:
-        groups.setdefault((row.images, f"{row.height} x {row.width}"), []).append(row)
+        groups.setdefault((row.images, row.size), []).append(row)
     return [
         [
             *key,

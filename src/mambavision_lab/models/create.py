@@ -21,16 +21,25 @@ def create_mambavision(variant: str, num_classes: int = 1000, **options: Any) ->
     Raises:
         ValueError: There is no such config.
     """
-    path = configs_folder() / "model" / f"{variant}.yaml"
-    if not path.is_file():
-        known = ", ".join(list_choices("model"))
-        raise ValueError(f"variant={variant!r} is unknown; choose one of {known}")
-    values = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+    values = read_variant(variant)
     module, _, name = values.pop("_target_").rpartition(".")
     # Interpolations stand for sizes of the data set; those are the caller's, or the constructor's default.
     sizes = {k: v for k, v in values.items() if not str(v).startswith("${")}
     make = getattr(import_module(module), name)
     return _create(make, {**sizes, "num_classes": num_classes, **options})
+
+
+def read_variant(variant: str) -> dict[str, Any]:
+    """Read the config of a variant: its `_target_` and options, sizes of the data as interpolations.
+
+    Raises:
+        ValueError: There is no such config.
+    """
+    path = configs_folder() / "model" / f"{variant}.yaml"
+    if not path.is_file():
+        known = ", ".join(list_choices("model"))
+        raise ValueError(f"variant={variant!r} is unknown; choose one of {known}")
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path), resolve=False))
 
 
 def create_mambavision_tiny(num_classes: int = 1000, **options: Any) -> Any:

@@ -26,6 +26,8 @@ from mambavision_lab.metrics import is_speed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
+_OF_VOLUMES = ("num_slices", "slices", "spacing", "frame_stride")  # also of clips
+
 Description = dict[str, Any]
 
 
@@ -111,6 +113,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             "value_range": data.get("value_range"),
             "crop_fraction": data.get("crop_fraction", CROP_FRACTION),
             "background": data.get("background", [255, 255, 255]),
+            **{key: data[key] for key in _OF_VOLUMES if key in data},
         },
         "is_multilabel": data.get("is_multilabel", False),
         "class_names": data.get("class_names"),

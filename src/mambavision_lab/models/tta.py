@@ -83,9 +83,11 @@ class TestTimeAugmentation:
         return " and ".join(parts) or "one view"
 
     def views(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the views of images (N, C, H, W), a batch of each."""
+        """Yield the views of images (N, C, H, W), a batch of each; all slices of a volume alike."""
+        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
         for size in self.sizes or images.shape[-1:]:
-            for view in self._parts(resize(images, [size, size])):
+            for part in self._parts(resize(planes, [size, size])):
+                view = part.reshape(*images.shape[:-2], *part.shape[-2:])
                 yield view
                 if self.flip:
                     yield view.flip(-1)
@@ -119,22 +121,23 @@ def resize(images: Tensor, size: list[int]) -> Tensor:
     return TF.resize(images, size, InterpolationMode.BILINEAR, antialias=True)
 
 
-def try_size(net: nn.Module, in_chans: int, image_size: int, setting: str) -> None:
-    """Give a network an image of a size, to find out whether it takes it.
+def try_size(net: nn.Module, in_chans: int, sides: int | Sequence[int], setting: str) -> None:
+    """Give a network an image of a size, or a volume of these sides, to find out whether it takes it.
 
     Raises:
         ConfigError: It does not; the message begins with setting.
     """
     was_training = net.training
     like = next(net.parameters(), torch.zeros(()))  # an exported file has none
-    image = torch.zeros(1, in_chans, image_size, image_size, device=like.device, dtype=like.dtype)
+    sides = [sides, sides] if isinstance(sides, int) else list(sides)
+    image = torch.zeros(1, in_chans, *sides, device=like.device, dtype=like.dtype)
     try:
         with torch.no_grad():
             net.eval()(image)
     except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
         raise ConfigError(
-            f"{setting}: {type(net).__name__} does not take images of {image_size} x {image_size} pixels "
-            f"({reason(error, 160)}); choose another size"
+            f"{setting}: {type(net).__name__} does not take images of {' x '.join(map(str, sides))} "
+            f"pixels ({reason(error, 160)}); choose another size"
         ) from error
     finally:
         net.train(was_training)

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambavision_lab.report.quality import LabelQuality, Quality
+from mambavision_lab.report.mask_quality import MaskQuality
+from mambavision_lab.report.quality import AnyQuality, LabelQuality, Quality
 from mambavision_lab.report.run_record import RunRecord
 
 INK = "#3b3b3c"  # a grey that nothing else uses
@@ -34,6 +35,18 @@ PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
         "correct images (%)",
         False,
         (("train/acc1", "train"), ("val/acc1", "val"), ("val_raw/acc1", "val, raw weights")),
+    ),
+    (
+        "Mean Dice",
+        "Dice (%)",
+        False,
+        (("train/dice", "train"), ("val/dice", "val"), ("val_raw/dice", "val, raw weights")),
+    ),
+    (
+        "Mean IoU",
+        "IoU (%)",
+        False,
+        (("val/miou", "val"), ("val_raw/miou", "val, raw weights")),
     ),
     (
         "Mean average precision",
@@ -58,6 +71,7 @@ PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
 # Axes of the panels that only one kind of labels has.
 _OF_ONE_CLASS = ("correct images (%)",)
 _OF_SEVERAL = ("mAP (%)", "F1 (%)")
+_OF_MASKS = ("Dice (%)", "IoU (%)")
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -80,8 +94,10 @@ def all_curves(runs: Mapping[str, Curves]) -> Figure:
     """Draw all panels in one figure, those without metrics as "not recorded"."""
     figure = Figure(figsize=(13, 7), layout="constrained")
     grid = figure.subplots(2, 3).ravel()
-    is_multilabel = any("val/map" in curves for curves in runs.values())
-    left_out = _OF_ONE_CLASS if is_multilabel else _OF_SEVERAL
+    left_out = {*_OF_SEVERAL, *_OF_MASKS}
+    for metric, own in (("val/map", _OF_SEVERAL), ("val/dice", _OF_MASKS)):
+        if any(metric in curves for curves in runs.values()):
+            left_out = {*_OF_ONE_CLASS, *_OF_SEVERAL, *_OF_MASKS} - {*own}
     panels = [panel for panel in PANELS if panel[1] not in left_out]
     for axes, panel in zip(grid, panels, strict=False):
         axes.set_title(panel[0])
@@ -171,20 +187,17 @@ def calibration_figure(quality: Quality) -> Figure:
     return figure
 
 
-def class_figure(quality: Quality | LabelQuality) -> Figure:
-    """Draw precision and recall: by class where names fit, else sorted over all classes."""
+def class_figure(quality: AnyQuality) -> Figure:
+    """Draw two values, such as precision and recall: by class where names fit, else sorted over all."""
     count = len(quality.names)
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
-    # A ring and a dot, which are both visible where precision and recall are equal.
-    series: Sequence[tuple[str, np.ndarray, dict[str, Any]]] = (
-        (
-            "precision",
-            quality.precision,
-            {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 2},
-        ),
-        ("recall", quality.recall, {"markersize": 4}),
+    # A ring and a dot, which are both visible where both values are equal.
+    looks: Sequence[dict[str, Any]] = (
+        {"markersize": 9, "markerfacecolor": "none", "markeredgewidth": 2},
+        {"markersize": 4},
     )
-    for index, (name, values, look) in enumerate(series):
+    series = quality.class_values()
+    for index, ((name, values), look) in enumerate(zip(series, looks, strict=True)):
         if count <= MAX_NAMED:
             axes.plot(100 * values, np.arange(count), "o", color=COLORS[index], label=name, **look)
         else:
@@ -193,21 +206,25 @@ def class_figure(quality: Quality | LabelQuality) -> Figure:
         axes.set_yticks(range(count), [shorten(name, 18) for name in quality.names])
         axes.invert_yaxis()
         # Only the range in use, so that classes a few percent apart can be distinguished.
-        lowest = 100 * np.nanmin([quality.precision, quality.recall, np.ones(count)])
+        lowest = 100 * np.nanmin([*(values for _, values in series), np.ones(count)])
         left = 10 * np.floor(lowest / 10) - (5 if lowest % 10 < 2 else 0)
         axes.set_xlim(max(left, -3), 100 + 0.03 * (100 - left))
-        axes.set_xlabel("of the class's images (%)")
+        counted = "pixels" if isinstance(quality, MaskQuality) else "images"
+        axes.set_xlabel(f"of the class's {counted} (%)")
     else:
         axes.set_ylim(-3, 103)
-        axes.set(xlabel="classes, sorted by value", ylabel="precision, recall (%)")
+        names = ", ".join(name for name, _ in series)
+        axes.set(xlabel="classes, sorted by value", ylabel=f"{names} (%)")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     _use_ink(axes)
     return figure
 
 
-def quality_figures(quality: Quality | LabelQuality) -> list[tuple[str, Figure]]:
+def quality_figures(quality: AnyQuality) -> list[tuple[str, Figure]]:
     """Draw all figures of a test's predictions, as (title, figure)."""
+    if isinstance(quality, MaskQuality):
+        return [("Dice and IoU by class", class_figure(quality))]
     if isinstance(quality, LabelQuality):
         return [("Precision and recall by class, at a probability of 0.5", class_figure(quality))]
     return [

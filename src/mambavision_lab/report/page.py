@@ -16,17 +16,22 @@ from PIL import Image
 
 from mambavision_lab.metrics import format_metric
 from mambavision_lab.report.figures import INK, curve_figures, quality_figures, run_names
+from mambavision_lab.report.mask_quality import MaskQuality
+from mambavision_lab.report.overlays import mask_colors
 from mambavision_lab.report.pictures import Picture, stored_pictures
-from mambavision_lab.report.quality import LabelQuality, Quality, measure_quality
+from mambavision_lab.report.quality import AnyQuality, Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 from mambavision_lab.runs.differences import setting_text
 
 GROUPS = {"mistakes": "Most confident mistakes", "random": "Randomly chosen predictions"}
+_MASK_GROUPS = {"mistakes": "Lowest Dice", "random": "Randomly chosen predictions"}
 
 
 def render_report(record: RunRecord) -> str:
     """Render the page of one run."""
     quality = measure_quality(record.predictions)
+    has_masks = isinstance(quality, MaskQuality)
+    headings = _MASK_GROUPS if has_masks else GROUPS
     return load_template("report.html.j2").render(
         record=record,
         title=record.name,
@@ -38,8 +43,10 @@ def render_report(record: RunRecord) -> str:
         quality_figures=[(t, svg(f)) for t, f in quality_figures(quality)] if quality else [],
         class_headings=quality.class_table()[0] if quality else [],
         classes=_classes(quality) if quality else [],
+        counted="pixels" if has_masks else "images",
+        legend=_legend(quality.names) if has_masks else [],  # type: ignore[union-attr]
         confused_pairs=quality.confused_pairs() if isinstance(quality, Quality) else None,
-        groups=[(t, _pictures(record, g, quality.names)) for g, t in GROUPS.items()]
+        groups=[(t, _pictures(record, g, quality.names)) for g, t in headings.items()]
         if quality
         else [],
         config=sorted((key, setting_text(value)) for key, value in record.config.items()),
@@ -155,7 +162,13 @@ def _notes(record: RunRecord) -> list[str]:
     return notes
 
 
-def _classes(quality: Quality | LabelQuality) -> list[tuple[str, int, list[str]]]:
+def _legend(names: list[str]) -> list[tuple[str, str]]:
+    """List (name, colour) of each class that overlays show."""
+    colors = mask_colors(len(names)).tolist()
+    return [(n, f"rgb{(*c,)}") for n, c in zip(names[1:], colors[1:], strict=True)]
+
+
+def _classes(quality: AnyQuality) -> list[tuple[str, int, list[str]]]:
     """List (name, test images, values in percent) of each class."""
     _, rows = quality.class_table()
     percent = [["-" if np.isnan(v) else f"{100 * v:.1f}" for v in values] for *_, values in rows]

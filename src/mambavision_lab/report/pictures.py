@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mambavision_lab.report.overlays import overlay
+from mambavision_lab.report.overlays import mask_overlay, overlay
 from mambavision_lab.report.run_record import RunRecord
 
 
@@ -16,15 +16,16 @@ class Picture:
         pixels: (H, W, C) uint8, C = 1 or 3.
         true: Its class, or its classes.
         predicted: As above.
-        is_right: Whether they are the same.
+        is_right: Whether they are the same; None of masks, which are right to a degree.
         confidence: Probability of the predicted class, or of each.
-        overlay: What the network looked at, (H, W, 3) uint8, or None where that was not stored.
+        overlay: What the network looked at, (H, W, 3) uint8, or None where that was not stored; of a
+            segmentation the predicted mask, beside `pixels` with the true one.
     """
 
     pixels: np.ndarray
     true: str
     predicted: str
-    is_right: bool
+    is_right: bool | None
     confidence: str
     overlay: np.ndarray | None = None
 
@@ -34,6 +35,9 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
     stored = record.predictions
     if f"{group}_images" not in stored:
         return []
+    if f"{group}_masks" in stored:
+        columns = (stored[f"{group}_{c}"] for c in ("images", "masks", "dice"))
+        return [_of_masks(len(names), *row) for row in zip(*columns, strict=True)]
     maps = stored.get(f"{group}_maps", [None] * len(stored[f"{group}_images"]))
     if f"{group}_targets" in stored:
         columns = (stored[f"{group}_{c}"] for c in ("images", "targets", "probabilities"))
@@ -50,6 +54,11 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
         )
         for image, label, predicted, confidence, values in zip(*columns, maps, strict=True)
     ]
+
+
+def _of_masks(num_classes: int, image: np.ndarray, masks: np.ndarray, dice: float) -> Picture:
+    true, predicted = (mask_overlay(image, mask, num_classes) for mask in masks)
+    return Picture(true, "the left mask", "Dice", None, _percent(dice), predicted)
 
 
 def _of_several(

@@ -11,7 +11,7 @@ from mambavision_lab.report.figures import curve_figures, quality_figures
 from mambavision_lab.report.overlays import overlay
 from mambavision_lab.report.page import GROUPS
 from mambavision_lab.report.pictures import stored_pictures
-from mambavision_lab.report.quality import LabelQuality, Quality, measure_quality
+from mambavision_lab.report.quality import AnyQuality, Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 
 Table = tuple[list[str], list[list[str | int | float]]]
@@ -35,7 +35,7 @@ def figures(record: RunRecord) -> dict[str, Figure]:
     return {_tag(title): figure for title, figure in titled}
 
 
-def tables(record: RunRecord, quality: Quality | LabelQuality | None) -> dict[str, Table]:
+def tables(record: RunRecord, quality: AnyQuality | None) -> dict[str, Table]:
     """Make the report's tables; returns (headings, rows) by tag."""
     found: dict[str, Table] = {}
     if record.differences is not None:

@@ -3,9 +3,7 @@
 Where images have several labels: average precision, precision, recall and F1 by class.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +12,14 @@ from torchmetrics.functional.classification import (
     multilabel_average_precision,
 )
 
-NUM_BINS = 15
+from mambavision_lab.report.mask_quality import (
+    ClassTable,
+    MaskQuality,
+    measure_masks,
+    sort_classes,
+)
 
-ClassTable = tuple[list[str], list[tuple[str, int, list[float]]]]
+NUM_BINS = 15
 
 
 @dataclass
@@ -43,7 +46,11 @@ class Quality:
         values = zip(self.precision.tolist(), self.recall.tolist(), strict=True)
         images = self.confusion.sum(axis=1).tolist()
         rows = [(*row, [*own]) for *row, own in zip(self.names, images, values, strict=True)]
-        return ["precision", "recall"], _sorted_by(rows, 1)
+        return ["precision", "recall"], sort_classes(rows, 1)
+
+    def class_values(self) -> list[tuple[str, np.ndarray]]:
+        """Return what is compared between classes, by name."""
+        return [("precision", self.precision), ("recall", self.recall)]
 
     def confused_pairs(self, count: int = 10) -> list[tuple[str, str, int, float]]:
         """Return the most frequent mistakes: true class, predicted class, images, share of the true class."""
@@ -82,11 +89,20 @@ class LabelQuality:
         columns = (self.average_precision, self.precision, self.recall, self.f1)
         values = np.stack(columns, axis=1).tolist()
         rows = [*zip(self.names, self.num_images.tolist(), values, strict=True)]
-        return ["average precision", "precision", "recall", "F1"], _sorted_by(rows, 0)
+        return ["average precision", "precision", "recall", "F1"], sort_classes(rows, 0)
+
+    def class_values(self) -> list[tuple[str, np.ndarray]]:
+        """Return what is compared between classes, by name."""
+        return [("precision", self.precision), ("recall", self.recall)]
 
 
-def measure_quality(predictions: dict[str, np.ndarray]) -> Quality | LabelQuality | None:
+AnyQuality = Quality | LabelQuality | MaskQuality
+
+
+def measure_quality(predictions: dict[str, np.ndarray]) -> AnyQuality | None:
     """Compute the metrics from the arrays of predictions.npz; None where there are none."""
+    if "pixels" in predictions:
+        return measure_masks(predictions)
     if len(predictions.get("targets", ())):
         return _measure_labels(predictions)
     if "labels" not in predictions or len(predictions["labels"]) == 0:
@@ -132,8 +148,3 @@ def _measure_labels(predictions: dict[str, np.ndarray]) -> LabelQuality:
         f1 = 2 * right / (is_predicted.sum(axis=0) + targets.sum(axis=0))
     num_images = targets.sum(axis=0)
     return LabelQuality(names, num_images, average_precision.numpy(), precision, recall, f1)
-
-
-def _sorted_by(rows: list[Any], column: int) -> list[tuple[str, int, list[float]]]:
-    """Sort rows of a class table by a value, NaN last."""
-    return sorted(rows, key=lambda row: (math.isnan(row[2][column]), row[2][column]))

@@ -32,11 +32,12 @@ def analyze(cfg: DictConfig) -> None:
     name = cfg.name if cfg.ckpt_path is None else _name_of(Path(cfg.ckpt_path))
     output = Path(cfg.output or cfg.paths.output_dir)
     refuse_existing(output, [f"{name}.csv", f"{name}.png"], cfg.overwrite)
-    net, in_chans, image_sizes = _fresh(cfg) if cfg.ckpt_path is None else _trained(cfg)
+    net, in_chans, image_sizes, num_slices = _fresh(cfg) if cfg.ckpt_path is None else _trained(cfg)
+    sides = [image_sizes[0]] * 2 if num_slices is None else [num_slices, *[image_sizes[0]] * 2]
     open_run_folder(cfg, is_latest=False)
     try:
-        console.print(analyze_model(net, (in_chans, image_sizes[0], image_sizes[0])).table())
-        points = measure(net, in_chans, image_sizes, cfg.batch_sizes)
+        console.print(analyze_model(net, (in_chans, *sides)).table())
+        points = measure(net, in_chans, image_sizes, cfg.batch_sizes, num_slices=num_slices)
     except ValueError as error:
         raise ConfigError(f"image_sizes={image_sizes}: {reason(error)}") from error
     device = next(net.parameters()).device
@@ -54,7 +55,10 @@ def analyze(cfg: DictConfig) -> None:
 
 
 def _check_sizes(cfg: DictConfig) -> None:
-    sizes = {"batch_sizes": cfg.batch_sizes, **{f"data.{k}": [n] for k, n in cfg.data.items()}}
+    sizes = {
+        "batch_sizes": cfg.batch_sizes,
+        **{f"data.{k}": [n] for k, n in cfg.data.items() if n is not None},
+    }
     if cfg.image_sizes is not None:
         sizes["image_sizes"] = cfg.image_sizes
     for key, numbers in sizes.items():
@@ -62,8 +66,8 @@ def _check_sizes(cfg: DictConfig) -> None:
             raise ConfigError(f"{key}={OmegaConf.select(cfg, key)}: wanted positive whole numbers")
 
 
-def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
-    """Make the network of `model`; returns it with its channels and the image sizes to time."""
+def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int], int | None]:
+    """Make the network of `model`; returns it with its channels, the image sizes to time, and slices."""
     image_sizes = list(cfg.image_sizes or [cfg.data.image_size])
     cfg = cfg.copy()
     cfg.data.image_size = image_sizes[0]
@@ -72,11 +76,13 @@ def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
         net = net.to(cfg.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device={cfg.device}: cannot be used ({reason(error)})") from error
-    return net, cfg.data.in_chans, image_sizes
+    is_of_volumes = getattr(net, "dims", 2) == 3
+    num_slices = cfg.data.num_slices or image_sizes[0] if is_of_volumes else None
+    return net, cfg.data.in_chans, image_sizes, num_slices
 
 
-def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
-    """Load the network of `ckpt_path`; returns it with its channels and the image sizes to time."""
+def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int], int | None]:
+    """Load the network of `ckpt_path`; returns what `_fresh` does."""
     given: Any = []
     if HydraConfig.initialized():
         given = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
@@ -93,6 +99,7 @@ def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int]]:
         trained.torch_net("analyze"),
         trained.in_chans,
         list(cfg.image_sizes or [trained.image_size]),
+        trained.preparation.sides[0] if len(trained.preparation.sides) == 3 else None,
     )
 
 

@@ -22,9 +22,9 @@ from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.callbacks.rank_watch import RankWatch
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
-from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
 from mambavision_lab.lit.tolerant_logger import tolerant
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
 from mambavision_lab.runs.settings import settings_of
 
@@ -88,18 +88,26 @@ def build_net(cfg: DictConfig) -> nn.Module:
 
 def build_classifier(
     cfg: DictConfig, net: nn.Module, data: Mapping[str, Any], **arguments: Any
-) -> ImageClassifier:
+) -> TrainingModule:
     """Wrap a network with the settings of `classifier`, for data as `ImageDataModule.metadata` gives them."""
+    if data.get("is_multilabel", False):
+        arguments["is_multilabel"] = True
     # Not recursive: the config of the model in the metadata is not to be instantiated.
-    return build(
+    classifier: TrainingModule = build(
         cfg.classifier,
         "classifier",
         net=net,
         num_classes=len(data["class_names"]),
-        is_multilabel=data.get("is_multilabel", False),
         _recursive_=False,
         **arguments,
     )
+    if classifier.has_masks != data.get("has_masks", False):
+        kinds = ("classes of images", "masks")
+        raise ConfigError(
+            f"classifier: {type(classifier).__name__} trains {kinds[classifier.has_masks]}, and the data "
+            f"have {kinds[not classifier.has_masks]}; choose experiment=segmentation for masks alone"
+        )
+    return classifier
 
 
 def build_tta(

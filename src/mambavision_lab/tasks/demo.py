@@ -45,6 +45,7 @@ def make_page(inference: MambaVisionInference, name: str, method: str) -> Any:
         ConfigError: Gradio is missing, or the network has no class names.
     """
     inference.require_class_names()
+    inference.require_images("demo.py")
     try:
         import gradio
     except ImportError as error:

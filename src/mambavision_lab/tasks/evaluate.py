@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.data.image_folder import ImageFolderDataModule
+from mambavision_lab.data.folder_listing import FolderListing
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.metrics import main_metric
@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> float:
     _compare_preprocessing(data, trained)
     data.use_classes(class_names)
     classifier = network.make_classifier(cfg, data)
-    size = f"{data.image_size} x {data.image_size}"
+    size = " x ".join(map(str, data.sides))
     if data.image_size != trained.get("image_size", data.image_size):
         size += f", trained with {trained['image_size']}"
         _fit_to_size(classifier.net, data)
@@ -90,7 +90,8 @@ def evaluate(cfg: DictConfig) -> float:
 
 def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
     """Choose all images of another folder than the run's, or the test split; returns a description."""
-    if not isinstance(data, ImageFolderDataModule):
+    listing: FolderListing | None = getattr(data, "listing", None)
+    if listing is None:
         if cfg.use_all_images:
             raise ConfigError(
                 f"use_all_images=true: {type(data).__name__} has a test split of its own; "
@@ -106,7 +107,7 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
         and trained.get("labels_file") == cfg.data.get("labels_file")
     )
     if not is_own if cfg.use_all_images is None else cfg.use_all_images:
-        data.use_all_for_test()
+        listing.use_all_for_test()
         if trained.get("root") and not Path(trained["root"]).exists():
             log.warning(
                 "data.root=%s: all images are evaluated; if this is the folder that was trained on, "
@@ -114,7 +115,7 @@ def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
                 cfg.data.root,
                 trained["root"],
             )
-    return data.describe_test()
+    return listing.describe_test()
 
 
 def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> None:
@@ -128,7 +129,10 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
             f"but these images have {_LABELS[data.is_multilabel]}"
         )
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    for name in ("in_chans", "image_size", "crop_fraction", "mean", "std"):
+    for name in (
+        *("in_chans", "image_size", "num_slices", "crop_fraction", "spacing", "frame_stride"),
+        *("mean", "std"),
+    ):
         value = getattr(data, name, None)
         if name not in trained or not hasattr(data, name) or value == trained[name]:
             continue
@@ -149,10 +153,10 @@ def _fit_to_size(net: nn.Module, data: ImageDataModule) -> None:
     setting = f"data.image_size={data.image_size}"
     if callable(resize := getattr(net, "set_input_size", None)):
         try:
-            resize(data.image_size)
+            resize(data.sides)
         except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
             raise ConfigError(f"{setting}: {reason(error, 160)}; choose another size") from error
-    try_size(net, data.in_chans, data.image_size, setting)
+    try_size(net, data.in_chans, data.sides, setting)
 
 
 def _is_same(root: str, other: str) -> bool:

@@ -12,6 +12,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.lit.callbacks.ema import kind_of_weights
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import short_path
 from mambavision_lab.tasks.build import build_classifier, build_net
@@ -32,7 +33,7 @@ class Evaluated(Protocol):
     place: dict[str, int]
     words: str
 
-    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> TrainingModule:
         """Make the module to test on images of `data`."""
         ...
 
@@ -50,7 +51,7 @@ class CheckpointNetwork:
         self.words = f"{short_path(self.path)}, epoch {epoch}, step {step}"
         self.words += f", {kind} weights" if kind else ""
 
-    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> TrainingModule:
         """Make the module that was trained, with its weights."""
         classifier = build_classifier(cfg, build_net(cfg), self.trained)
         load_weights(classifier, self._checkpoint, cfg.ckpt_path)
@@ -79,7 +80,7 @@ class ExportedNetwork:
                 if f"data.{name}" not in given:
                     cfg.data[name] = self.trained[name]
 
-    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> ImageClassifier:
+    def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> TrainingModule:
         """Wrap the file's runtime; its settings are those of the evaluation alone."""
         return ImageClassifier(
             self._net,

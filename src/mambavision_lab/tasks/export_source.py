@@ -108,7 +108,10 @@ class ExportSource:
     def _real_images(self, images: str | None) -> Tensor | None:
         count = max(BATCHES)
         if images is not None:
-            pixels = [self.inference.prepare(name) for name in find_images(images)[:count]]
+            pixels = [
+                self.inference.prepare(name)
+                for name in find_images(images, self.inference.preparation.kind)[:count]
+            ]
         elif self.data is not None:
             test: Any = self.data.splits.test
             pixels = [test[i][0] for i in range(min(count, len(test)))]

@@ -87,7 +87,7 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
         AccuracyFloorError: The file, in 8 bits, loses more of the metric than is allowed.
     """
     own = source.inference
-    spec = export_format.make_spec(own.net, own.in_chans, own.image_size, own.description)
+    spec = export_format.make_spec(own.net, own.in_chans, own.preparation.sides, own.description)
     details: dict[str, str] = {}
     if isinstance(export_format, OnnxFormat) and export_format.quantize is not None:
         _prepare_int8(export_format, source, details)

@@ -20,7 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.data.folders import IMAGE_SUFFIXES, describe_others, is_image
+from mambavision_lab.data.folders import IMAGES, FileKind, describe_others
+from mambavision_lab.data.volumes import four_slices
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
@@ -51,12 +52,13 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"num_workers={cfg.num_workers} must be at least 1")
     if cfg.format not in ("csv", "jsonl"):
         raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
-    files = find_images(cfg.images)
     inference = MambaVisionInference(
         cfg.model_file or cfg.ckpt_path,
         device=cfg.device,
         scan_backend=cfg.ops.selective_scan.backend,
     )
+    kind = inference.preparation.kind
+    files = find_images(cfg.images, kind)
     num_classes = len(inference.require_class_names())
     if inference.in_chans not in (1, 3):
         raise ConfigError(
@@ -93,12 +95,12 @@ def predict(cfg: DictConfig) -> None:
     if cfg.num_pictures:
         contact_sheet(shown[: cfg.num_pictures]).save(folder / "contact_sheet.png")
     _print_table(shown[:_NUM_SHOWN], num_done, num_named=None if inference.is_multilabel else 2)
-    console.print(f"{num_done} images classified, {len(skipped)} skipped")
+    console.print(f"{num_done} {kind.noun} classified, {len(skipped)} skipped")
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
-def find_images(images: str) -> list[str]:
-    """Find the image files that a file, a folder (and all below it) or a glob names, sorted.
+def find_images(images: str, kind: FileKind = IMAGES) -> list[str]:
+    """Find the images, or others, that a file, a folder (and all below it) or a glob names, sorted.
 
     Raises:
         ConfigError: There are none.
@@ -112,18 +114,30 @@ def find_images(images: str) -> list[str]:
                 folders.clear()  # a link back up
                 continue
             seen.add(real)
+            if kind.is_folder(parent):
+                folders.clear()
+                found.append(parent)
+                continue
             found += [os.path.join(parent, name) for name in names]
     else:
-        found = [name for name in _match(images) if Path(name).is_file()]
-    files = sorted(name for name in found if is_image(Path(name).name))
+        found = [name for name in _match(images) if Path(name).is_file() or _is_one(name, kind)]
+    files = sorted(name for name in found if _is_one(name, kind))
     if not files:
+        wanted = " ".join(kind.suffixes)
+        parts = f", or folders of {' '.join(kind.parts)}" if kind.parts else ""
         raise ConfigError(
-            f"images={images}: no images there (wanted {' '.join(IMAGE_SUFFIXES)}); "
+            f"images={images}: no {kind.noun} there (wanted {wanted}{parts}); "
             "give a file, a folder or a glob"
         )
-    if others := describe_others(Path(name).name for name in found):
-        log.warning("images=%s: not read as images: %s", images, others)
+    others = describe_others((Path(name).name for name in found if not _is_one(name, kind)), kind)
+    if others:
+        log.warning("images=%s: not read as %s: %s", images, kind.noun, others)
     return files
+
+
+def _is_one(name: str, kind: FileKind) -> bool:
+    path = Path(name)
+    return kind.is_folder(path) if path.is_dir() else kind.is_file(path.name)
 
 
 def _match(images: str) -> list[str]:
@@ -197,7 +211,8 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
     pen = ImageDraw.Draw(sheet)
     for i, (name, pixels, ranking) in enumerate(shown):
         left, top = i % columns * width + 4, i // columns * height + 4
-        picture = Image.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy())
+        plane = pixels if pixels.ndim == 3 else four_slices(pixels)
+        picture = Image.fromarray(plane.expand(3, -1, -1).permute(1, 2, 0).numpy())
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         text = f"{ranking[0][1]:.0%} {ranking[0][0][:18]}" if ranking else "no class"
         pen.text((left, top + _TILE + 2), text, fill="black")

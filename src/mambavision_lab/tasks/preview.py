@@ -14,7 +14,8 @@ from mambavision_lab.analysis.loader_speed import (
 )
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.file_module import ImageFilesDataModule
-from mambavision_lab.data.image_files import ImageFiles
+from mambavision_lab.data.labelled_files import LabelledFiles
+from mambavision_lab.data.volume_files import VolumeFilesDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import build_data
@@ -72,7 +73,7 @@ def check_files(cfg: DictConfig) -> None:
         ConfigError: There is one, or the data are missing.
     """
     data = _build(cfg)
-    if not isinstance(data, ImageFilesDataModule):
+    if not isinstance(data, ImageFilesDataModule | VolumeFilesDataModule):
         return
     with console.status("checking image files"):
         bad = data.find_bad_images()
@@ -95,7 +96,7 @@ def _build(cfg: DictConfig) -> ImageDataModule:
 def _leave_out_unreadable(data: ImageDataModule, records: list[ImageRecord]) -> None:
     bad = {record.name for record in records if record.error is not None}
     train = data.splits.train
-    if isinstance(train, ImageFiles):
+    if isinstance(train, LabelledFiles):
         train.items = [item for item in train.items if item[0] not in bad]
 
 

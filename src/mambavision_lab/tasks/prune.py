@@ -58,6 +58,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
     def losses() -> Iterator[Tensor]:
         return _losses(trained.torch_net("prune"), data, pruning.num_batches)
 
+    trained.require_images("prune")
     size, in_chans = trained.image_size, trained.in_chans
     net = trained.torch_net("prune")
     small, widths = pruning.prune(net, make, size, in_chans, losses)

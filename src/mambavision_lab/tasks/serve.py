@@ -45,6 +45,7 @@ def serve(cfg: DictConfig) -> None:
         scan_backend=cfg.ops.selective_scan.backend,
     )
     inference.require_class_names()
+    inference.require_images("serve.py")
     if inference.in_chans not in (1, 3):
         raise ConfigError(
             f"{cfg.model_file or cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "

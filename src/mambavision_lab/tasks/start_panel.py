@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.lit.callbacks.resume import Progress
-from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.runs.folder import short_path
 from mambavision_lab.tasks.build import device_name
 from mambavision_lab.tasks.console import human_count, print_panel
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def print_start(
     cfg: DictConfig,
     trainer: Trainer,
-    classifier: ImageClassifier,
+    classifier: TrainingModule,
     data: ImageDataModule,
     progress: Progress | None,
 ) -> None:
@@ -33,7 +33,7 @@ def print_start(
     settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
         "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
-        f"{data.in_chans} x {data.image_size} x {data.image_size}, train/val/test {sizes}",
+        f"{' x '.join(map(str, (data.in_chans, *data.sides)))}, train/val/test {sizes}",
         "training": f"{length}, {_describe_step(cfg, trainer, classifier, data)}, "
         f"precision {trainer.precision}, seed {cfg.seed}",
         "device": device_name(trainer),
@@ -55,7 +55,7 @@ def print_start(
 
 
 def _describe_step(
-    cfg: DictConfig, trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule
+    cfg: DictConfig, trainer: Trainer, classifier: TrainingModule, data: ImageDataModule
 ) -> str:
     """Name the images of an optimizer step, the optimizer and the learning rate that follows."""
     step, num_batches = f"batch {data.batch_size}", 1

@@ -23,8 +23,8 @@ from mambavision_lab.lit.callbacks.resume import (
     has_open_epoch,
     read_progress,
 )
-from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import log_snapshot, resume_loggers
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import (
     is_resuming,
@@ -191,7 +191,7 @@ def _check_resume(cfg: DictConfig) -> None:
 
 
 def _final_metrics(
-    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule, best: str | None
+    trainer: Trainer, classifier: TrainingModule, data: ImageDataModule, best: str | None
 ) -> dict[str, float]:
     """Validate and test the best checkpoint, or the last weights where none was written."""
     # Averages of the weights are in the checkpoint; their callback would put others in their place.

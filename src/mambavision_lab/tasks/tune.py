@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.report.figures import COLORS, new_figure
 from mambavision_lab.runs.folder import short_path
 from mambavision_lab.tasks.build import build_trainer
@@ -68,7 +68,7 @@ def check_tunable(name: str, trainer: Trainer) -> None:
 def tune(
     cfg: DictConfig,
     trainer: Trainer,
-    classifier: ImageClassifier,
+    classifier: TrainingModule,
     data: ImageDataModule,
     folder: Path,
 ) -> None:
@@ -94,7 +94,7 @@ def tune(
 
 
 def _tune_lr(
-    trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule, picture: Path
+    trainer: Trainer, classifier: TrainingModule, data: ImageDataModule, picture: Path
 ) -> str:
     """Raise the rate step by step until the loss diverges; returns the override of the steepest fall."""
     factor = classifier.lr_factor(trainer)
@@ -146,7 +146,7 @@ def find_steepest(rates: np.ndarray, losses: np.ndarray) -> int | None:
     return int(usable[slopes.argmin()]) if slopes.min() < 0 else None
 
 
-def _tune_batch_size(trainer: Trainer, classifier: ImageClassifier, data: ImageDataModule) -> str:
+def _tune_batch_size(trainer: Trainer, classifier: TrainingModule, data: ImageDataModule) -> str:
     """Double the batch until the memory is full; returns the override of the largest that fits."""
     trainer.accumulate_grad_batches = 1
     classifier.make_scheduler = None

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from toys import HIERARCHICAL_TOY
 
 from mambavision_lab.lit.callbacks.freeze import Freeze
-from mambavision_lab.lit.image_classifier import param_groups
+from mambavision_lab.lit.training_module import param_groups
 from mambavision_lab.models.freezing import first_parameters
 from mambavision_lab.models.hierarchical import MambaVision
 

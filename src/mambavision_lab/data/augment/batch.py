@@ -133,16 +133,19 @@ class Augment(nn.Module):
         """
         if draws is None:
             draws = Draws.unseeded(len(images))
-        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
-        moved = self._rotate(self._move(planes, draws), draws)
-        moved = images if moved is planes else moved.reshape(images.shape)
-        augmented = self._recolour(moved, draws)
+        augmented = self.recolour(self.move(images, draws), draws)
         if self.erasing:
             augmented = augmented.clone() if augmented is images else augmented
             planes = augmented.flatten(1, -3)
             self._erase(planes, draws)
             augmented = planes.reshape(images.shape)
         return augmented
+
+    def move(self, images: Tensor, draws: Draws) -> Tensor:
+        """Return flipped, shifted and rotated images, or volumes whose slices are moved alike."""
+        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
+        moved = self._rotate(self._move(planes, draws), draws)
+        return images if moved is planes else moved.reshape(images.shape)
 
     def _move(self, images: Tensor, draws: Draws) -> Tensor:
         """Flip and shift by whole pixels: each output pixel is taken from one input pixel."""
@@ -176,7 +179,8 @@ class Augment(nn.Module):
         grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, align_corners=False)
 
-    def _recolour(self, images: Tensor, draws: Draws) -> Tensor:
+    def recolour(self, images: Tensor, draws: Draws) -> Tensor:
+        """Return images of other brightness, contrast and saturation."""
         if not (self.brightness or self.contrast or self.saturation):
             return images
         has_colour = images.shape[1] == 3
@@ -218,6 +222,14 @@ def _mean_and_spread(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_range_of_shares(given: list[float]) -> bool:
     return len(given) == 2 and 0 < given[0] <= given[1] <= 1
+
+
+def noise_like(images: Tensor, draws: Draws) -> Tensor:
+    """Return normal noise of the shape of images, for each of its own."""
+    num_values = images[0].numel()
+    noise = _noise(num_values, images.device)
+    starts = draws.integers(0, _NUM_NOISES - 1).tolist()
+    return torch.stack([noise[start : start + num_values] for start in starts]).view_as(images)
 
 
 @cache

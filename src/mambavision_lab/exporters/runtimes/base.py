@@ -33,30 +33,31 @@ class Runtime(nn.Module):
         Raises:
             ConfigError: The file was made for images of another size.
         """
-        self.check_size(images.shape[-2], images.shape[-1])
+        self.check_size(*images.shape[2:])
         with torch.inference_mode():
             return self.predict(images.float().cpu().contiguous()).to(images.device)
 
-    def check_size(self, height: int, width: int) -> None:
+    def check_size(self, *sides: int) -> None:
         """Refuse images that the file does not take.
 
         Raises:
             ConfigError: It was made for one size, and theirs is another.
         """
         made_for = self.fixed_size
-        if made_for is not None and made_for != (height, width):
+        if made_for is not None and made_for != sides:
+            given, taken = (" x ".join(map(str, x)) for x in (sides, made_for))
             raise ConfigError(
-                f"images of {height} x {width} pixels: the exported file takes {made_for[0]} x {made_for[1]} "
-                "alone; export one for this size with export.image_size"
+                f"images of {given} pixels: the exported file takes {taken} alone; "
+                "export one for this size with export.image_size"
             )
 
     @property
-    def fixed_size(self) -> tuple[int, int] | None:
-        """Height and width of the images; None where they may vary, or are not known."""
+    def fixed_size(self) -> tuple[int, ...] | None:
+        """Height and width, of volumes after the slices; None where they may vary, or are not known."""
         made_for = self.description.get("input") or {}
         if "height" not in made_for or made_for.get("any_height_and_width"):
             return None
-        return made_for["height"], made_for["width"]
+        return tuple(made_for[a] for a in ("slices", "height", "width") if a in made_for)
 
 
 def run_module(net: nn.Module) -> Callable[[Tensor], Tensor]:

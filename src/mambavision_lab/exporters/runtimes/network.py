@@ -50,7 +50,7 @@ def describe(runtime: Runtime, path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: its metadata gives no preprocessing; wanted a file that export.py wrote"
         )
-    height, width = runtime.fixed_size or (None, None)
+    *slices, height, width = runtime.fixed_size or (None, None)
     if height != width:
         raise ConfigError(
             f"{path}: takes images of {height} x {width} alone, and images are prepared as squares; export "
@@ -58,7 +58,8 @@ def describe(runtime: Runtime, path: Path) -> dict[str, Any]:
         )
     given = runtime.description["preprocessing"]
     size = given.get("image_size") if height is None else height
-    return {**runtime.description, "preprocessing": {**given, "image_size": size}}
+    own = {"image_size": size, **({"num_slices": slices[0]} if slices else {})}
+    return {**runtime.description, "preprocessing": {**given, **own}}
 
 
 def _device(device: str | torch.device | None) -> torch.device:

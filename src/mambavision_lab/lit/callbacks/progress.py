@@ -67,7 +67,9 @@ class EpochLines(ProgressBar):
             names += [
                 "val/loss",
                 "val/acc1",
+                "val/dice",
                 "val_raw/acc1",
+                "val_raw/dice",
                 "val/map",
                 "val_raw/map",
                 "val/num_images",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.explainers.methods import default_method, explain
 from mambavision_lab.explainers.names import require_methods
+from mambavision_lab.lit.callbacks.mask_samples import mask_columns, mask_rows
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ class RecordPredictions(Callback):
     for the groups `mistakes` and `random`; and `class_names`. Where images have several labels, labels and
     probabilities are those of all classes, (N, num_classes): `targets` and `probabilities`.
 
-    And what the network looked at: `<group>_maps` (N, H, W) uint8, each scaled to its maximum.
+    And what the network looked at: `<group>_maps` (N, H, W) uint8, each scaled to its maximum. Of a
+    segmentation: `pixels` by true and predicted class, and `<group>_masks` (N, 2, H, W), true and predicted,
+    with the mean Dice of each, `<group>_dice`; its mistakes are those of the lowest Dice.
 
     Args:
         folder: Folder that receives the file.
@@ -68,8 +71,10 @@ class RecordPredictions(Callback):
     ) -> None:
         """Record the batch's predictions, and those of its images that rank highest in a group."""
         images, labels = batch
-        rows, error = (_rows if labels.ndim == 1 else _rows_of_several)(outputs.float(), labels)
-        self._columns.append(rows)
+        has_masks = getattr(pl_module, "has_masks", False)
+        of_labels = _rows if labels.ndim == 1 else _rows_of_several
+        rows, error = (mask_rows if has_masks else of_labels)(outputs.float(), labels)
+        self._columns.append(rows.sum(axis=1, keepdims=True) if has_masks else rows)
         ranks = {
             "mistakes": error,
             "random": self._generator.random(len(labels)),
@@ -83,13 +88,18 @@ class RecordPredictions(Callback):
                     break
                 pixels = thumbnail(images[index], data)
                 row = rows[:, index].tolist()
-                samples.append((float(rank[index]), row, pixels, images[index].clone()))
+                if has_masks:
+                    masks = torch.stack([labels[index], outputs[index].argmax(dim=0)])
+                    samples.append((float(rank[index]), row, pixels, mask_thumbnail(masks)))
+                else:
+                    samples.append((float(rank[index]), row, pixels, images[index].clone()))
                 samples.sort(key=lambda sample: -sample[0])
                 del samples[self.num_images :]
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather from all processes and write the file."""
-        self._explain(trainer, pl_module)
+        if not getattr(pl_module, "has_masks", False):
+            self._explain(trainer, pl_module)
         ranks: list[Any] = [(self._columns, self._samples)]
         if trainer.world_size > 1:
             ranks = [None] * trainer.world_size
@@ -99,9 +109,9 @@ class RecordPredictions(Callback):
         rows = np.concatenate([c for columns, _ in ranks for c in columns], axis=1)
         names = getattr(getattr(trainer, "datamodule", None), "class_names", [])
         arrays: dict[str, np.ndarray] = {"class_names": np.array(list(names), dtype=str)}
-        name_columns = (
-            _columns_of_several if getattr(pl_module, "is_multilabel", False) else _columns
-        )
+        has_masks = getattr(pl_module, "has_masks", False)
+        of_labels = _columns_of_several if getattr(pl_module, "is_multilabel", False) else _columns
+        name_columns = mask_columns if has_masks else of_labels
         arrays |= name_columns(rows, "")
         for group in self._samples:
             gathered = [sample for _, samples in ranks for sample in samples[group]]
@@ -110,7 +120,8 @@ class RecordPredictions(Callback):
                 arrays |= name_columns(np.array([row for _, row, *_ in best]).T, f"{group}_")
                 arrays[f"{group}_images"] = np.stack([pixels for *_, pixels, _ in best])
                 if all(values is not None for *_, values in best):
-                    arrays[f"{group}_maps"] = np.stack([values for *_, values in best])
+                    kind = "masks" if has_masks else "maps"
+                    arrays[f"{group}_{kind}"] = np.stack([values for *_, values in best])
         self.folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(self.folder / FILE, **arrays)  # type: ignore[arg-type]
 
@@ -185,10 +196,7 @@ def thumbnail(image: Tensor, data: Any) -> np.ndarray:
         image: Input of the network.
         data: Data module with `mean` and `std`; without them the image is scaled to its own range.
     """
-    pixels = image.detach().float().cpu()
-    if pixels.ndim == 4:
-        some = torch.linspace(0, pixels.shape[1] - 1, min(_NUM_SLICES, pixels.shape[1])).long()
-        pixels = pixels[:, some].transpose(1, 2).flatten(2)
+    pixels = _side_by_side(image.detach().float().cpu())
     mean, std = getattr(data, "mean", None), getattr(data, "std", None)
     if mean is None or std is None:
         low, high = pixels.min(), pixels.max()
@@ -201,3 +209,20 @@ def thumbnail(image: Tensor, data: Any) -> np.ndarray:
     if scale < 1:
         pixels = F.interpolate(pixels[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
     return (pixels.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def mask_thumbnail(masks: Tensor) -> np.ndarray:
+    """Shrink masks (2, H, W) as `thumbnail` does an image, without new values; uint8."""
+    pixels = _side_by_side(masks.cpu()).to(torch.uint8)
+    scale = THUMBNAIL_SIZE / max(masks.shape[-2:])
+    if scale < 1:
+        pixels = F.interpolate(pixels[None], scale_factor=scale, mode="nearest-exact")[0]
+    return pixels.numpy()
+
+
+def _side_by_side(pixels: Tensor) -> Tensor:
+    """Lay some slices of a volume (C, D, H, W) beside each other, first to last; images stay as they are."""
+    if pixels.ndim == 3:
+        return pixels
+    some = torch.linspace(0, pixels.shape[1] - 1, min(_NUM_SLICES, pixels.shape[1])).long()
+    return pixels[:, some].transpose(1, 2).flatten(2)

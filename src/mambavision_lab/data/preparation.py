@@ -1,0 +1,97 @@
+"""Prepare an image, a volume or a clip as the data were prepared that a network was trained on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+
+from mambavision_lab.data.decode import WHITE, decode, squash
+from mambavision_lab.data.fit_clip import FitClip
+from mambavision_lab.data.fit_volume import FitVolume
+from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES, FileKind
+from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
+from mambavision_lab.data.read_volume import Volume
+from mambavision_lab.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a network takes, and how it is prepared.
+
+    Attributes:
+        kind: Images, volumes or clips.
+        sides: Height and width in pixels, of volumes and clips after the slices or frames.
+        prepare: From a path, or what else the kind may be read from, to uint8 (C, *sides).
+        mean: Of each channel in [0, 1].
+        std: As above.
+    """
+
+    kind: FileKind
+    sides: tuple[int, ...]
+    prepare: Callable[[Any], Tensor]
+    mean: list[float]
+    std: list[float]
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Return float32 inputs of the network for prepared pixels (N, C, *sides)."""
+        planes = (pixels.float() / 255).movedim(1, -3)
+        return TF.normalize(planes, self.mean, self.std).movedim(-3, 1)
+
+
+def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
+    """Make the preparation that a saved network's description names.
+
+    Args:
+        settings: Its `preprocessing`.
+        source: Where it was saved, for messages.
+
+    Raises:
+        ConfigError: Something is missing.
+    """
+    needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
+    if missing := [name for name in needed if settings.get(name) is None]:
+        raise ConfigError(f"{source}: does not give the {missing[0]} of its data; train it again")
+    size, in_chans = int(settings["image_size"]), int(settings["in_chans"])
+    mean, std = (
+        list(v) * in_chans if len(v) == 1 else list(v) for v in (settings["mean"], settings["std"])
+    )
+    if settings.get("num_slices") is None or settings.get("slices") == "middle":
+        return Preparation(IMAGES, (size, size), _of_images(settings, size, in_chans), mean, std)
+    num_slices = int(settings["num_slices"])
+    sides = (num_slices, size, size)
+    if (stride := settings.get("frame_stride")) is not None:
+        fraction = settings.get("crop_fraction", CROP_FRACTION)
+        fit_clip = FitClip(num_slices, stride, size, in_chans, crop_fraction=fraction)
+        return Preparation(CLIPS, sides, fit_clip, mean, std)
+    spacing, value_range = (
+        tuple(settings[name]) if settings.get(name) is not None else None
+        for name in ("spacing", "value_range")
+    )
+    fit_volume = FitVolume(num_slices, size, in_chans, spacing, value_range)
+
+    def prepare(volume: Any) -> Tensor:
+        if isinstance(volume, str | PathLike):
+            return fit_volume(str(volume))
+        values = np.asarray(volume)
+        return fit_volume.fit(Volume(values[None] if values.ndim == 3 else values), "array")
+
+    return Preparation(VOLUMES, sides, prepare, mean, std)
+
+
+def _of_images(
+    settings: Mapping[str, Any], image_size: int, in_chans: int
+) -> Callable[[Any], Tensor]:
+    value_range = settings.get("value_range") and tuple(settings["value_range"])
+    background = tuple(settings.get("background", WHITE))
+    fit = evaluation_transform(image_size, settings.get("crop_fraction", CROP_FRACTION))
+
+    def prepare(image: Any) -> Tensor:
+        pixels = decode(image, in_chans, value_range, background)
+        keeps_aspect = settings["keeps_aspect"]
+        return (fit(pixels) if keeps_aspect else squash(pixels, image_size)).contiguous()
+
+    return prepare
