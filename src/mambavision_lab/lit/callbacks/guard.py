@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -59,7 +60,7 @@ class Guard(Callback):
 
     Raises:
         ConfigError: A setting is impossible.
-        FloatingPointError: There were too many bad steps in a row; the message names the last.
+        ConfigError, FloatingPointError: There were too many bad steps in a row; the message names the last.
     """
 
     def __init__(self, *, max_bad_steps: int = 0, max_loss_ratio: float | None = None) -> None:
@@ -146,13 +147,15 @@ class Guard(Callback):
         """Store the counts; refuse to store what is not finite, before a file is touched.
 
         Raises:
-            FloatingPointError: Too many steps were bad, or weights or the optimizer's state are not finite.
+            ConfigError, FloatingPointError: Too many steps were bad, or weights or the optimizer's state are
+                not finite.
         """
         self._look(trainer, pl_module)
         if name := find_nonfinite(checkpoint, {name for name, _ in pl_module.named_parameters()}):
-            raise FloatingPointError(
+            raise diverged(
+                trainer,
                 f"{name} is not finite after step {trainer.global_step}: no checkpoint was written, and the "
-                f"earlier ones are as they were; {ADVICE}"
+                f"earlier ones are as they were; {ADVICE}",
             )
         checkpoint["guard"] = {
             "num_in_row": self._num_in_row,
@@ -200,7 +203,7 @@ class Guard(Callback):
         write_bad_steps(trainer, [_row(step, trainer.global_rank, weight_norm) for step in bad])
         self.num_bad += len(bad)
         if self._num_in_row > self.max_bad_steps:
-            raise FloatingPointError(self._explain(bad[-1]))
+            raise diverged(trainer, self._explain(bad[-1]))
         log.warning(
             "step %d was skipped: its loss is %.4g, the norm of its gradient %.4g; see %s",
             *(bad[-1].step, float(bad[-1].loss), float(bad[-1].grad_norm), FILE),
@@ -215,6 +218,16 @@ class Guard(Callback):
             self.max_bad_steps
         )
         return f"{what} at learning rate {step.learning_rate:.3g}{skipped}; {ADVICE}"
+
+
+def diverged(trainer: Trainer, message: str) -> ConfigError | FloatingPointError:
+    """Make the error for what is not finite.
+
+    In a run's first epoch its config is refused, with status 2: it cannot be trained. Later the run has
+    failed, with status 1.
+    """
+    is_first = trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch == 0
+    return ConfigError(message) if is_first else FloatingPointError(message)
 
 
 def _row(step: _Step, rank: int, weight_norm: float) -> BadStep:
