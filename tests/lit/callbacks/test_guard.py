@@ -10,8 +10,8 @@ from timm.optim.lamb import Lamb
 from timm.optim.lion import Lion
 from torch import nn
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.data.synthetic import SyntheticDataModule
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit import restore_point
 from mambavision_lab.lit.bad_steps import FILE
 from mambavision_lab.lit.callbacks import guard as guard_module
