@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
 from mambavision_lab.data.decode import decode, open_image
+from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.errors import ConfigError
@@ -76,6 +77,9 @@ def scan_images(data: ImageDataModule, num_scanned: int | None) -> list[ImageRec
     Args:
         data: The data module.
         num_scanned: Files to decode, or None for all.
+
+    Raises:
+        ConfigError: They are volumes.
     """
     records: list[ImageRecord] = []
     files: list[tuple[str, ImageFiles, int]] = []
@@ -174,6 +178,8 @@ def _labels(split: Any) -> np.ndarray:
 
 def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
     assert isinstance(data, InMemoryImages)
+    if data.images.ndim != 4:
+        raise ConfigError("data: its volumes cannot be previewed; wanted images of two axes")
     chans, height, width = data.images.shape[1:]
     mode = f"{chans} channel{'s' * (chans > 1)} in memory"
     labels = data.labels.tolist()
@@ -193,18 +199,19 @@ def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
 
 
 def _scan_file(split: str, files: ImageFiles, index: int, fit: v2.Transform) -> ImageRecord:
-    path, label = files.items[index]
+    source, label = files.items[index]
+    name = str(source)
     try:
-        pixels = decode(path, files.in_chans, files.value_range, files.background)
+        pixels = decode(source, files.in_chans, files.value_range, files.background)
     except ConfigError as error:
-        return ImageRecord(split, index, path, label, str(error))
-    encoded = Path(path).read_bytes()
+        return ImageRecord(split, index, name, label, str(error))
+    encoded = source.read() if isinstance(source, EncodedImage) else Path(source).read_bytes()
     with open_image(encoded) as image:
         mode = f"{image.format} {image.mode}"
     return ImageRecord(
         split,
         index,
-        path,
+        name,
         label,
         digest=_digest(encoded),
         size=(pixels.shape[2], pixels.shape[1]),
