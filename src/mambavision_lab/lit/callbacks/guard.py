@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
+from torchmetrics import Metric
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.bad_steps import FILE, BadStep, write_bad_steps
@@ -74,6 +75,8 @@ class Guard(Callback):
         self._mean_loss = torch.zeros(2, dtype=torch.float64)  # and over how many steps
         self._hook: RemovableHandle | None = None
         self._restore_point: RestorePoint | None = None  # before the batches of this step
+        self._buffers: list[Tensor] = []
+        self._metrics: list[Metric] = []
         self._losses: list[Tensor] = []
         self._images: list[int] = []
         self._steps: list[_Step] = []
@@ -85,22 +88,26 @@ class Guard(Callback):
             lambda _, inputs, loss: self._losses.append(loss.detach().float())
         )
         self._mean_loss = self._mean_loss.to(pl_module.device, torch.float32)
+        self._buffers = [*pl_module.net.buffers()]  # type: ignore[union-attr,operator]
+        metrics: Any = pl_module.metrics["fit"]  # type: ignore[index]
+        self._metrics = [m for m in metrics.values() if isinstance(m, Metric)]
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the images, and before a step's first batch what a bad one would spoil."""
         if self._restore_point is None:
-            self._restore_point = RestorePoint(pl_module.net, pl_module.metrics["fit"])  # type: ignore[index,arg-type]
+            self._restore_point = RestorePoint(self._buffers, self._metrics)
         indices = getattr(getattr(trainer, "datamodule", None), "batch_indices", None)
         self._images += [] if indices is None else indices.tolist()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Judge the step, and have a bad one skipped."""
+        """Judge the step, and have a bad one skipped; the classifier clips by the same norm."""
         params = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+        pl_module.grad_norm = norm
         has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
         loss = torch.stack(self._losses).mean()
         is_bad = self._judge(loss, loss if has_scaler else norm, trainer.world_size)
