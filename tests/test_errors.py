@@ -22,7 +22,7 @@ def raised(action):
 def missing_key():
     cfg = OmegaConf.create({"trainer": {}}, flags={"struct": True})
     with pytest.raises(OmegaConfBaseException) as caught:
-        cfg.trainer.devices
+        _ = cfg.trainer.devices
     return caught.value
 
 
