@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config.compose import without_hydra
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.check_command import open_command
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.prepared import open_command
 
 COUNT = 1000
 _VALUES = [

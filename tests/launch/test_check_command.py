@@ -4,7 +4,7 @@ import pytest
 from composing import check
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import _without_links
+from mambavision_lab.launch.prepared import _without_links
 
 
 @pytest.mark.parametrize(

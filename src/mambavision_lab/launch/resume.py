@@ -13,8 +13,9 @@ from mambavision_lab.config.compose import hydra_config, set_output_dir, without
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.config.paths import path_override
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.check_command import check_job, open_command
+from mambavision_lab.launch.check_command import check_job
 from mambavision_lab.launch.command_line import Command
+from mambavision_lab.launch.prepared import open_command
 from mambavision_lab.runs.folder import (
     adopt_requeue_checkpoints,
     find_newest_checkpoint,
