@@ -9,6 +9,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.launch.prepared import open_command
 
 COUNT = 1000
+SHORT = 5
 _VALUES = [
     *("null", "true", "abc", "''", "[]", "{}", "[1,2]", "{a:1}", "-1", "0", "1", "2", "7", "0.5"),
     *("-0.5", "1.5", "1e-3", "1e30", "nan", "inf", "-inf", "${seed}", "${nowhere}", "???", "auto"),
@@ -44,10 +46,10 @@ def run(*, seed: int, count: int) -> list[Outcome]:
     """Run count random configs."""
     warm_up()
     os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryDirectory() as name:
+    # What a config names relatively is written there.
+    with tempfile.TemporaryDirectory() as name, chdir(name):
         folder = Path(name)
         os.environ["HF_HOME"] = str(folder / "hf")
-        os.chdir(folder)  # for paths that are not absolute
         samples, trained = write_samples(folder / "samples"), _train(folder)
         results: list[str | None] = []
         ways: Counter[str] = Counter()
@@ -63,7 +65,6 @@ def run(*, seed: int, count: int) -> list[Outcome]:
             results.append(failure and f"#{number} {task}.py {' '.join(arguments)}: {failure}")
             if failure:
                 print(results[-1], flush=True)
-        os.chdir("/")
     detail = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()))
     return [count_held("runs, or refuses in one line", results, detail)]
 

@@ -16,6 +16,7 @@ from benchmarks.torture.samples import SAMPLES
 from PIL import Image
 
 COUNT = 500
+SHORT = 30
 _TIMEOUT_S = 60
 _LIMIT_MB = 3 * (Image.MAX_IMAGE_PIXELS or 0) / 2**20  # of an RGB image
 _SETTINGS = {"batch_size": 2, "num_workers": 0, "image_size": 16}

@@ -20,7 +20,8 @@ from benchmarks.torture.trial import (
     training_seconds,
 )
 
-COUNT = 20
+COUNT = 200
+SHORT = 2
 
 
 def run(*, seed: int, count: int) -> list[Outcome]:

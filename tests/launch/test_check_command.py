@@ -147,7 +147,10 @@ def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
         ("experiment=null", "experiment=null: is what it is without"),
         ("data.augment=2", "data.augment=2: wanted data.augment._target_=CLASS"),
         ("augment.policy=abc", "data.augment.policy=abc: wanted a node with a _target_ or None"),
-        ("trainer.profiler=nan", "trainer.profiler=nan: wanted dict or str or None"),
+        (
+            "trainer.profiler=nan",
+            "trainer.profiler=nan: wanted a node with a _target_ or str or None",
+        ),
     ],
 )
 def test_value_of_another_kind_is_refused_in_one_line(override, wanted, refusal):
