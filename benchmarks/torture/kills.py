@@ -1,8 +1,8 @@
 """SIGKILL at random moments: the run resumes, and ends with the bits of the unbroken one.
 
-Nano on data in memory, on image files and on shards with two workers, and with several sizes, mixed images and
-MESA; with accumulation and an average of weights, saving every second step. One run is killed again and again
-until it ends.
+Nano on data in memory, on image files and shards with two workers, and with several sizes, mixed images and
+MESA; with accumulation and an average of weights, saving every second step. One run is killed again and
+again until it ends.
 """
 
 import random

@@ -67,7 +67,7 @@ def image_files(folder: Path) -> list[str]:
 
 
 def shards(folder: Path) -> list[str]:
-    """Write the images of `image_files` into a tar shard of each class and split; returns the options for them."""
+    """Write the images of `image_files` into shards, one of each class and split; returns the options."""
     images, tars = folder / "images", folder / "tars"
     image_files(images)
     tars.mkdir()
