@@ -25,11 +25,13 @@ _GROUPS = {
     "preview": ["data", "augment"],
 }
 _GENERATED = ["data.num_train=40", "data.num_val=20", "data.num_test=20"]
-# What makes a choice small; the data sets that are written for it are added where they lie.
+_VOLUMES = [*_GENERATED, "data.num_slices=8", "model=mambavision_nano_3d"]
+# What makes a choice of a training small; the data sets that are written for it are added where they lie.
 _SMALL = {
     "data=synthetic": _GENERATED,
-    "data=synthetic_volumes": [*_GENERATED, "data.num_slices=8"],
-    "data=synthetic_clips": [*_GENERATED, "data.num_slices=8"],
+    "data=synthetic_volumes": _VOLUMES,
+    "data=synthetic_clips": _VOLUMES,
+    "model=mambavision_nano_3d": ["data=synthetic_volumes", *_GENERATED, "data.num_slices=8"],
     "model=timm": ["model.name=resnet10t"],
     **{f"scheduler={x}": ["scheduler.warmup_epochs=0"] for x in ("cosine", "linear", "wsd")},
     "multi_scale=random": ["multi_scale.sizes=[16,32]"],
@@ -49,35 +51,38 @@ def write_samples(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def choose(rng: random.Random, samples: dict[str, list[str]], run: Path) -> tuple[str, list[str]]:
+def choose(
+    rng: random.Random, samples: dict[str, list[str]], run: Path, images: Path
+) -> tuple[str, list[str]]:
     """Choose a task and its arguments, right so far; check=true is one of them where a run would be large.
 
     Args:
         rng: Chooses.
         samples: Of `write_samples`.
         run: Folder of a trained network, for the tasks that start from one.
+        images: A folder of images for them.
     """
     (task,) = rng.choices([*TASKS], [*TASKS.values()])
     groups = _GROUPS.get(task, [])
     names = rng.sample(groups, rng.randint(0, min(3, len(groups))))
     chosen = [f"{name}={rng.choice(list_choices(name))}" for name in names]
-    small = [option for choice in chosen for option in {**_SMALL, **samples}.get(choice, [])]
+    known = {**_SMALL, **samples} if task == "train" else samples
+    small = [option for choice in chosen for option in known.get(choice, [])]
     if task == "train" and "data" not in names and "experiment" not in names:
         small += _GENERATED
-    arguments = [*chosen, *small, *_frame(task, names, run)]
-    if task == "train" and rng.random() < 0.05:
+    arguments = [*chosen, *small, *_frame(task, names, run, images)]
+    if task == "train" and "sweep" in names:
         arguments += ["-m", f"seed=1,{rng.randint(2, 9)}", "check=true"]
     elif task in _CHECKED_ONLY or any(map(_is_large, chosen)):
         arguments.append("check=true")
     return task, arguments
 
 
-def _frame(task: str, groups: list[str], run: Path) -> list[str]:
+def _frame(task: str, groups: list[str], run: Path, images: Path) -> list[str]:
     """Give what every command of a task needs to be short."""
     if task in _OF_RUN:
-        images = [f"images={run.parents[2]}/samples/image_folder/test"] if task == "predict" else []
-        limits = ["trainer.limit_test_batches=1"] if task == "eval" else []
-        return [f"from_run={run}", *images, *limits]
+        own = {"predict": [f"images={images}"], "eval": ["trainer.limit_test_batches=1"]}
+        return [f"from_run={run}", *own.get(task, [])]
     if task == "analyze":
         return ["data.image_size=32", *([] if "model" in groups else ["model=mambavision_nano"])]
     if task == "preview":
@@ -93,7 +98,7 @@ def _frame(task: str, groups: list[str], run: Path) -> list[str]:
 def _is_large(choice: str) -> bool:
     group, _, name = choice.partition("=")
     is_network = group == "model" and any(part in name for part in _LARGE)
-    return is_network or group in ("experiment", "sweep") or choice in _DOWNLOADED
+    return is_network or group == "experiment" or choice in _DOWNLOADED
 
 
 def _to_text(value: object) -> str:

@@ -55,9 +55,10 @@ def run(*, seed: int, count: int) -> list[Outcome]:
         ways: Counter[str] = Counter()
         for number in range(count):
             rng = random.Random(f"{seed}-{number}")
-            task, arguments = choose(rng, samples, trained)
+            images = folder / "samples" / "image_folder" / "test"
+            task, arguments = choose(rng, samples, trained, images)
             leaves = sorted(_leaves(task, arguments))
-            for _ in range(rng.randint(0, 3)):
+            for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
                 arguments += [_mutate(rng, *rng.choice(leaves))] if leaves else []
             ended = run_command(task, *arguments, f"paths.log_dir={folder}/logs", timeout_s=120)
             ways[_way(ended, arguments)] += 1
