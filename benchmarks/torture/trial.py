@@ -45,7 +45,7 @@ MEMORY = ["data.num_train=96", "data.num_val=48", "data.num_test=32"]
 # What is random in other ways: sizes, mixed images, a second network that learns from an average.
 RANDOM = [
     *["multi_scale=random", "multi_scale.sizes=[8,16]", "augment.mixup=0.4", "augment.cutmix=1"],
-    *["callbacks=ema_mesa", "trainer.val_check_interval=4"],
+    *["callbacks=ema_mesa", "+trainer.val_check_interval=3"],
 ]
 
 _TIMEOUT_S = 300
