@@ -72,7 +72,7 @@ def _continue(command: Command, folder: Path) -> Command:
     """Make the command that continues the run of a folder."""
     adopt_requeue_checkpoints(folder)
     checkpoint = find_newest_checkpoint(folder)
-    start = short_path(checkpoint) if checkpoint else "the beginning: it has no checkpoint yet"
+    start = short_path(checkpoint) if checkpoint else "the beginning: it has no good checkpoint"
     print(f"resuming {short_path(folder)} from {start}", flush=True)
     added = [path_override("hydra.run.dir", folder)]
     own_config = str(folder) if is_complete(folder) else command.from_run

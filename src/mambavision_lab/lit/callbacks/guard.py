@@ -88,7 +88,7 @@ class Guard(Callback):
             lambda _, inputs, loss: self._losses.append(loss.detach().float())
         )
         self._mean_loss = self._mean_loss.to(pl_module.device, torch.float32)
-        self._buffers = [*pl_module.net.buffers()]  # type: ignore[union-attr,operator]
+        self._buffers = [*pl_module.net.buffers()]  # type: ignore[union-attr]
         metrics: Any = pl_module.metrics["fit"]  # type: ignore[index]
         self._metrics = [m for m in metrics.values() if isinstance(m, Metric)]
 
