@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 from mambavision_lab.config.compose import Composer, Source, set_output_dir, without_hydra
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import check_jobs, open_command
+from mambavision_lab.launch.check_command import check_jobs
 from mambavision_lab.launch.command_line import parse_command
 from mambavision_lab.launch.entry import run_command_line
+from mambavision_lab.launch.prepared import open_command
 
 
 def check(task: str, *arguments: str) -> list[list[str]]:

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.compose import without_hydra
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import check_job, open_command
+from mambavision_lab.launch.check_command import check_job
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.prepared import open_command
 from mambavision_lab.runs.snapshot import write_snapshot
 
 CONFIGS = configs_folder()

@@ -5,6 +5,8 @@ import types
 import pytest
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.errors import ConfigError, RunError, explain, first_line, reason, refuse
 
@@ -15,6 +17,13 @@ def raised(action):
     except Exception as error:
         return error
     raise AssertionError("nothing was raised")
+
+
+def missing_key():
+    cfg = OmegaConf.create({"trainer": {}}, flags={"struct": True})
+    with pytest.raises(OmegaConfBaseException) as caught:
+        _ = cfg.trainer.devices
+    return caught.value
 
 
 def raise_in(module: str, error: Exception):
@@ -78,6 +87,7 @@ def test_failures_of_the_system_are_explained_with_status_1(error, wanted):
     ("error", "wanted"),
     [
         (MisconfigurationException("no such\nkey"), "no such key"),
+        (missing_key(), "trainer.devices: is missing"),
         (raise_in("lightning.pytorch.loops.fit_loop", ValueError("too large")), "too large"),
         (raise_in("torch.optim.adamw", RuntimeError("no fused")), "no fused"),
         (

@@ -1,113 +1,109 @@
 """Random configs, right and wrong: each passes a run of one batch, or ends with status 2 and one line.
 
 Each attempt chooses a task and some choices of its groups, changes some values of the composed config, and
-runs the command. A run whose loss is no longer finite, as with a huge learning rate, may fail with one line.
+runs the command, or checks it where its data would be downloaded or its network is large.
 """
 
+import os
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.torture.choices import choose, write_samples
 from benchmarks.torture.forked import Ended, run_command, warm_up
 from benchmarks.torture.outcome import Outcome, count_held
-from PIL import Image
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mambavision_lab.config.compose import without_hydra
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.prepared import open_command
 
 COUNT = 1000
-_TINY = [
-    *("trainer=debug", "scheduler.warmup_epochs=0", "data.batch_size=4", "data.num_workers=0"),
-    "data.image_size=32",
-]
-_SYNTHETIC = ["data.num_train=40", "data.num_val=20", "data.num_test=20"]
-_MODELS = ["mambavision_nano", "mambavision_micro"]
-_GROUPS = {
-    "augment": ["none", "light", "randaugment", "trivial", "three_augment", "imagenet"],
-    "callbacks": ["default", "ema", "ema_mesa", "early_stopping", "freeze", "none"],
-    "loss": ["cross_entropy", "bce"],
-    "model": _MODELS,
-    "multi_scale": ["none", "random", "progressive"],
-    "optimizer": ["adamw", "lamb", "lion", "muon", "sgd"],
-    "scheduler": ["constant", "cosine", "linear", "onecycle", "wsd"],
-    "tta": ["none", "flip", "shift", "crops", "flip_shift"],
-    "logger": ["csv", "tensorboard", "none"],
-    "data": ["synthetic", "digits", "image_folder"],
-    "trainer": ["debug"],
-}
-_OF_TASK = {"train": None, "preview": {"data", "augment"}, "analyze": {"model"}}
+SHORT = 5
 _VALUES = [
     *("null", "true", "abc", "''", "[]", "{}", "[1,2]", "{a:1}", "-1", "0", "1", "2", "7", "0.5"),
     *("-0.5", "1.5", "1e-3", "1e30", "nan", "inf", "-inf", "${seed}", "${nowhere}", "???", "auto"),
 ]
-_KEEP = ("paths.", "hydra.", "ops.", "sweep.", "name", "_target_")  # elsewhere, or code
+_HYDRA = [
+    "hydra.verbose",
+    "hydra.job.chdir",
+    "hydra.run.dir",
+    "hydra/launcher",
+    "hydra/job_logging",
+]
+# A teacher that is no file is a name of timm's, whose weights would be downloaded.
+_KEPT = ("loss.teacher.source", "model.pretrained")
 
 
 def run(*, seed: int, count: int) -> list[Outcome]:
     """Run count random configs."""
     warm_up()
-    with tempfile.TemporaryDirectory() as name:
+    os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1"}
+    # What a config names relatively is written there.
+    with tempfile.TemporaryDirectory() as name, chdir(name):
         folder = Path(name)
-        _make_images(folder / "images")
-        results = []
+        os.environ["HF_HOME"] = str(folder / "hf")
+        samples, trained = write_samples(folder / "samples"), _train(folder)
+        results: list[str | None] = []
+        ways: Counter[str] = Counter()
         for number in range(count):
-            task, arguments = _choose(random.Random(f"{seed}-{number}"), folder / "images")
-            command = f"{task}.py {' '.join(arguments)}"
-            where = f"paths.log_dir={folder}/logs"
-            given = [*arguments, where] if task != "analyze" else arguments
-            ended = run_command(task, *given, timeout_s=120)
-            failure = None if _has_diverged(ended) else ended.explain()
-            results.append(failure and f"#{number} {command}: {failure}")
+            rng = random.Random(f"{seed}-{number}")
+            images = folder / "samples" / "image_folder" / "test"
+            task, arguments = choose(rng, samples, trained, images)
+            leaves = sorted(_leaves(task, arguments))
+            for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
+                arguments += [_mutate(rng, *rng.choice(leaves))] if leaves else []
+            ended = run_command(task, *arguments, f"paths.log_dir={folder}/logs", timeout_s=120)
+            ways[_way(ended, arguments)] += 1
+            failure = ended.explain()
+            results.append(failure and f"#{number} {task}.py {' '.join(arguments)}: {failure}")
             if failure:
                 print(results[-1], flush=True)
-    return [count_held("runs, or refuses in one line", results)]
+    detail = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()))
+    return [count_held("runs, or refuses in one line", results, detail)]
 
 
-def _has_diverged(ended: Ended) -> bool:
-    return ended.status == 1 and len(ended.errors) == 1 and "lower optimizer.lr" in ended.output
+def _way(ended: Ended, arguments: list[str]) -> str:
+    if ended.status == 0:
+        return "checked" if "check=true" in arguments else "ran"
+    return "refused" if ended.status == 2 else "failed"
 
 
-def _choose(rng: random.Random, images: Path) -> tuple[str, list[str]]:
-    """Choose a task and its arguments."""
-    task = rng.choices(["train", "preview", "analyze"], [8, 1, 1])[0]
-    known = _OF_TASK[task]
-    groups = [g for g in _GROUPS if known is None or g in known]
-    chosen = {
-        group: rng.choice(_GROUPS[group])
-        for group in rng.sample(groups, rng.randint(0, min(3, len(groups))))
-    }
-    if task == "analyze":
-        arguments = [f"model={chosen.get('model', 'mambavision_nano')}", "data.image_size=32"]
-    else:
-        arguments = [f"{group}={choice}" for group, choice in chosen.items() if group != "trainer"]
-        data = chosen.get("data", "synthetic")
-        arguments += [x for x in _TINY if task == "train" or x.startswith("data.")]
-        arguments += _SYNTHETIC if data == "synthetic" else []
-        arguments += [f"data.root={images}"] if data == "image_folder" else []
-        if chosen.get("multi_scale", "none") != "none":
-            arguments.append("multi_scale.sizes=[16,32]")
-        arguments += ["num_scanned=20", "num_images=4"] if task == "preview" else []
-        if "scheduler" in chosen and chosen["scheduler"] in ("onecycle", "constant"):
-            arguments.remove("scheduler.warmup_epochs=0") if task == "train" else None
-    leaves = sorted(_leaves(task, arguments))
-    if not leaves:
-        return task, arguments
-    return task, arguments + [_mutate(rng, *rng.choice(leaves)) for _ in range(rng.randint(0, 3))]
+def _train(folder: Path) -> Path:
+    """Train a network for the tasks that start from one; returns its run folder."""
+    small = [
+        "trainer=debug",
+        "scheduler.warmup_epochs=0",
+        "data.image_size=32",
+        "data.batch_size=4",
+    ]
+    ended = run_command("train", *small, f"paths.log_dir={folder}/trained", timeout_s=300)
+    if ended.status != 0:
+        raise SystemExit(ended.output)
+    return (folder / "trained" / "latest").resolve()
 
 
 def _leaves(task: str, arguments: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield keys and values of the composed config, as text."""
-    from omegaconf import OmegaConf
-
-    from mambavision_lab.config.compose import Composer, package_source, without_hydra
-
-    cfg = without_hydra(Composer(package_source(task), task).compose(arguments))
+    """Yield keys and values of the composed config, as text; none where it cannot be composed."""
+    given = [x for x in arguments if x != "-m" and not x.startswith("seed=")]
+    try:
+        prepared = open_command(parse_command(task, [task, *given]))
+        cfg = without_hydra(prepared.composer.compose(prepared.overrides))
+    except (ConfigError, HydraException, OmegaConfBaseException):
+        return
 
     def walk(node: Any, path: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, dict) and node:
             for key, child in node.items():
                 yield from walk(child, f"{path}.{key}" if path else str(key))
-        elif not path.startswith(_KEEP) and not path.endswith("_target_"):
+        elif path not in _KEPT:
             yield path, str(node)
 
     yield from walk(OmegaConf.to_container(cfg), "")
@@ -116,6 +112,8 @@ def _leaves(task: str, arguments: list[str]) -> Iterator[tuple[str, str]]:
 def _mutate(rng: random.Random, key: str, value: str) -> str:
     """Change one value: to another kind, to one near it, to none, or to one of a wrong name."""
     kind = rng.random()
+    if kind < 0.03:
+        return f"{rng.choice(_HYDRA)}={rng.choice(_VALUES)}"
     if kind < 0.1:
         return f"~{key}"
     if kind < 0.2:
@@ -130,13 +128,3 @@ def _mutate(rng: random.Random, key: str, value: str) -> str:
     near = [number * 2, -number, number / 2, number + 1, number - 1]
     text = str(rng.choice(near)).removesuffix(".0")
     return f"{key}={text if rng.random() < 0.5 else rng.choice(_VALUES)}"
-
-
-def _make_images(root: Path) -> None:
-    rng = np.random.default_rng(0)
-    for split, number in (("train", 6), ("val", 4), ("test", 4)):
-        for label in ("cat", "dog"):
-            (root / split / label).mkdir(parents=True)
-            for i in range(number):
-                pixels = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / label / f"{i}.png")

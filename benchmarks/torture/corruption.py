@@ -22,6 +22,7 @@ from mambavision_lab.models.saved import load_checkpoint
 from mambavision_lab.runs.folder import find_newest_checkpoint
 
 COUNT = 500
+SHORT = 50
 _MEBIBYTE = 2**20
 
 

@@ -69,10 +69,14 @@ def run_command(task: str, *arguments: str, timeout_s: float = 120) -> Ended:
 
 
 def warm_up() -> None:
-    """Import what the commands need; nothing runs here, so that children have no threads to miss."""
+    """Import what the commands need, and let Hydra's parser read a config, which is slow at first.
+
+    No network runs here, so that children have no threads to miss.
+    """
     sys.path.insert(0, str(ROOT / "src"))
-    for name in ("train", "evaluate", "predict", "export", "analyze", "preview"):
+    for name in ("train", "evaluate", "predict", "export", "explain", "analyze", "preview"):
         importlib.import_module(f"mambavision_lab.tasks.{name}")
+    importlib.import_module("mambavision_lab.api").compose("train", ["trainer=debug"])
 
 
 def _run_child(action: Callable[[], object], descriptor: int) -> None:

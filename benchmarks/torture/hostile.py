@@ -19,7 +19,7 @@ from benchmarks.torture.forked import Ended, run_command, run_forked, warm_up
 from benchmarks.torture.outcome import Outcome, count_held
 from PIL import Image
 
-COUNT = 1  # there is nothing random about them
+COUNT = SHORT = 1  # there is nothing random about them
 _TINY = [
     *("trainer=debug", "scheduler.warmup_epochs=0", "data.batch_size=4", "data.num_workers=0"),
     *("data.num_train=20", "data.num_val=10", "data.num_test=10", "data.image_size=16"),

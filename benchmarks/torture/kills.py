@@ -1,7 +1,8 @@
 """SIGKILL at random moments: the run resumes, and ends with the bits of the unbroken one.
 
-Nano on data in memory and on image files with two workers, with accumulation and an average of weights,
-saving every second step. One run is killed again and again until it ends.
+Nano on data in memory, on image files and shards with two workers, and with several sizes, mixed images and
+MESA; with accumulation and an average of weights, saving every second step. One run is killed again and
+again until it ends.
 """
 
 import random
@@ -13,24 +14,32 @@ from pathlib import Path
 from benchmarks.torture.outcome import Outcome, count_held
 from benchmarks.torture.trial import (
     MEMORY,
+    RANDOM,
     Trial,
     difference,
     image_files,
     results,
+    shards,
     training_seconds,
 )
 
-COUNT = 20
+COUNT = 200
+SHORT = 4
 
 
 def run(*, seed: int, count: int) -> list[Outcome]:
-    """Kill trainings count times, half of them on each kind of data."""
+    """Kill trainings count times, as often of each kind."""
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
-        kinds = {"memory": MEMORY, "files, two workers": image_files(folder / "images")}
+        kinds = {
+            "memory": MEMORY,
+            "files, two workers": image_files(folder / "images"),
+            "sizes, mixing, MESA": [*MEMORY, *RANDOM],
+            "shards, two workers": shards(folder / "shards"),
+        }
         return [
-            _kill_runs(f"killed: {kind}", folder / kind[:5], options, seed, -(-count // 2))
-            for kind, options in kinds.items()
+            _kill_runs(f"killed: {kind}", folder / str(k), options, seed, -(-count // len(kinds)))
+            for k, (kind, options) in enumerate(kinds.items())
         ]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from benchmarks.torture.outcome import Outcome, count_held
 from benchmarks.torture.trial import MEMORY, Trial, difference, results, training_seconds
 
-COUNT = 10
+COUNT = 50
+SHORT = 1
 _TOLERANCE = 1e-6
 _TWO = [*MEMORY, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=3"]
 _WAYS = ("rank 0 killed", "rank 1 killed", "both killed", "both told to stop")

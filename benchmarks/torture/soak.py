@@ -20,6 +20,7 @@ from benchmarks.torture.outcome import Outcome
 from PIL import Image
 
 COUNT = 10  # minutes
+SHORT = 1
 _MAX_GROWTH = 0.01
 _OPTIONS = [
     *("data=image_folder", "data.image_size=32", "data.batch_size=8", "data.num_workers=2"),

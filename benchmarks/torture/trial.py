@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkProcess
@@ -41,6 +42,11 @@ NANO = [
     "model.drop_path_rate=0.1",
 ]
 MEMORY = ["data.num_train=96", "data.num_val=48", "data.num_test=32"]
+# What is random in other ways: sizes, mixed images, a second network that learns from an average.
+RANDOM = [
+    *["multi_scale=random", "multi_scale.sizes=[8,16]", "augment.mixup=0.4", "augment.cutmix=1"],
+    *["callbacks=ema_mesa", "+trainer.val_check_interval=3"],
+]
 
 _TIMEOUT_S = 300
 STAGES = ("start", "step", "validation", "final test")
@@ -58,6 +64,22 @@ def image_files(folder: Path) -> list[str]:
                 pixels = rng.integers(0, 255, (24, 28, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{k}.png")
     return ["data=image_folder", f"data.root={folder}", "data.num_workers=2"]
+
+
+def shards(folder: Path) -> list[str]:
+    """Write the images of `image_files` into shards, one of each class and split; returns the options."""
+    images, tars = folder / "images", folder / "tars"
+    image_files(images)
+    tars.mkdir()
+    for split in ("train", "val", "test"):
+        for k, label in enumerate("abc"):
+            with tarfile.open(tars / f"{split}-{k}.tar", "w") as tar:
+                for path in sorted((images / split / label).iterdir()):
+                    tar.add(path, f"{label}{path.name}")
+                    (folder / "label.cls").write_text(str(k))
+                    tar.add(folder / "label.cls", f"{label}{path.stem}.cls")
+    kept = [f"data.cache_dir={folder}/kept", "data.classes=[a,b,c]"]
+    return ["data=webdataset", f"data.root={tars}", *kept, "data.num_workers=2"]
 
 
 class ShowMoment(Callback):

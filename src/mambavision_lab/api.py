@@ -22,8 +22,9 @@ from mambavision_lab.config.compose import hydra_config, without_hydra
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.schema import SCHEMAS
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.check_command import check_jobs, open_command
+from mambavision_lab.launch.check_command import check_jobs
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.prepared import open_command
 from mambavision_lab.launch.resume import resolve_resume
 from mambavision_lab.runs.folder import check_unused
 

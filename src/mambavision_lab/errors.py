@@ -104,6 +104,8 @@ def explain(error: BaseException) -> ConfigError | RunError | None:
         if re.search(pattern, f"{type(error).__name__}: {error}"):
             return kind(f"{first_line(error)}; {advice}")
     name = type(error).__name__
+    if name in ("ConfigAttributeError", "ConfigKeyError"):  # OmegaConf's: removed with ~KEY
+        return ConfigError(f"{getattr(error, 'full_key', error)}: is missing; give it a value")
     if name == "MisconfigurationException" or (
         isinstance(error, ValueError | TypeError | RuntimeError)
         and _raised_in(error).startswith(("lightning.", "torch.optim."))

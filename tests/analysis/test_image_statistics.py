@@ -1,5 +1,6 @@
 """Statistics of images in memory and of image files, against values worked out here."""
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -129,3 +130,18 @@ def test_files_scanned_are_evenly_spaced(tmp_path):
     records = scan_images(data, 7)
     found = [(r.split, r.index) for r in records]
     assert found == [("train", n) for n in (0, 10, 20, 30, 39)] + [("val", 9), ("test", 9)]
+
+
+def test_images_in_shards_are_scanned_by_their_names(tmp_path):
+    write(tmp_path / "1.png", (20, 12), (10, 20, 30))
+    for split in ("train", "val", "test"):
+        with tarfile.open(tmp_path / f"{split}-0.tar", "w") as tar:
+            for i in range(2):
+                tar.add(tmp_path / "1.png", f"{split}{i}.png")
+                (tmp_path / "1.cls").write_text(str(i))
+                tar.add(tmp_path / "1.cls", f"{split}{i}.cls")
+    settings = {"root": tmp_path, "image_size": 8, "cache_dir": tmp_path / "kept", "num_classes": 2}
+    data = create_datamodule("webdataset", **settings)
+    found = describe(data, scan_images(data, None))
+    assert (found["scanned"], found["unreadable"], found["width"]) == (6, {}, [20, 20, 20])
+    assert found["mean"] == pytest.approx([10 / 255, 20 / 255, 30 / 255], abs=1e-4)

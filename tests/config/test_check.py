@@ -34,6 +34,7 @@ VALUES = [
     ("list[int]", "abc", REFUSED),
     ("list[int]", [1, 2], FINE),
     ("Sequence[float] | None", 3, REFUSED),
+    ("Optional[Union[Profiler, str]]", {"a": 1}, REFUSED),  # no node
     ("Optional[timedelta]", None, FINE),
     ("Optional[timedelta]", "00:00:30:00", FINE),
     ("Optional[timedelta]", 3, REFUSED),

@@ -4,7 +4,7 @@ import pytest
 from composing import check
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import _without_links
+from mambavision_lab.launch.prepared import _without_links
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,11 @@ def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
         ("tta=1.5", "tta=1.5: no such choice; it has crops"),
         ("experiment=null", "experiment=null: is what it is without"),
         ("data.augment=2", "data.augment=2: wanted data.augment._target_=CLASS"),
-        ("augment.policy=abc", "data.augment.policy=abc: wanted dict or None"),
-        ("trainer.profiler=nan", "trainer.profiler=nan: wanted dict or str or None"),
+        ("augment.policy=abc", "data.augment.policy=abc: wanted a node with a _target_ or None"),
+        (
+            "trainer.profiler=nan",
+            "trainer.profiler=nan: wanted a node with a _target_ or str or None",
+        ),
     ],
 )
 def test_value_of_another_kind_is_refused_in_one_line(override, wanted, refusal):

@@ -12,8 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder
-from mambavision_lab.launch.check_command import check_jobs, open_command
+from mambavision_lab.launch.check_command import check_jobs
 from mambavision_lab.launch.command_line import parse_command
+from mambavision_lab.launch.prepared import open_command
 from mambavision_lab.runs.folder import open_run_folder
 from mambavision_lab.runs.provenance import list_changes
 from mambavision_lab.runs.reproduce import show_comparison

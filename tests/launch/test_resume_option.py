@@ -68,7 +68,7 @@ def test_resume_without_a_checkpoint_begins_again_in_the_folder(command, task, r
     assert command(task, f"resume={run_folder}") == 0
     assert task.seen[0]["ckpt_path"] is None
     assert task.seen[0]["paths"]["output_dir"] == str(run_folder)
-    assert "from the beginning: it has no checkpoint yet" in capsys.readouterr().out
+    assert "from the beginning: it has no good checkpoint" in capsys.readouterr().out
 
 
 def test_resume_that_cannot_be_is_refused(command, task, run_folder, capsys):

@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 
 from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
 from mambavision_lab.data.decode import decode, open_image
+from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.labelled_files import LabelledFiles
@@ -194,20 +195,21 @@ def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
 
 
 def _scan_file(split: str, files: LabelledFiles, index: int, fit: v2.Transform) -> ImageRecord:
-    path, label = files.items[index]
     if not isinstance(files, ImageFiles):
         return _scan_volume(split, files, index)
+    source, label = files.items[index]
+    name = str(source)
     try:
-        pixels = decode(path, files.in_chans, files.value_range, files.background)
+        pixels = decode(source, files.in_chans, files.value_range, files.background)
     except ConfigError as error:
-        return ImageRecord(split, index, path, label, str(error))
-    encoded = Path(path).read_bytes()
+        return ImageRecord(split, index, name, label, str(error))
+    encoded = source.read() if isinstance(source, EncodedImage) else Path(source).read_bytes()
     with open_image(encoded) as image:
         mode = f"{image.format} {image.mode}"
     return ImageRecord(
         split,
         index,
-        path,
+        name,
         label,
         digest=_digest(encoded),
         size=(pixels.shape[2], pixels.shape[1]),

@@ -24,6 +24,7 @@ from mambavision_lab.errors import ConfigError, missing_extra
 from mambavision_lab.metrics import has_known_direction, is_lower_better
 
 # Annotation -> values that fit it; what is not named here is not checked.
+_NODE = "a node with a _target_"
 _SIMPLE: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -206,8 +207,8 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
             yield from _alternatives(right)
         case ast.Subscript(value=ast.Name(id="Sequence" | "list" | "tuple")):
             yield "list"
-        case ast.Attribute(attr="Module") | ast.Name(id="Profiler"):  # a node with a _target_
-            yield "dict"
+        case ast.Attribute(attr="Module") | ast.Name(id="Profiler"):
+            yield _NODE
         case ast.Subscript(value=ast.Name(id="dict")):
             yield "dict"
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):
@@ -223,4 +224,6 @@ def _alternatives(annotation: ast.expr) -> Iterator[Any]:
 def _fits(value: Any, choice: str) -> bool:
     if isinstance(value, bool) and choice in ("int", "float"):
         return False
+    if choice == _NODE:
+        return isinstance(value, dict) and "_target_" in value
     return isinstance(value, _SIMPLE[choice])

@@ -79,7 +79,10 @@ def find_source(module: str) -> Path | None:
         LookupError: There is no such module.
     """
     top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top) if top else None
+    try:
+        spec = importlib.util.find_spec(top) if top else None
+    except ValueError:  # __main__ of a script
+        spec = None
     if spec is None:
         raise LookupError(f"there is no package {top!r}; install it or correct the name")
     if not spec.submodule_search_locations:

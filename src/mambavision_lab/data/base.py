@@ -4,7 +4,6 @@ Loaders give uint8 batches. After the transfer to the device these become floats
 training) and normalised: a quarter of the bytes is transferred, and augmentation runs on the device.
 """
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.multi_scale import MultiScale
+from mambavision_lab.data.settings import check_loading, check_normalisation, require_positive
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
 from mambavision_lab.errors import ConfigError
@@ -90,31 +90,12 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         require_positive(batch_size=batch_size, image_size=image_size, num_classes=num_classes)
-        if num_workers is not None and num_workers < 0:
-            raise ConfigError(f"data.num_workers={num_workers}: wanted 0 or more, or null")
-        if not 0 <= worker_timeout_s < math.inf:
-            raise ConfigError(
-                f"data.worker_timeout_s={worker_timeout_s}: wanted a number of seconds, or 0"
-            )
-        if not 0 < val_fraction < 1:
-            raise ConfigError(f"data.val_fraction={val_fraction} must lie between 0 and 1")
+        check_loading(num_workers, worker_timeout_s, val_fraction, sampler)
         if in_chans not in (1, 3) and not (self.supports_any_in_chans and in_chans > 0):
             raise ConfigError(f"data.in_chans={in_chans} is not possible; choose 1 or 3")
         if self.has_masks:
             check_mask_augment(augment)
-        if sampler not in ("random", "balanced"):
-            raise ConfigError(f"data.sampler={sampler} is unknown; choose random or balanced")
-        for name, values in (("mean", mean), ("std", std)):
-            if len(values) not in (1, in_chans):
-                raise ConfigError(
-                    f"data.{name} has {len(values)} values for {in_chans} channels; "
-                    "give one, or one per channel"
-                )
-            if not all(isinstance(v, int | float) for v in values) or (
-                name == "std" and min(values) <= 0
-            ):
-                least = " above 0" if name == "std" else ""
-                raise ConfigError(f"data.{name}={list(values)}: wanted numbers{least}")
+        check_normalisation(mean, std, in_chans)
         self.image_size = image_size
         self.in_chans = in_chans
         self.num_classes = num_classes
@@ -196,17 +177,8 @@ class ImageDataModule(LightningDataModule):
 
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""
-        names = (
-            "image_size",
-            "in_chans",
-            "num_classes",
-            "mean",
-            "std",
-            "class_names",
-            "keeps_aspect",
-            "is_multilabel",
-            "has_masks",
-        )
+        shape = ("image_size", "in_chans", "num_classes", "mean", "std")
+        names = (*shape, "class_names", "keeps_aspect", "is_multilabel", "has_masks")
         return {name: getattr(self, name) for name in names}
 
     def setup(self, stage: str) -> None:
@@ -292,10 +264,8 @@ class ImageDataModule(LightningDataModule):
             images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:
             images, labels = self._augment(self.augment, images, labels, draws)
-        is_own = self.augment is None or isinstance(
-            self.augment, Augment
-        )  # not a foreign one's tensor
-        return self.normalize(images, inplace=is_own), labels
+        is_own = self.augment is None or isinstance(self.augment, Augment)
+        return self.normalize(images, inplace=is_own), labels  # a foreign tensor stays as it is
 
     def _augment(
         self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None
@@ -335,17 +305,6 @@ class ImageDataModule(LightningDataModule):
         # the decoding.
         num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
         return min(max(1, available_cores() // num_sharing), MAX_AUTO_WORKERS)
-
-
-def require_positive(**settings: int) -> None:
-    """Refuse settings of the data below 1.
-
-    Raises:
-        ConfigError: One is.
-    """
-    for name, value in settings.items():
-        if value < 1:
-            raise ConfigError(f"data.{name}={value} must be at least 1")
 
 
 def available_cores() -> int:

@@ -29,16 +29,15 @@ from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError, RunError, explain, refuse
 from mambavision_lab.launch.check_command import (
-    Prepared,
     check_job,
     check_jobs,
-    open_command,
     show_check,
 )
 from mambavision_lab.launch.command_line import Command, read_command
 from mambavision_lab.launch.distributed.environment import find_launch
 from mambavision_lab.launch.distributed.external import join
 from mambavision_lab.launch.distributed.signals import stopping_on_signals
+from mambavision_lab.launch.prepared import Prepared, open_command
 from mambavision_lab.launch.resume import resolve_resume
 from mambavision_lab.launch.sweeps.jobs import is_sweep_job, run_recorded
 from mambavision_lab.runs.provenance import list_changes

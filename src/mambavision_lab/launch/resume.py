@@ -13,8 +13,9 @@ from mambavision_lab.config.compose import hydra_config, set_output_dir, without
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.config.paths import path_override
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.launch.check_command import check_job, open_command
+from mambavision_lab.launch.check_command import check_job
 from mambavision_lab.launch.command_line import Command
+from mambavision_lab.launch.prepared import open_command
 from mambavision_lab.runs.folder import (
     adopt_requeue_checkpoints,
     find_newest_checkpoint,
@@ -71,7 +72,7 @@ def _continue(command: Command, folder: Path) -> Command:
     """Make the command that continues the run of a folder."""
     adopt_requeue_checkpoints(folder)
     checkpoint = find_newest_checkpoint(folder)
-    start = short_path(checkpoint) if checkpoint else "the beginning: it has no checkpoint yet"
+    start = short_path(checkpoint) if checkpoint else "the beginning: it has no good checkpoint"
     print(f"resuming {short_path(folder)} from {start}", flush=True)
     added = [path_override("hydra.run.dir", folder)]
     own_config = str(folder) if is_complete(folder) else command.from_run

@@ -1,4 +1,4 @@
-"""Write checkpoints so that a crash, a full disk or a lost number never costs the one before."""
+"""Write checkpoints so that a crash or a full disk never costs the one before."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mambavision_lab.errors import RunError, explain
 from mambavision_lab.files import replacing
-from mambavision_lab.models.saved import find_nan, load_checkpoint
+from mambavision_lab.models.saved import load_checkpoint
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -21,14 +21,8 @@ class SafeCheckpointIO(TorchCheckpointIO):
 
         Raises:
             RunError: The disk is full, or the folder cannot be written to.
-            FloatingPointError: A weight is not a number.
         """
         path = Path(path)
-        if keys := find_nan(checkpoint["state_dict"]):
-            raise FloatingPointError(
-                f"NaN in {keys} after step {checkpoint['global_step']}; {path.name} was not written; "
-                "lower optimizer.lr, lengthen the warm-up or use another trainer.precision"
-            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as file:

@@ -1,9 +1,10 @@
 """Return to what was before a training step, and find what is not finite in a checkpoint."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 
@@ -16,18 +17,13 @@ class RestorePoint:
     """What a forward pass changes: a network's buffers, such as BatchNorm's statistics, and metrics.
 
     Args:
-        net: The network.
-        metrics: A `ModuleDict` of metrics with tensors as states.
+        buffers: The network's.
+        metrics: Their states are tensors.
     """
 
-    def __init__(self, net: nn.Module, metrics: nn.ModuleDict) -> None:
-        self._buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
-        states = (
-            (m, key, x)
-            for m in metrics.values()
-            if isinstance(m, Metric)
-            for key, x in m.metric_state.items()
-        )
+    def __init__(self, buffers: Sequence[Tensor], metrics: Sequence[Metric]) -> None:
+        self._buffers = [(buffer, buffer.clone()) for buffer in buffers]
+        states = ((m, key, x) for m in metrics for key, x in m.metric_state.items())
         self._states = [(m, key, x.clone()) for m, key, x in states if isinstance(x, Tensor)]
 
     def restore_where(self, condition: Tensor) -> None:
@@ -63,10 +59,8 @@ def find_nonfinite(checkpoint: dict[str, Any], parameters: set[str]) -> str | No
         for name, x in found.items()
         if isinstance(x, Tensor) and x.is_floating_point() and x.numel()
     }
-    if not tensors:
+    # The largest absolute value is finite where all are, and read once for all.
+    largest = torch.nn.utils.get_total_norm([x.detach() for x in tensors.values()], torch.inf)
+    if largest.isfinite():
         return None
-    # The largest absolute value is finite where all are; one transfer for all on a device.
-    largest = [torch.linalg.vector_norm(x.detach(), torch.inf).float() for x in tensors.values()]
-    device = largest[0].device
-    is_finite = torch.stack([x.to(device) for x in largest]).isfinite().tolist()
-    return next((name for name, ok in zip(tensors, is_finite, strict=True) if not ok), None)
+    return next(name for name, x in tensors.items() if not x.isfinite().all())

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from torch import Tensor, nn
@@ -106,6 +107,7 @@ class TrainingModule(LightningModule):
             None  # of compiled code; False: each size of images has its own
         )
         self.tta: TestTimeAugmentation | None = None  # in the test alone
+        self.grad_norm: Tensor | None = None  # of this step's gradient, where a guard measured it
         self.metrics = metrics
 
     def logits_shape(self, images: Tensor) -> tuple[int, ...]:
@@ -215,6 +217,26 @@ class TrainingModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, by the norm that the guard has measured where there is one."""
+        norm, self.grad_norm = self.grad_norm, None
+        precision: Any = self.trainer.precision_plugin
+        is_plain = (
+            type(precision).clip_grad_by_norm is Precision.clip_grad_by_norm
+            and getattr(precision, "scaler", None) is None
+            and gradient_clip_algorithm in (None, "norm")
+        )
+        if norm is None or not gradient_clip_val or not is_plain:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grads_with_norm_(params, float(gradient_clip_val), norm)
 
     def lr_factor(self, trainer: Trainer) -> float:
         """Return what the optimizer's learning rate is multiplied by for the images of a trainer's step."""

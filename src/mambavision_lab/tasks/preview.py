@@ -97,7 +97,7 @@ def _leave_out_unreadable(data: ImageDataModule, records: list[ImageRecord]) -> 
     bad = {record.name for record in records if record.error is not None}
     train = data.splits.train
     if isinstance(train, LabelledFiles):
-        train.items = [item for item in train.items if item[0] not in bad]
+        train.items = [item for item in train.items if str(item[0]) not in bad]
 
 
 def _measure(data: ImageDataModule, seconds: float) -> dict[str, Any]:

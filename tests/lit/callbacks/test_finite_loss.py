@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from mambavision_lab.errors import ConfigError
+
 
 @pytest.fixture
 def make_spoilt(make_classifier):
@@ -35,11 +37,18 @@ def make_spoilt(make_classifier):
 def test_evaluation_fails_where_the_loss_is_not_finite(
     make_spoilt, make_loader, make_trainer, phase, wanted
 ):
-    with pytest.raises(FloatingPointError, match=wanted):
+    with pytest.raises(ConfigError, match=wanted):
         getattr(make_trainer(), phase)(make_spoilt(1), make_loader(shape=(2, 2, 2)), verbose=False)
 
 
-def test_fit_stops_where_the_validation_alone_is_not_finite(make_spoilt, make_loader, make_trainer):
+# In its first epoch the config is to blame, later the run has failed.
+@pytest.mark.parametrize(
+    ("num_good", "kind", "where"),
+    [(3, ConfigError, "epoch 1, step 2"), (7, FloatingPointError, "epoch 2, step 4")],
+)
+def test_fit_stops_where_the_validation_alone_is_not_finite(
+    make_spoilt, make_loader, make_trainer, num_good, kind, where
+):
     loader = make_loader(num_images=8, shape=(2, 2, 2))  # 2 batches
-    with pytest.raises(FloatingPointError, match=r"^val/loss in epoch 1, step 2 is nan; lower"):
-        make_trainer(max_epochs=2).fit(make_spoilt(3), loader, loader)
+    with pytest.raises(kind, match=rf"^val/loss in {where} is nan; lower"):
+        make_trainer(max_epochs=2).fit(make_spoilt(num_good), loader, loader)

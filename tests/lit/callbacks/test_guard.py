@@ -11,11 +11,13 @@ from timm.optim.lion import Lion
 from torch import nn
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit import restore_point
 from mambavision_lab.lit.bad_steps import FILE
 from mambavision_lab.lit.callbacks import guard as guard_module
 from mambavision_lab.lit.callbacks.ema import EMA
 from mambavision_lab.lit.callbacks.guard import Guard
+from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.muon import muon
 
 SGD = functools.partial(torch.optim.SGD, lr=0.25, momentum=0.9, weight_decay=0.1)
@@ -145,9 +147,7 @@ def test_gradient_alone_may_be_bad(fit):
         def on_after_backward(self, trainer, pl_module):
             pl_module.net[0].weight.grad[0] = torch.inf
 
-    with pytest.raises(
-        FloatingPointError, match=r"^the gradient's norm in epoch 1, step 1, is inf"
-    ):
+    with pytest.raises(ConfigError, match=r"^the gradient's norm in epoch 1, step 1, is inf"):
         fit(Overflow())
 
 
@@ -217,3 +217,13 @@ def test_steps_on_a_device_are_looked_at_together(fit, monkeypatch, every, num_l
 @pytest.mark.parametrize("options", [{"max_bad_steps": -1}, {"max_loss_ratio": 1.0}])
 def test_guard_refuses_what_cannot_be(options, refusal):
     assert refusal(lambda: Guard(**options)).startswith("guard.max_")
+
+
+def test_gradients_are_clipped_as_lightning_does(fit, monkeypatch):
+    _, ours = fit(gradient_clip_val=0.1)
+    monkeypatch.delattr(ImageClassifier, "configure_gradient_clipping")
+    _, lightnings = fit(gradient_clip_val=0.1)
+    monkeypatch.undo()
+    _, unclipped = fit()
+    assert is_equal(ours.net.state_dict(), lightnings.net.state_dict())
+    assert not is_equal(ours.net.state_dict(), unclipped.net.state_dict())

@@ -79,6 +79,15 @@ def test_signal_at_an_epochs_end_stops_behind_it(fit, tmp_path, hook, step, save
     assert last_step(tmp_path) == saved
 
 
+def test_signal_before_the_first_step_promises_nothing(fit, tmp_path, capsys):
+    with pytest.raises(Stopped):
+        fit(SendSignal(signal.SIGTERM, "on_train_epoch_start", step=0))
+    assert (
+        f"no step is saved yet; continue: python train.py resume={tmp_path}"
+        in capsys.readouterr().out
+    )
+
+
 def test_signal_within_an_accumulation_finishes_the_step(fit, tmp_path):
     with pytest.raises(Stopped):
         fit(

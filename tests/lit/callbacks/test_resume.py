@@ -281,3 +281,15 @@ def test_epoch_that_is_resumed_starts_for_the_callbacks(fit, tmp_path, capsys):
     assert first.startswith("epoch 2/3 ")
     assert first.endswith(" s since it was resumed")
     assert second.endswith(" s")
+
+
+def test_time_limit_counts_what_was_trained_before(fit, tmp_path):
+    path, options = tmp_path / "last.ckpt", {"max_epochs": 9, "max_time": {"hours": 1}}
+    fit("broken", callbacks=[SaveAndKill(path, "batch", 5)], **options)
+    checkpoint = torch.load(path, weights_only=True)
+    elapsed = checkpoint["callbacks"]["Timer"]["time_elapsed"]
+    assert 0 < elapsed["train"] < 3600
+    elapsed["train"] = 3600.0
+    torch.save(checkpoint, path)
+    rows, _ = fit("broken", ckpt_path=path, **options)
+    assert max(int(epoch) for epoch, *_ in rows) < 2

@@ -5,7 +5,7 @@ import math
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from mambavision_lab.lit.callbacks.guard import ADVICE
+from mambavision_lab.lit.callbacks.guard import ADVICE, diverged
 
 _TEST_ADVICE = "look for NaN in the weights or the data, or choose trainer.precision=32-true"
 
@@ -14,7 +14,7 @@ class FiniteLoss(Callback):
     """End a run whose validation or test has a loss that is NaN or infinite; `ImageClassifier` brings it.
 
     Raises:
-        FloatingPointError: A loss is not finite.
+        ConfigError, FloatingPointError: A loss is not finite.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -33,4 +33,4 @@ class FiniteLoss(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             name = f"{name} in epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
             advice = ADVICE
-        raise FloatingPointError(f"{name} is {float(value)}; {advice}")
+        raise diverged(trainer, f"{name} is {float(value)}; {advice}")

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
+from torchmetrics import Metric
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.bad_steps import FILE, BadStep, write_bad_steps
@@ -59,7 +61,7 @@ class Guard(Callback):
 
     Raises:
         ConfigError: A setting is impossible.
-        FloatingPointError: There were too many bad steps in a row; the message names the last.
+        ConfigError, FloatingPointError: There were too many bad steps in a row; the message names the last.
     """
 
     def __init__(self, *, max_bad_steps: int = 0, max_loss_ratio: float | None = None) -> None:
@@ -73,6 +75,8 @@ class Guard(Callback):
         self._mean_loss = torch.zeros(2, dtype=torch.float64)  # and over how many steps
         self._hook: RemovableHandle | None = None
         self._restore_point: RestorePoint | None = None  # before the batches of this step
+        self._buffers: list[Tensor] = []
+        self._metrics: list[Metric] = []
         self._losses: list[Tensor] = []
         self._images: list[int] = []
         self._steps: list[_Step] = []
@@ -84,22 +88,26 @@ class Guard(Callback):
             lambda _, inputs, loss: self._losses.append(loss.detach().float())
         )
         self._mean_loss = self._mean_loss.to(pl_module.device, torch.float32)
+        self._buffers = [*pl_module.net.buffers()]  # type: ignore[union-attr]
+        metrics: Any = pl_module.metrics["fit"]  # type: ignore[index]
+        self._metrics = [m for m in metrics.values() if isinstance(m, Metric)]
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the images, and before a step's first batch what a bad one would spoil."""
         if self._restore_point is None:
-            self._restore_point = RestorePoint(pl_module.net, pl_module.metrics["fit"])  # type: ignore[index,arg-type]
+            self._restore_point = RestorePoint(self._buffers, self._metrics)
         indices = getattr(getattr(trainer, "datamodule", None), "batch_indices", None)
         self._images += [] if indices is None else indices.tolist()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Judge the step, and have a bad one skipped."""
+        """Judge the step, and have a bad one skipped; the classifier clips by the same norm."""
         params = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.get_total_norm([p.grad for p in params if p.grad is not None])
+        pl_module.grad_norm = norm
         has_scaler = getattr(trainer.precision_plugin, "scaler", None) is not None
         loss = torch.stack(self._losses).mean()
         is_bad = self._judge(loss, loss if has_scaler else norm, trainer.world_size)
@@ -146,13 +154,15 @@ class Guard(Callback):
         """Store the counts; refuse to store what is not finite, before a file is touched.
 
         Raises:
-            FloatingPointError: Too many steps were bad, or weights or the optimizer's state are not finite.
+            ConfigError, FloatingPointError: Too many steps were bad, or weights or the optimizer's state are
+                not finite.
         """
         self._look(trainer, pl_module)
         if name := find_nonfinite(checkpoint, {name for name, _ in pl_module.named_parameters()}):
-            raise FloatingPointError(
+            raise diverged(
+                trainer,
                 f"{name} is not finite after step {trainer.global_step}: no checkpoint was written, and the "
-                f"earlier ones are as they were; {ADVICE}"
+                f"earlier ones are as they were; {ADVICE}",
             )
         checkpoint["guard"] = {
             "num_in_row": self._num_in_row,
@@ -200,7 +210,7 @@ class Guard(Callback):
         write_bad_steps(trainer, [_row(step, trainer.global_rank, weight_norm) for step in bad])
         self.num_bad += len(bad)
         if self._num_in_row > self.max_bad_steps:
-            raise FloatingPointError(self._explain(bad[-1]))
+            raise diverged(trainer, self._explain(bad[-1]))
         log.warning(
             "step %d was skipped: its loss is %.4g, the norm of its gradient %.4g; see %s",
             *(bad[-1].step, float(bad[-1].loss), float(bad[-1].grad_norm), FILE),
@@ -215,6 +225,16 @@ class Guard(Callback):
             self.max_bad_steps
         )
         return f"{what} at learning rate {step.learning_rate:.3g}{skipped}; {ADVICE}"
+
+
+def diverged(trainer: Trainer, message: str) -> ConfigError | FloatingPointError:
+    """Make the error for what is not finite.
+
+    In a run's first epoch its config is refused, with status 2: it cannot be trained. Later the run has
+    failed, with status 1.
+    """
+    is_first = trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch == 0
+    return ConfigError(message) if is_first else FloatingPointError(message)
 
 
 def _row(step: _Step, rank: int, weight_norm: float) -> BadStep:

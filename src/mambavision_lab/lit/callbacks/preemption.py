@@ -10,6 +10,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mambavision_lab.files import LAST_CHECKPOINT
 from mambavision_lab.launch.distributed.signals import Stopped, StopRequest
 from mambavision_lab.lit.callbacks.newest_checkpoint import NewestCheckpoint
 from mambavision_lab.runs.folder import short_path
@@ -101,8 +102,11 @@ class Preemption(Callback):
             newest.commit(trainer)
             if trainer.is_global_zero:
                 folder = shlex.quote(short_path(Path(trainer.default_root_dir)))
-                line = f"step {trainer.global_step} is saved; continue: python train.py resume={folder}"
-                print(line, flush=True)
+                is_saved = (newest.dirpath / Path(LAST_CHECKPOINT).name).is_file()
+                what = (
+                    f"step {trainer.global_step} is saved" if is_saved else "no step is saved yet"
+                )
+                print(f"{what}; continue: python train.py resume={folder}", flush=True)
         raise Stopped(self._request.number)
 
 
