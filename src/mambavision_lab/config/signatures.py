@@ -6,6 +6,7 @@ takes milliseconds.
 
 import ast
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,32 @@ def find_class(target: str) -> str | None:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     imported = _import_of(tree, package, name)
     return find_class(imported) if imported and imported != target else None
+
+
+def definitions(target: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
+    """Yield the source of a class or function by its dotted name; of a class also that of its bases.
+
+    Nothing where there is no Python source.
+
+    Raises:
+        LookupError: There is no such module.
+    """
+    module, _, name = target.rpartition(".")
+    path = find_source(module)
+    if path is None:
+        return
+    tree = _parse(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            yield node
+            bases = node.bases if isinstance(node, ast.ClassDef) else []
+            for base in (base.id for base in bases if isinstance(base, ast.Name)):
+                yield from definitions(_import_of(tree, package, base) or f"{module}.{base}")
+            return
+    imported = _import_of(tree, package, name)
+    if imported is not None:
+        yield from definitions(imported)
 
 
 def find_source(module: str) -> Path | None:
