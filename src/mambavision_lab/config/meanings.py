@@ -16,7 +16,7 @@ from mambavision_lab.config.signatures import definitions
 from mambavision_lab.files import configs_folder
 
 _SECTION = re.compile(r"(?:Args|Arguments|Attributes):$")
-_ARGUMENT = re.compile(r"(\w+(?:, ?\w+)*) ?(?:\(([^)]*)\))?: *(.*)")
+_ARGUMENT = re.compile(r"(\w+(?:, ?\w+)*) ?(?:\((.*?)\)(?=:))?: *(.*)")
 _KEY = re.compile(r"( *)([\w-]+):(?: (.*))?$")
 _COMMENT = re.compile(r"""(?:^|\s)#\s?((?:[^"'\n]|"[^"]*"|'[^']*'|'(?=\w)|(?<=\w)')*)$""")
 
