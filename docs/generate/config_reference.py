@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from mambavision_lab.config.help import about
 from mambavision_lab.config.meanings import parse_arguments, read_arguments, read_comments
-from mambavision_lab.config.schema import SCHEMAS
+from mambavision_lab.config.schema import SCHEMAS, TrainConfig
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.files import configs_folder, list_choices
 
@@ -170,7 +170,7 @@ def _add(table: Table, place: str, key: str, value: Any, choice: str, comment: s
 
 def schema_field(key: str, task: str) -> tuple[str, str]:
     """Return the type and the meaning that the schema of a task gives a key; empty where it has none."""
-    schema: Any = SCHEMAS.get(task, SCHEMAS["train"])
+    schema: Any = SCHEMAS.get(task, TrainConfig)
     if key.startswith("hydra."):
         schema, key = HydraConf, key.removeprefix("hydra.")
     found, meaning = "", ""

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = "results.md"
 _LINK = re.compile(r"(\]\()((?:\.\./)+)([\w./-]+)((?:#[\w-]+)?\))")
 _MODULES = {
+    "init": "mambavision_lab.init",
     "report": "mambavision_lab.report",
     "reproduce": "mambavision_lab.runs.reproduce",
     "models": "mambavision_lab.models",

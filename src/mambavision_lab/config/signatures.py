@@ -128,7 +128,12 @@ def find_source(module: str) -> Path | None:
 
 @cache
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise LookupError(
+            f"{path}, line {error.lineno}: {error.msg}; correct its Python"
+        ) from error
 
 
 def _signature_in(path: Path, module: str, name: str) -> Signature | None:
