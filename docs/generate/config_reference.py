@@ -22,9 +22,7 @@ from mambavision_lab.config.schema import SCHEMAS, TrainConfig
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.files import configs_folder, list_choices
 
-GROUPS = (
-    "data augment multi_scale tta model loss optimizer scheduler trainer callbacks logger sweep export paths"
-).split()
+GROUPS = ["data", "augment", "multi_scale", "tta", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "sweep", "export", "paths"]
 _INTERNAL = ("_target_", "_partial_")
 _ROLE = re.compile(r":\w+:`~?([^`]*)`")
 
@@ -96,7 +94,11 @@ def all_tables() -> dict[str, list[Table]]:
     """Return the tables of every page, by its name."""
     tables = {group: group_tables(group) for group in GROUPS}
     roots = {task: [root_table(task)] for task in SCHEMAS}
-    return {**roots, **{f"group {name}": found for name, found in tables.items()}, "hydra": [hydra_table()]}
+    return {
+        **roots,
+        **{f"group {name}": found for name, found in tables.items()},
+        "hydra": [hydra_table()],
+    }
 
 
 def incomplete() -> list[str]:
@@ -224,8 +226,13 @@ def commands_page() -> str:
 
 def experiments_page() -> str:
     """Write the page of the experiments: each file as it is."""
-    lines = ["# experiment", "", "Choose with `experiment=CHOICE`. An experiment sets keys of other groups; "
-             "what they mean stands there. Its first lines say how it was measured, or that it was not.", ""]
+    lines = [
+        "# experiment",
+        "",
+        "Choose with `experiment=CHOICE`. An experiment sets keys of other groups; "
+        "what they mean stands there. Its first lines say how it was measured, or that it was not.",
+        "",
+    ]
     for choice in list_choices("experiment"):
         text = (configs_folder() / "experiment" / f"{choice}.yaml").read_text(encoding="utf-8")
         body = text.replace("# @package _global_\n", "")
@@ -281,11 +288,12 @@ def _shorten(text: str, limit: int = 400) -> str:
 
 def _escape(text: str) -> str:
     parts = text.split("`")
-    parts[::2] = [html.escape(part, quote=False).replace("*", "\\*").replace("_", "\\_") for part in parts[::2]]
+    parts[::2] = [
+        html.escape(part, quote=False).replace("*", "\\*").replace("_", "\\_")
+        for part in parts[::2]
+    ]
     return "`".join(parts).replace("|", "\\|").replace("\n", " ")
 
 
 def _code(text: str) -> str:
     return f"`{text}`".replace("|", "\\|").replace("\n", " ") if text else ""
-
-

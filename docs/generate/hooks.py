@@ -66,7 +66,9 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -
 
 def on_post_build(config: MkDocsConfig) -> None:
     """Check the links of the built site, and that it asks no other host for anything."""
-    Path(config.site_dir, "404.html").unlink(missing_ok=True)  # its links start at the root of a host
+    Path(config.site_dir, "404.html").unlink(
+        missing_ok=True
+    )  # its links start at the root of a host
     if problems := check_site.check(Path(config.site_dir)):
         raise PluginError("links of the site:\n  " + "\n  ".join(problems))
 

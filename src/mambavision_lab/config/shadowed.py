@@ -33,4 +33,6 @@ def check_shadowed(cfg: DictConfig) -> None:
                 )
             if same:
                 listed = ", ".join(same[:3]) + (" ..." if len(same) > 3 else "")
-                print(f"warning: {folder}: used in place of the package's: {listed}", file=sys.stderr)
+                print(
+                    f"warning: {folder}: used in place of the package's: {listed}", file=sys.stderr
+                )
