@@ -1,4 +1,4 @@
-"""Write each notebook of examples/ from its script, without outputs; with --run also execute it: make notebooks."""
+"""Write each notebook of examples/ from its script, and with --run execute it: make notebooks."""
 
 import argparse
 import tempfile

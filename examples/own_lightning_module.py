@@ -10,7 +10,7 @@
 # %% [markdown]
 # ## Your LightningModule, our network and data
 #
-# `prepare_batch` augments and normalises on the device; our data modules call it for you when a batch has been transferred.
+# Our data modules augment and normalise a batch when it has been transferred to the device.
 
 # %%
 import torch
@@ -30,7 +30,9 @@ class RotationTask(LightningModule):
     def training_step(self, batch, batch_idx):
         images, _ = batch
         turns = torch.randint(4, (len(images),), device=images.device)
-        rotated = torch.stack([torch.rot90(x, int(k), (1, 2)) for x, k in zip(images, turns)])
+        rotated = torch.stack(
+            [torch.rot90(x, int(k), (1, 2)) for x, k in zip(images, turns, strict=True)]
+        )
         loss = F.cross_entropy(self.net(rotated), turns)
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -48,9 +50,8 @@ def quick_trainer(**options):
 data = create_datamodule("synthetic", augment="light", num_train=320, batch_size=32)
 trainer = quick_trainer(max_steps=5)
 trainer.fit(RotationTask(), datamodule=data)
-print(
-    f"loss {trainer.callback_metrics['train/loss']:.3f}; without knowledge it is {torch.tensor(4.0).log():.3f}"
-)
+loss = trainer.callback_metrics["train/loss"]
+print(f"loss {loss:.3f}; without knowledge it is {torch.tensor(4.0).log():.3f}")
 
 # %% [markdown]
 # ## Your data, our classifier
@@ -73,4 +74,4 @@ trainer.fit(classifier, loader)
 print({name: round(float(value), 3) for name, value in trainer.callback_metrics.items()})
 
 # %% [markdown]
-# To keep such a data set and choose it on the command line, put it in a project of your own: `mambavision-init my_project`.
+# To choose such a data set on the command line, put it in a project of your own: `mambavision-init my_project`.

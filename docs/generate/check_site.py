@@ -1,4 +1,4 @@
-"""Check a built site: every link leads somewhere, in-page anchors too, and nothing is fetched from another host."""
+"""Check a built site: links and anchors lead somewhere, and nothing is fetched from another host."""
 
 from html.parser import HTMLParser
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Make the pages on the config groups: each key with its type, its defaults and what it means.
 
-A meaning comes from the docstring of the class that the node constructs and from the comments in the YAML; a key that
-has neither, or no type, is listed by `incomplete`, and the build of the site refuses it.
+A meaning comes from the docstring of the class that the node constructs and from the comments in the YAML;
+a key that has neither, or no type, is listed by `incomplete`, and the build of the site refuses it.
 """
 
 import dataclasses
@@ -22,9 +22,20 @@ from mambavision_lab.config.schema import SCHEMAS, TrainConfig
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.files import configs_folder, list_choices
 
-GROUPS = ["data", "augment", "multi_scale", "tta", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "sweep", "export", "paths"]
-_INTERNAL = ("_target_", "_partial_")
-_ROLE = re.compile(r":\w+:`~?([^`]*)`")
+GROUPS = (
+    *(
+        "data",
+        "augment",
+        "multi_scale",
+        "tta",
+        "model",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "trainer",
+    ),
+    *("callbacks", "logger", "sweep", "export", "paths"),
+)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages that are generated, links to files of the repository, and the check of the built site."""
+"""Hooks of MkDocs: generated pages, links to files of the repository, the check of the built site."""
 
 import re
 import subprocess
@@ -78,9 +78,9 @@ def _commands_page() -> str:
     lines = [
         "# Command lines",
         "",
-        "What `--help` prints. In a checkout a command is `python train.py`; an installation has `mambavision-train`,",
-        "`mambavision-eval` and so on. Flags are Hydra's: `-m` runs a sweep, `--cfg job` shows the config,",
-        "`--config-dir` adds a folder of configs.",
+        "What `--help` prints. In a checkout a command is `python train.py`; an installation has",
+        "`mambavision-train`, `mambavision-eval` and so on. Flags are Hydra's: `-m` runs a sweep,",
+        "`--cfg job` shows the config, `--config-dir` adds a folder of configs.",
         "",
     ]
     for task in SCHEMAS:
