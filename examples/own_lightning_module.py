@@ -74,4 +74,4 @@ trainer.fit(classifier, loader)
 print({name: round(float(value), 3) for name, value in trainer.callback_metrics.items()})
 
 # %% [markdown]
-# To choose such a data set on the command line, put it in a project of your own: `mambavision-init my_project`.
+# To choose such a data set on the command line, put it in a project of your own: `mambavision-init NAME`.

@@ -36,6 +36,8 @@ GROUPS = (
     ),
     *("callbacks", "logger", "sweep", "export", "paths"),
 )
+_INTERNAL = ("_target_", "_partial_")
+_ROLE = re.compile(r":\w+:`~?([^`]*)`")
 
 
 @dataclass
