@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import check_site
-import config_reference
+import config_keys
+import config_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -28,14 +29,14 @@ _MODULES = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages; refuse a config key without a meaning or a type."""
-    if missing := config_reference.incomplete():
+    if missing := config_keys.incomplete():
         raise PluginError("config keys without a meaning:\n  " + "\n  ".join(missing))
     pages = {
-        f"reference/configs/{group}.md": config_reference.group_page(group)
-        for group in config_reference.GROUPS
+        f"reference/configs/{group}.md": config_pages.group_page(group)
+        for group in config_keys.GROUPS
     }
-    pages["reference/configs/index.md"] = config_reference.commands_page()
-    pages["reference/configs/experiment.md"] = config_reference.experiments_page()
+    pages["reference/configs/index.md"] = config_pages.commands_page()
+    pages["reference/configs/experiment.md"] = config_pages.experiments_page()
     pages["reference/commands.md"] = _commands_page()
     pages[RESULTS] = _results_page()
     for name, text in pages.items():
@@ -59,7 +60,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -
         if not (ROOT / path).exists():
             raise PluginError(f"{page.file.src_uri}: {up}{path}: no such file")
         kind = "tree" if (ROOT / path).is_dir() else "blob"
-        return f"{before}{config.repo_url}/{kind}/main/{path.rstrip('/')}{after}"
+        return f"{before}{config.extra['repository']}/{kind}/main/{path.rstrip('/')}{after}"
 
     return _LINK.sub(replace, markdown)
 
