@@ -45,6 +45,8 @@ def command(call, tmp_path, monkeypatch):
     )
     for name in ("cat", "dog"):
         Path("photos", name).mkdir(parents=True)
+    Path("logs/latest/exports").mkdir()
+    Path("logs/latest/exports/model.onnx").touch()
     photos = [f"photos/{name}/{k}.jpg" for name in ("cat", "dog") for k in range(8)]
     for photo in (*photos, "photos/a.jpg", "cat.jpg", "one.png"):
         Image.new("RGB", (40, 30), "teal").save(photo)
