@@ -10,7 +10,7 @@ QUICK := -m "not slow and not network"
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages speedrun bench torture golden clean
+.PHONY: help setup train test test-slow coverage reproduce lint format typecheck packages docs notebooks speedrun bench torture golden clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ typecheck: $(READY)  ## mypy
 packages: $(READY)  ## print the packages and what each imports
 	$(PY) docs/draw_packages.py
 
+docs: $(READY)  ## build the site in site/, warnings and broken links as errors
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+
+notebooks: $(READY)  ## write the notebooks of examples/ from their scripts; ARGS=--run executes them
+	$(PY) docs/make_notebooks.py $(ARGS)
+
 reproduce: $(READY)  ## train as RUN=<run folder> did and compare the metrics
 	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
 
@@ -67,4 +73,4 @@ golden: $(READY)  ## make the golden outputs of our own networks again
 	$(PY) tests/golden/make_plain_toy.py
 
 clean:  ## remove .venv and caches; logs and data stay
-	rm -rf $(VENV) .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache site

@@ -20,6 +20,7 @@ COMMANDS = (
     "report",
     "reproduce",
     "models",
+    "init",
 )
 TOY = "trainer=debug model.stem_dim=8 model.embed_dim=32 model.depth=2 model.num_heads=2".split()
 

@@ -1,4 +1,4 @@
-"""The table of networks: MACs against the published ones, and the copy in the README."""
+"""The table of networks: MACs against the published ones, and the copy in docs/networks.md."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from mambavision_lab.models.table import (
     rich_table,
 )
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 # G MACs at 224 px: Hatamizadeh and Kautz 2024, arXiv:2407.08083, table 1.
 PUBLISHED = {"t": 4.4, "t2": 5.1, "s": 7.5, "b": 15.0, "l": 34.9, "l2": 37.5}
 
@@ -52,8 +52,8 @@ def test_convolution_counts_one_for_each_product():
     assert count_macs(conv, 8) == (8 * 8 * 5 * 3 * 9, 0)
 
 
-def test_table_of_the_readme_is_the_one_that_is_printed(rows):
-    assert block_of(README.read_text(encoding="utf-8")) == markdown(rows.values())
+def test_table_of_the_networks_page_is_the_one_that_is_printed(rows):
+    assert block_of(PAGE.read_text(encoding="utf-8")) == markdown(rows.values())
 
 
 def test_printed_table_has_every_network_and_its_published_accuracy(rows):
@@ -68,7 +68,7 @@ def test_printed_table_has_every_network_and_its_published_accuracy(rows):
 
 def test_command_writes_between_the_markers_only(tmp_path, capsys, monkeypatch, rows):
     monkeypatch.setattr(command, "measure_all", lambda: rows.values())
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     file = tmp_path / "README.md"
     file.write_text(replace_block(text, "old"), encoding="utf-8")
     assert "is already there; give --overwrite" in refused(["--output", str(file)], capsys)

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from mambavision_lab.tasks.console import print_panel, print_results
+import pytest
+from task_options import TRAIN
+
+from mambavision_lab.tasks.console import print_next_steps, print_panel, print_results
 
 
 def test_brackets_in_names_are_printed(capsys):
@@ -12,3 +15,18 @@ def test_brackets_in_names_are_printed(capsys):
     assert all(
         name in out for name in ("my[x]", "logs/[y]/b", "run[z]", "run folder: logs/[bold]/b")
     )
+
+
+def test_next_steps_fit_a_terminal(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    print_next_steps(tmp_path / "logs" / "latest")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].strip() == "python predict.py from_run=logs/latest images=FOLDER"
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.slow
+def test_next_steps_are_told_after_the_first_run_alone(call, tmp_path):
+    outputs = [call("train", *TRAIN, f"hydra.run.dir={tmp_path}/{k}")[1] for k in range(2)]
+    assert ["images=FOLDER" in out for out in outputs] == [True, False]

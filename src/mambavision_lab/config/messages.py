@@ -13,6 +13,7 @@ from omegaconf.errors import (
 )
 
 from mambavision_lab.config.group_checks import suggest
+from mambavision_lab.config.meanings import meaning_of
 from mambavision_lab.config.renames import OPTIONS
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError, first_line
@@ -56,6 +57,17 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
     ):
         return f"+{present[1]}: is in the config already; give {present[1]}=VALUE without the +"
     return first_line(error)
+
+
+def with_meaning(error: ConfigError, cfg: DictConfig) -> ConfigError:
+    """Add to a message that begins with an option what that option means, where that is written down."""
+    message = str(error)
+    option = re.match(r"[a-z_]\w*(?:\.\w+)*(?=[=:])", message)
+    meaning = meaning_of(option[0], cfg) if option else None
+    if option is None or meaning is None:
+        return error
+    name = option[0].rpartition(".")[2]
+    return ConfigError(f"{message} ({name}: {meaning[0].lower()}{meaning[1:]})")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ takes milliseconds.
 
 import ast
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,6 +71,32 @@ def find_class(target: str) -> str | None:
     return find_class(imported) if imported and imported != target else None
 
 
+def definitions(target: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
+    """Yield the source of a class or function by its dotted name; of a class also that of its bases.
+
+    Nothing where there is no Python source.
+
+    Raises:
+        LookupError: There is no such module.
+    """
+    module, _, name = target.rpartition(".")
+    path = find_source(module)
+    if path is None:
+        return
+    tree = _parse(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            yield node
+            bases = node.bases if isinstance(node, ast.ClassDef) else []
+            for base in (base.id for base in bases if isinstance(base, ast.Name)):
+                yield from definitions(_import_of(tree, package, base) or f"{module}.{base}")
+            return
+    imported = _import_of(tree, package, name)
+    if imported is not None:
+        yield from definitions(imported)
+
+
 def find_source(module: str) -> Path | None:
     """Return the file of a module; only its top-level package is looked up, nothing is imported.
 
@@ -104,7 +131,12 @@ def find_source(module: str) -> Path | None:
 
 @cache
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise LookupError(
+            f"{path}, line {error.lineno}: {error.msg}; correct its Python"
+        ) from error
 
 
 def _signature_in(path: Path, module: str, name: str) -> Signature | None:

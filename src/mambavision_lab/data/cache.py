@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mambavision_lab.data.decode import open_image, read_source
+from mambavision_lab.data.progress import track
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import replacing
 
@@ -157,7 +158,10 @@ def fill(
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file, ThreadPool(num_threads) as pool:
             file.write(bytes(rows.nbytes))
-            for start in range(0, len(items), 256):  # else a slow disk lets images pile up
+            starts = range(0, len(items), 256)
+            for start in track(
+                starts, "fill the cache", len(starts)
+            ):  # in parts: a slow disk piles up
                 file.writelines(pool.imap(make, range(start, min(start + 256, len(items)))))
             file.seek(0)
             file.write(rows.tobytes())

@@ -5,6 +5,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from mambavision_lab.data.progress import track
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import replacing
 
@@ -33,10 +34,12 @@ def download(url: str, path: Path, md5: str | None = None) -> None:
             replacing(path) as file,
         ):
             digest = hashlib.md5(usedforsecurity=False)
-            while chunk := response.read(_CHUNK):
+            length = response.headers["Content-Length"]
+            chunks = iter(lambda: response.read(_CHUNK), b"")
+            num_chunks = -(-int(length) // _CHUNK) if length else None
+            for chunk in track(chunks, f"download {path.name}", num_chunks):
                 file.write(chunk)
                 digest.update(chunk)
-            length = response.headers["Content-Length"]
             if length is not None and file.tell() != int(length):
                 raise ValueError(f"the connection ended after {file.tell()} of {length} bytes")
             if md5 is not None and digest.hexdigest() != md5:

@@ -19,6 +19,7 @@ from mambavision_lab.data.decode import (
     to_an_eighth,
 )
 from mambavision_lab.data.labelled_files import LabelledFiles
+from mambavision_lab.data.progress import track
 from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
@@ -79,7 +80,8 @@ class ImageFiles(LabelledFiles):
             uint8 pixels of the others, without outliers.
         """
         with ThreadPool(num_threads) as pool:
-            found = pool.map(self._check, [path for path, _ in self.items], chunksize=16)
+            results = pool.imap(self._check, [path for path, _ in self.items], chunksize=16)
+            found = [*track(results, "check files", len(self.items))]
         errors = {
             str(path): result
             for (path, _), result in zip(self.items, found, strict=True)

@@ -23,9 +23,10 @@ from mambavision_lab.config.compose import (
     without_hydra,
 )
 from mambavision_lab.config.group_checks import suggest
-from mambavision_lab.config.messages import one_line
+from mambavision_lab.config.messages import one_line, with_meaning
 from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT
+from mambavision_lab.config.shadowed import check_shadowed
 from mambavision_lab.config.trust import check_links, check_trust
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import list_choices
@@ -56,6 +57,8 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
     first = None
     for job in jobs:
         cfg = check_job(prepared, job)
+        if first is None:
+            check_shadowed(cfg)
         first = first or cfg
         if command.is_multirun:
             check_same_sweep(job, cfg, prepared.sweep)
@@ -96,7 +99,10 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
             if unknown := [str(key) for key in own if key not in known]:  # given with a +
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
-            check_config(own)
+            try:
+                check_config(own)
+            except ConfigError as error:
+                raise with_meaning(error, own) from error
             if not prepared.command.is_multirun and not prepared.command.is_restart:
                 check_unused(own)
             if prepared.command.task == "train":

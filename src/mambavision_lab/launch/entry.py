@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config.compose import Composer, hydra_config, without_hydra
-from mambavision_lab.config.help import help_text
+from mambavision_lab.config.help import print_help
 from mambavision_lab.config.messages import one_line
 from mambavision_lab.config.resolvers import register
 from mambavision_lab.errors import ConfigError, RunError, explain, refuse
@@ -83,7 +83,7 @@ def run(command: Command, task: Task, on_check: Task | None = None) -> None:
         ConfigError: The command cannot be run; the message is one line.
     """
     if command.flags.help:
-        print(help_text(command.task))
+        print_help(command.task)
         return
     if command.flags.cfg and command.is_multirun:
         raise ConfigError("--cfg shows the config of one job; give check=true for those of a sweep")

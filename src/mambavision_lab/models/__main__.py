@@ -1,6 +1,6 @@
 """Print the table of all networks, or write it into a file.
 
-python -m mambavision_lab.models [--markdown] [--output README.md] [--overwrite]
+python -m mambavision_lab.models [--markdown] [--output docs/networks.md] [--overwrite]
 """
 
 import argparse

@@ -61,7 +61,7 @@ def rich_table(rows: Iterable[Row]) -> Table:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """Lay the table out for the README, with its note."""
+    """Lay the table out for docs/networks.md, with its note."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
     for row in rows:
         name, *cells = row.cells()

@@ -41,6 +41,17 @@ def print_results(title: str, metrics: Mapping[str, float], folder: Path) -> Non
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
+def print_next_steps(folder: Path) -> None:
+    """Say after somebody's first run what can be done with its folder."""
+    run = short_path(folder)
+    for step in (
+        f"next: open {run}/report.html in a browser",
+        f"      python predict.py from_run={run} images=FOLDER",
+        "      python train.py --help     (data, networks, and recipes: experiment=NAME)",
+    ):
+        console.print(step, soft_wrap=True)
+
+
 def human_count(number: int) -> str:
     """Format a count with three digits and a unit: 1234567 -> 1.23 M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

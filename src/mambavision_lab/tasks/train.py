@@ -13,6 +13,7 @@ from mambavision_lab.config.step_checks import accumulated_batches
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
+from mambavision_lab.launch.sweeps.jobs import is_sweep_job
 from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
@@ -45,7 +46,7 @@ from mambavision_lab.tasks.build import (
     build_tta,
     metadata,
 )
-from mambavision_lab.tasks.console import print_results
+from mambavision_lab.tasks.console import print_next_steps, print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.prune import start_from_pruned
 from mambavision_lab.tasks.report import report_at_end
@@ -115,6 +116,8 @@ def _train(cfg: DictConfig) -> float | None:
     folder = Path(cfg.paths.output_dir)
     trainer = _make_trainer(cfg, folder)
     check_start(trainer, net, data)
+    latest = Path(cfg.paths.log_dir, "latest")
+    is_first = not latest.exists()
     if trainer.is_global_zero:
         open_run_folder(cfg, is_latest=cfg.tune is None)
         if is_resuming(cfg):
@@ -139,6 +142,8 @@ def _train(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         views = f"; test with {classifier.tta}" if classifier.tta else ""
         print_results(f"{cfg.name}, {best.words}{views}", metrics, folder)
+        if is_first and not is_sweep_job(folder):
+            print_next_steps(latest)
     return metrics.get(cfg.optimized_metric)
 
 

@@ -39,6 +39,15 @@ def test_epoch_lines_leave_out_validation_where_there_was_none(fit):
     assert ["val/" in line for line in lines] == [False, True, False, True]
 
 
+def test_epoch_lines_tell_how_far_a_long_epoch_is(fit, monkeypatch):
+    monkeypatch.setattr("mambavision_lab.lit.callbacks.progress._INTERVAL_S", 0)
+    lines = fit(EpochLines(), max_epochs=1)
+    told = [line for line in lines if "batch" in line]
+    assert told[0].startswith("epoch 1: batch 1 of ")
+    assert told[-1].startswith("validation: batch ")
+    assert re.fullmatch(LINE, lines[-1])
+
+
 def test_disabled_epoch_lines_are_silent(fit):
     bar = EpochLines()
     bar.disable()

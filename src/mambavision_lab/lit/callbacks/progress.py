@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
@@ -18,12 +19,16 @@ def progress_bar(refresh_rate: int = 1) -> ProgressBar:
     return RichProgressBar(refresh_rate=refresh_rate) if sys.stdout.isatty() else EpochLines()
 
 
+_INTERVAL_S = 60
+
+
 class EpochLines(ProgressBar):
-    """Print one line after each training epoch."""
+    """Print one line after each training epoch, and one a minute within a longer one or an evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
         self._started = 0.0
+        self._told = time.perf_counter()
         self._ended: tuple[int, float] | None = None
         self._note = ""
         self._was_validated = False
@@ -56,11 +61,49 @@ class EpochLines(ProgressBar):
         """Print the last epoch."""
         self._print_epoch(trainer)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Tell how far a long epoch is."""
+        total = trainer.num_training_batches
+        self._print_batches(f"epoch {trainer.current_epoch + 1}", batch_idx, total)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell how far a long validation is."""
+        self._print_batches("validation", batch_idx, trainer.num_val_batches[dataloader_idx])
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Tell how far a long test is."""
+        self._print_batches("test", batch_idx, trainer.num_test_batches[dataloader_idx])
+
+    def _print_batches(self, what: str, batch_idx: int, total: float) -> None:
+        now = time.perf_counter()
+        if now - self._told < _INTERVAL_S or not self._is_enabled:
+            return
+        self._told = now
+        print(f"{what}: batch {batch_idx + 1:,} of {total:,}", flush=True)
+
     def _print_epoch(self, trainer: Trainer) -> None:
         if self._ended is None or not self._is_enabled:
             return
         epoch, seconds = self._ended
-        self._ended = None
+        self._ended, self._told = None, time.perf_counter()
         logged = trainer.callback_metrics
         names = ["train/loss"]
         if self._was_validated:
