@@ -13,7 +13,6 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.files import write_atomically
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.models.ranking import rank
 from mambavision_lab.report.explain_page import ShownImage, ShownMap, render_explanations
 from mambavision_lab.report.overlays import enlarge, overlay
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
@@ -83,14 +82,15 @@ def explain_one(
 ) -> ShownImage:
     """Explain one image with each method; target None is the predicted class."""
     names = inference.require_class_names()
-    logits = inference.logits(image.pixels[None])
-    (classes,) = rank(logits, names, top_k)
-    number = int(logits[0, : len(names)].argmax()) if target is None else names.index(target)
+    (ranking,) = inference.rank(image.pixels[None], top_k, 0.0)
+    if not ranking:
+        raise ConfigError(f"{printable(image.name)}: the network gives NaN; check its weights")
+    number = names.index(ranking[0][0] if target is None else target)
     found = inference.explain_pixels(image.pixels, methods, number)
     return ShownImage(
         image.name,
         picture_pixels(image),
-        classes,
+        ranking[:top_k],
         names[number],
         image.true,
         [_shown_map(name, explanation) for name, explanation in found.items()],
