@@ -34,6 +34,11 @@ def explain(cfg: DictConfig) -> None:
     inference = MambaVisionInference(
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
+    if cfg.measure and inference.is_multilabel:
+        raise ConfigError(
+            "measure=true: deletion and insertion follow the one class of an image, and this network gives "
+            "several labels; leave it out"
+        )
     needs_data = cfg.images is None or cfg.measure or cfg.network
     data = open_data(cfg, inference) if needs_data else None
     if cfg.images is not None:
@@ -129,8 +134,8 @@ def _target(target: str, image: NamedImage, inference: MambaVisionInference) -> 
     is_true = target.lower() == "true"  # which is no text for YAML
     if is_true and image.true is None:
         raise ConfigError(
-            f"target=true: the class of {printable(image.name)} is not known: its folder has the name of no "
-            "class of the network; give target=predicted, or the class's name"
+            f"target=true: the class of {printable(image.name)} is not known (its folder has the name of no "
+            "class of the network, or it has several labels); give target=predicted, or the class's name"
         )
     return image.true if is_true else inference.require_class(target)
 
