@@ -57,8 +57,9 @@ def explain_all(
         target: The class to explain, for the methods that ask for one; None is the predicted class.
 
     Raises:
-        ConfigError: A method is unknown, the network is not one of images, it lacks the blocks that it needs, a package is missing,
-            the class does not exist, or the network gives values that are not finite.
+        ConfigError: A method is unknown, the network is not one of images or lacks the blocks that it
+            needs, a package is missing, the class does not exist, or the network gives values that are not
+            finite.
     """
     names = [*methods]
     require_methods(names)
