@@ -137,5 +137,6 @@ def test_unknown_method_and_class_are_refused(make_net, refusal):
     net, image = make_net().eval(), torch.randn(1, 2, 16, 16)
     assert "did you mean rollout" in refusal(lambda: explain(net, image, "rolout"))
     assert "classes 0 to 2" in refusal(lambda: explain(net, image, "scan", target=3))
+    assert "volumes" in refusal(lambda: explain(net, image[:, :, None], "gradcam"))
     no_attention = make_net(mamba_ratio=1).eval()
     assert "no attention" in refusal(lambda: explain(no_attention, image, "attention"))

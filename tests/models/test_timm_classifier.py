@@ -5,6 +5,7 @@ import timm
 import torch
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.models.saved import build_saved
 from mambavision_lab.models.timm_classifier import timm_classifier
 
 
@@ -109,3 +110,12 @@ def test_our_own_networks_are_known_too():
     net = timm_classifier(name="mambavision_nano", num_classes=7, in_chans=1, image_size=28)
     assert net.pos_embed.shape[2:] == (7, 7)
     assert net(torch.zeros(1, 1, 28, 28)).shape == (1, 7)
+
+
+def test_saved_network_of_timm_is_built_again():
+    options = {"name": "resnet10t", "num_classes": 2, "image_size": 32}
+    net = timm_classifier(**options)
+    target = "mambavision_lab.models.timm_classifier.timm_classifier"
+    description = {"architecture": {"_target_": target, **options}}
+    again = build_saved(description, net.state_dict(), "best.ckpt", scan_backend="torch")
+    torch.testing.assert_close(again.state_dict(), net.state_dict())

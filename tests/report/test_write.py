@@ -39,6 +39,7 @@ def predictions_of(num_classes, num_images=200, with_names=True):
     )
     for group in ("mistakes", "random"):
         arrays[f"{group}_images"] = rng.integers(255, size=(3, 8, 8, 3)).astype(np.uint8)
+        arrays[f"{group}_maps"] = rng.integers(255, size=(3, 8, 8)).astype(np.uint8)
         arrays |= {
             f"{group}_{key}": arrays[key][:3] for key in ("labels", "predicted", "confidence")
         }
@@ -242,7 +243,7 @@ def test_tensorboard_gets_pictures_and_tables(make_run, tmp_path):
     publish(read_run(make_run()), [logger], step=3)
     events = EventAccumulator(logger.log_dir)
     events.Reload()
-    assert "report/confusion_matrix" in events.Tags()["images"]
+    assert {"report/confusion_matrix", "report/random_overlays"} <= {*events.Tags()["images"]}
     assert "report/classes/text_summary" in events.Tags()["tensors"]
     assert "report/frequent_mistakes/text_summary" in events.Tags()["tensors"]
 
@@ -255,7 +256,7 @@ def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
     publish(read_run(make_run()), [logger], step=3)
     logger.experiment.finish()
     media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
-    assert {"confusion_matrix", "loss", "classes", "settings", "frequent_mistakes"} <= media
+    assert {"confusion_matrix", "loss", "classes", "settings", "random_overlays"} <= media
 
 
 def test_report_of_several_labels(make_run, make_trainer, make_net):
@@ -284,6 +285,7 @@ def test_report_of_several_labels(make_run, make_trainer, make_net):
     for part in (
         "Average precision, precision, recall, f1 of 3 classes",
         "Most confident mistakes",
+        "what the network looked at",
     ):
         assert part in page
     assert "Confusion" not in page

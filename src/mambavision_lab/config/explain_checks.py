@@ -1,4 +1,4 @@
-"""Check the settings of explanations: methods by name, numbers of images."""
+"""Check the settings of explanations: methods by name, numbers of images, the demo's port."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ def check_explanation(cfg: dict[str, Any]) -> None:
     if isinstance(cfg.get("method"), str):
         require_methods([cfg["method"]])
     if "max_images" not in cfg:
+        if not 0 <= cfg["port"] < 2**16:
+            raise ConfigError(f"port={cfg['port']}: wanted a number from 0 to {2**16 - 1}")
         return
     if not cfg["method"]:
         raise ConfigError(f"method=[]: wanted one or more of {', '.join(METHODS)}")

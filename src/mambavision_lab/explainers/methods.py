@@ -57,11 +57,14 @@ def explain_all(
         target: The class to explain, for the methods that ask for one; None is the predicted class.
 
     Raises:
-        ConfigError: A method is unknown, the network lacks the blocks that it needs, a package is missing,
-            the class does not exist, or the network gives values that are not finite.
+        ConfigError: A method is unknown, the network is not one of images or lacks the blocks that it
+            needs, a package is missing, the class does not exist, or the network gives values that are not
+            finite.
     """
     names = [*methods]
     require_methods(names)
+    if image.ndim != 4:
+        raise ConfigError("volumes and clips cannot be explained so far; give a network of images")
     with torch.inference_mode(False):
         image = image.clone()  # one that may carry gradients
         if target is None:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import require_finite
 from mambavision_lab.explainers.calls import AttentionCall, Call, Record, ScanCall
 from mambavision_lab.explainers.tokens import TokenLayout
@@ -31,10 +30,8 @@ def record(net: nn.Module, image: Tensor) -> Record:
     """Run a network on one image (1, C, H, W).
 
     Raises:
-        ConfigError: It gives values that are not finite, or it cannot take the image.
+        ConfigError: It gives values that are not finite.
     """
-    if image.ndim != 4:
-        raise ConfigError("volumes and clips: only networks of images can be explained so far")
     recorder = _Recorder(net, image)
     with ExitStack() as hooks:
         for name, module in net.named_modules():

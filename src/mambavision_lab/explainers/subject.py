@@ -33,7 +33,7 @@ class Subject:
         """What attention and scans were given; the network runs once for all methods that ask.
 
         Raises:
-            ConfigError: The network gives values that are not finite, or it cannot take the image.
+            ConfigError: The network gives values that are not finite.
         """
         return record(self.net, self.image)
 

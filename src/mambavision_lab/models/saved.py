@@ -6,6 +6,7 @@ the run's `name` and `metrics`. Nothing pickled in a file is run. Weights to sta
 subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
 """
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -147,7 +148,8 @@ def build_saved(
     settings = dict(description.get("architecture") or {})
     make = _find_network(str(settings.pop("_target_", None)), path)
     settings.pop("pretrained", None)  # weights to start from; the trained ones follow
-    settings["scan_backend"] = scan_backend
+    if "scan_backend" in inspect.signature(make).parameters:  # timm's networks have no scan
+        settings["scan_backend"] = scan_backend
     try:
         net = make(**settings)
     except (TypeError, ValueError) as error:

@@ -41,7 +41,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
     maps = stored.get(f"{group}_maps", [None] * len(stored[f"{group}_images"]))
     if f"{group}_targets" in stored:
         columns = (stored[f"{group}_{c}"] for c in ("images", "targets", "probabilities"))
-        return [_of_several(names, *row) for row in zip(*columns, strict=True)]
+        return [_of_several(names, *row) for row in zip(*columns, maps, strict=True)]
     columns = (stored[f"{group}_{c}"] for c in ("images", "labels", "predicted", "confidence"))
     return [
         Picture(
@@ -50,7 +50,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
             names[predicted],
             label == predicted,
             _percent(confidence),
-            None if values is None else overlay(image, values),
+            _overlay(image, values),
         )
         for image, label, predicted, confidence, values in zip(*columns, maps, strict=True)
     ]
@@ -62,7 +62,11 @@ def _of_masks(num_classes: int, image: np.ndarray, masks: np.ndarray, dice: floa
 
 
 def _of_several(
-    names: list[str], image: np.ndarray, targets: np.ndarray, probabilities: np.ndarray
+    names: list[str],
+    image: np.ndarray,
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    values: np.ndarray | None,
 ) -> Picture:
     is_true, is_predicted = targets > 0, probabilities >= 0.5
     true, predicted = (
@@ -70,7 +74,12 @@ def _of_several(
         for chosen in (is_true, is_predicted)
     )
     confidence = ", ".join(map(_percent, probabilities[is_predicted]))
-    return Picture(image, true, predicted, bool((is_true == is_predicted).all()), confidence)
+    is_right = bool((is_true == is_predicted).all())
+    return Picture(image, true, predicted, is_right, confidence, _overlay(image, values))
+
+
+def _overlay(image: np.ndarray, values: np.ndarray | None) -> np.ndarray | None:
+    return None if values is None else overlay(image, values)
 
 
 def _percent(confidence: float) -> str:

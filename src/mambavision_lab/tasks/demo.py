@@ -30,7 +30,7 @@ def demo(cfg: DictConfig) -> None:
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
     name = cfg.run.name if cfg.run else "a trained network"
-    page = make_page(inference, name, cfg.method or default_method(inference.net))
+    page = make_page(inference, name, cfg.method or default_method(inference.torch_net("demo.py")))
     console.print(f"open http://{cfg.host}:{cfg.port} (Ctrl+C ends it)", soft_wrap=True)
     try:
         page.launch(server_name=cfg.host, server_port=cfg.port, quiet=True, footer_links=[])

@@ -13,7 +13,6 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.files import write_atomically
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.models.ranking import rank
 from mambavision_lab.report.explain_page import ShownImage, ShownMap, render_explanations
 from mambavision_lab.report.overlays import enlarge, overlay
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
@@ -35,6 +34,11 @@ def explain(cfg: DictConfig) -> None:
     inference = MambaVisionInference(
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
+    if cfg.measure and inference.is_multilabel:
+        raise ConfigError(
+            "measure=true: deletion and insertion follow the one class of an image, and this network gives "
+            "several labels; leave it out"
+        )
     needs_data = cfg.images is None or cfg.measure or cfg.network
     data = open_data(cfg, inference) if needs_data else None
     if cfg.images is not None:
@@ -83,14 +87,15 @@ def explain_one(
 ) -> ShownImage:
     """Explain one image with each method; target None is the predicted class."""
     names = inference.require_class_names()
-    logits = inference.logits(image.pixels[None])
-    (classes,) = rank(logits, names, top_k)
-    number = int(logits[0, : len(names)].argmax()) if target is None else names.index(target)
+    (ranking,) = inference.rank(image.pixels[None], top_k, 0.0)
+    if not ranking:
+        raise ConfigError(f"{printable(image.name)}: the network gives NaN; check its weights")
+    number = names.index(ranking[0][0] if target is None else target)
     found = inference.explain_pixels(image.pixels, methods, number)
     return ShownImage(
         image.name,
         picture_pixels(image),
-        classes,
+        ranking[:top_k],
         names[number],
         image.true,
         [_shown_map(name, explanation) for name, explanation in found.items()],
@@ -129,8 +134,8 @@ def _target(target: str, image: NamedImage, inference: MambaVisionInference) -> 
     is_true = target.lower() == "true"  # which is no text for YAML
     if is_true and image.true is None:
         raise ConfigError(
-            f"target=true: the class of {printable(image.name)} is not known: its folder has the name of no "
-            "class of the network; give target=predicted, or the class's name"
+            f"target=true: the class of {printable(image.name)} is not known (its folder has the name of no "
+            "class of the network, or it has several labels); give target=predicted, or the class's name"
         )
     return image.true if is_true else inference.require_class(target)
 

@@ -108,8 +108,9 @@ def _draw_weights(net: torch.nn.Module) -> Figure:
 
 def _draw_scans(net: torch.nn.Module, image: Tensor) -> list[tuple[str, Figure]]:
     """Draw histograms of the step sizes and half-lives of each mixer; nothing without mixers."""
-    calls = record(net, image).scans
-    figures = []
+    calls, figures = record(net, image).scans, []
+    if not calls:
+        return []
     for title, unit, values_of in (
         ("Step sizes of the scans", "step size (1)", step_sizes),
         ("Half-lives of the scans' channels", "half-life (tokens)", half_lives),
@@ -121,7 +122,7 @@ def _draw_scans(net: torch.nn.Module, image: Tensor) -> list[tuple[str, Figure]]
         _plain(axes, f"log10 of the {unit}", "tokens x channels")
         axes.legend(fontsize=8, frameon=False, labelcolor=INK)
         figures.append((title, figure))
-    return figures if calls else []
+    return figures
 
 
 def _draw_embedding(features: Tensor, classes: list[str | None]) -> Figure:

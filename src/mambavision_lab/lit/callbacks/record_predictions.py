@@ -40,7 +40,7 @@ class RecordPredictions(Callback):
         folder: Folder that receives the file.
         num_images: Thumbnails in each group, at most.
         explain: Method of the maps, as in explain.py; "auto" takes one that fits the network, None leaves
-            them out. They explain the predicted class, not of several labels.
+            them out. They explain the predicted class, of several labels the most probable one.
     """
 
     def __init__(self, folder: str, num_images: int = 12, explain: str | None = "auto") -> None:
@@ -130,15 +130,16 @@ class RecordPredictions(Callback):
         net: Any = getattr(pl_module, "net", None)
         is_sharded = isinstance(trainer.strategy, FSDPStrategy)  # a rank alone has not all weights
         is_wanted = self.explain is not None and net is not None and not is_sharded
-        if getattr(pl_module, "is_multilabel", False):
-            is_wanted = False
+        predicted = (
+            _predicted_of_several if getattr(pl_module, "is_multilabel", False) else _predicted
+        )
         for group, samples in self._samples.items():
             explained = []
             for rank, row, pixels, image in samples:
                 values = None
                 if is_wanted:
                     try:
-                        values = _map(net, image, self.explain, int(row[1]), pixels.shape[:2])
+                        values = _map(net, image, self.explain, predicted(row), pixels.shape[:2])
                     except (ConfigError, RuntimeError) as error:  # the test's metrics are kept
                         log.warning("no maps of what the network looks at: %s", reason(error))
                         is_wanted = False
@@ -155,6 +156,14 @@ def _map(
     values = explain(net, image[None].to(dtype), name, target).map.float().cpu()
     small = F.interpolate(values[None, None], size, mode="area")[0, 0]
     return (255 * small / small.max().clamp_min(1e-30)).round().byte().numpy()
+
+
+def _predicted(row: list[float]) -> int:
+    return int(row[1])
+
+
+def _predicted_of_several(row: list[float]) -> int:
+    return int(np.argmax(row[len(row) // 2 :]))
 
 
 def _rows(logits: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
