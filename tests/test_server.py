@@ -15,6 +15,8 @@ from mambavision_lab import MambaVisionInference
 pytest.importorskip("starlette", reason="needs the extra serve")
 testclient = pytest.importorskip("starlette.testclient", reason="needs httpx")
 
+# A header whose decoder raises a RuntimeError.
+DAMAGED_AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(40)
 STORED = Path(__file__).parent / "runs" / "stored_run"
 
 
@@ -78,6 +80,8 @@ def test_server_refuses_each_bad_request_alone(client):
     large = Image.new("RGB", (200, 100))
     file = io.BytesIO()
     large.save(file, "PNG")
+    eps = io.BytesIO()
+    Image.new("L", (8, 8)).save(eps, "EPS")
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -89,9 +93,11 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "file named image", {"files": {"photo": ("a.png", b"x")}}),
         (400, "", {"content": b"no form", "headers": form}),
         (400, "cannot be read as an image", {"content": b"no image", "headers": raw}),
-        (400, "", {"content": make_png()[:200], "headers": raw}),
+        (400, "cannot be read", {"content": make_png()[:200], "headers": raw}),
+        (400, "cannot be read", {"content": DAMAGED_AVIF, "headers": raw}),
         (413, "pixels", {"content": file.getvalue(), "headers": raw}),
         (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
+        (415, "EPS files", {"content": eps.getvalue(), "headers": raw}),
         (415, "wanted application/json", {"content": b"x", "headers": text}),
     )
     for status, named, request in refused:
