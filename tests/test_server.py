@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from mambavision_lab import MambaVisionInference
 
@@ -55,6 +55,15 @@ def make_png(seed=0, size=(40, 30)):
     return file.getvalue()
 
 
+def damaged_avif():
+    """Make a file whose decoder raises a RuntimeError, where this Pillow has that decoder."""
+    if not features.check("avif"):
+        return b""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "AVIF")
+    return file.getvalue().replace(b"iinf", b"free")
+
+
 def test_server_answers_as_the_network_does_in_every_form(client, inference):
     png = make_png()
     expected = [
@@ -78,6 +87,8 @@ def test_server_refuses_each_bad_request_alone(client):
     large = Image.new("RGB", (200, 100))
     file = io.BytesIO()
     large.save(file, "PNG")
+    eps = io.BytesIO()
+    Image.new("L", (8, 8)).save(eps, "EPS")
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -89,9 +100,11 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "file named image", {"files": {"photo": ("a.png", b"x")}}),
         (400, "", {"content": b"no form", "headers": form}),
         (400, "cannot be read as an image", {"content": b"no image", "headers": raw}),
-        (400, "", {"content": make_png()[:200], "headers": raw}),
+        (400, "cannot be read", {"content": make_png()[:200], "headers": raw}),
+        (400, "cannot be read", {"content": damaged_avif(), "headers": raw}),
         (413, "pixels", {"content": file.getvalue(), "headers": raw}),
         (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
+        (415, "EPS files", {"content": eps.getvalue(), "headers": raw}),
         (415, "wanted application/json", {"content": b"x", "headers": text}),
     )
     for status, named, request in refused:

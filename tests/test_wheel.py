@@ -17,6 +17,7 @@ COMMANDS = (
     "preview",
     "explain",
     "demo",
+    "serve",
     "report",
     "reproduce",
     "models",

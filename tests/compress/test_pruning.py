@@ -5,8 +5,9 @@ import torch
 from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
 from mambavision_lab.compress.channels import find_groups
-from mambavision_lab.compress.pruning import Pruning, magnitude
+from mambavision_lab.compress.pruning import Pruning, channel_costs, magnitude
 from mambavision_lab.models.hierarchical import MambaVision
+from mambavision_lab.models.macs import count_macs
 from mambavision_lab.models.plain import PlainMambaVision
 
 PLAIN = {
@@ -76,6 +77,22 @@ def test_magnitude_is_the_norm_of_what_makes_times_what_reads():
     mlp = net.blocks[0].mlp
     expected = mlp.fc1.weight.norm(dim=1) * mlp.fc2.weight.norm(dim=0)
     torch.testing.assert_close(score, expected.detach() / expected.mean().item())
+
+
+def test_channels_are_compared_by_their_score_for_each_multiply_accumulate():
+    net = PlainMambaVision(**PLAIN)
+    groups = find_groups(net)
+
+    def count(widths):
+        with torch.device("meta"):
+            return count_macs(PlainMambaVision(**PLAIN, widths=widths), 16).layers
+
+    costs = channel_costs(groups, count)
+    tokens = 16  # patches of 4 x 4 pixels
+    assert costs["blocks.0.mlp"] == 2 * 32 * tokens
+    # A head of 8: its queries, keys and values are made of 32 channels, and read into as many.
+    assert costs["blocks.1.mixer"] == 4 * 8 * 32 * tokens
+    assert costs["stem"] > costs["blocks.0.mlp"]
 
 
 def test_pruning_refuses_what_cannot_be_done(refusal):

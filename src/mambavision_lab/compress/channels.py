@@ -45,6 +45,11 @@ class Group:
         """The layer's width, of which groups of one layer keep the same."""
         return self.num_channels // self.per_width
 
+    @property
+    def step(self) -> int:
+        """By what the width changes, and the least that it can be."""
+        return min(self.multiple, self.width)
+
 
 def find_groups(net: nn.Module) -> list[Group]:
     """List the groups of a network, those of one layer behind each other."""

@@ -29,7 +29,8 @@ class Pruning:
         macs: Share of its multiply-accumulates to keep.
         score: "magnitude" (norm of what makes a channel times norm of what reads it) or "taylor" (the change
             of the loss on training images, to first order, without it).
-        scope: "layer" keeps the same share of each layer, "global" compares channels of all layers.
+        scope: "layer" keeps the same share of each layer, "global" compares channels of all layers by their
+            score for each multiply-accumulate.
         num_batches: Training batches for "taylor".
         is_done: Whether it was done, and `model.widths` are those of the pruned network.
 
@@ -89,12 +90,16 @@ class Pruning:
             tensors = dict(net.state_dict())
             scores = [magnitude(group, tensors) for group in groups]
 
-        def macs_of(share: float) -> int:
+        def count(widths: dict[str, int]) -> int:
             with torch.device("meta"):
-                return count_macs(
-                    make(self._widths(groups, scores, share)), image_size, in_chans
-                ).layers
+                return count_macs(make(widths), image_size, in_chans).layers
 
+        def macs_of(share: float) -> int:
+            return count(_common_widths(groups, self._keep(groups, scores, share)))
+
+        if self.scope == "global":
+            costs = channel_costs(groups, count)
+            scores = [score / costs[g.layer] for g, score in zip(groups, scores, strict=True)]
         full, low, high = macs_of(1.0), 0.0, 1.0
         if (least := macs_of(low)) > self.macs * full:
             raise ConfigError(
@@ -110,11 +115,6 @@ class Pruning:
         small.load_state_dict(_slice(net.state_dict(), groups, kept))
         return small.train(net.training), widths
 
-    def _widths(
-        self, groups: Sequence[Group], scores: Sequence[Tensor], share: float
-    ) -> dict[str, int]:
-        return _common_widths(groups, self._keep(groups, scores, share))
-
     def _keep(
         self, groups: Sequence[Group], scores: Sequence[Tensor], share: float
     ) -> list[Tensor]:
@@ -126,13 +126,29 @@ class Pruning:
                 wanted = float((score > threshold).sum()) / group.per_width
             else:
                 wanted = share * group.width
-            step = min(group.multiple, group.width)
-            count = min(group.width, max(step, round(wanted / step) * step))
+            count = min(group.width, max(group.step, round(wanted / group.step) * group.step))
             counts[group.layer] = max(count, counts.get(group.layer, 0))
         return [
             score.topk(counts[group.layer] * group.per_width).indices.sort().values
             for group, score in zip(groups, scores, strict=True)
         ]
+
+
+def channel_costs(
+    groups: Sequence[Group], count: Callable[[dict[str, int]], int]
+) -> dict[str, float]:
+    """Return by layer how many multiply-accumulates go with one of its channels; count takes widths."""
+    widths = {group.layer: group.width for group in groups}
+    steps = {group.layer: group.step for group in groups}
+    full, costs = count(widths), {}
+    for layer, width in widths.items():
+        if width == steps[layer]:  # cannot become narrower
+            costs[layer] = 1.0
+            continue
+        channels = sum(group.per_width for group in groups if group.layer == layer)
+        saved = full - count({**widths, layer: width - steps[layer]})
+        costs[layer] = saved / (steps[layer] * channels)
+    return costs
 
 
 def magnitude(group: Group, tensors: dict[str, Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
-from mambavision_lab.server.batches import Batches
+from mambavision_lab.server.batches import Batches, NetworkError
 from mambavision_lab.server.images import image_in, prepare, read_body
 
 
@@ -68,7 +68,7 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
             ranking = await asyncio.wait_for(answer(request), limits.timeout_s)
         except asyncio.TimeoutError:
             raise HTTPException(504, f"no answer within {limits.timeout_s:g} s") from None
-        except RuntimeError as error:
+        except NetworkError as error:
             raise HTTPException(500, f"the network failed: {error}") from None
         finally:
             counts["waiting"] -= 1

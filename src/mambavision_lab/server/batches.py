@@ -17,6 +17,10 @@ from mambavision_lab.models.ranking import Ranking
 log = logging.getLogger(__name__)
 
 
+class NetworkError(RuntimeError):
+    """The network failed on a batch; the message says why."""
+
+
 class _Waiting(NamedTuple):
     pixels: Tensor
     answer: "asyncio.Future[Ranking]"
@@ -45,7 +49,7 @@ class Batches:
         """Return the answer to the pixels (C, H, W) of one image.
 
         Raises:
-            RuntimeError: The network failed.
+            NetworkError: The network failed.
         """
         future: asyncio.Future[Ranking] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(pixels, future))
@@ -69,7 +73,7 @@ class Batches:
                     log.exception("the network failed")
                     for one in taken:
                         if not one.answer.done():
-                            one.answer.set_exception(RuntimeError(reason(error)))
+                            one.answer.set_exception(NetworkError(reason(error)))
                     continue
                 for one, answer in zip(taken, answers, strict=True):
                     if not one.answer.done():  # cancelled by its timeout

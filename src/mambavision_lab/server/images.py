@@ -15,6 +15,8 @@ from torch import Tensor
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
 
+# Each image's size is compared with our own limit.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 
@@ -87,14 +89,14 @@ def _check_and_decode(inference: MambaVisionInference, content: bytes, max_pixel
 def _check_size(content: bytes, max_pixels: int) -> int:
     """Return how many pixels an image has, from its header."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                width, height = image.size
+        with Image.open(io.BytesIO(content)) as image:
+            width, height, kind = *image.size, image.format
     except Image.DecompressionBombError:
-        raise HTTPException(413, f"the image has more than {max_pixels:,} pixels") from None
-    except (OSError, ValueError, SyntaxError, TypeError):
+        raise HTTPException(413, "the image has too many pixels") from None
+    except Exception:  # each of Pillow's formats raises its own
         raise HTTPException(400, "this cannot be read as an image") from None
+    if kind == "EPS":  # which Pillow would hand to Ghostscript, a program run by the file
+        raise HTTPException(415, "EPS files are not taken; wanted an image of pixels")
     if width * height > max_pixels:
         raise HTTPException(
             413, f"the image has {width} x {height} pixels, more than {max_pixels:,}"
@@ -107,3 +109,5 @@ def _decode(inference: MambaVisionInference, content: bytes) -> Tensor:
         return inference.prepare(content)
     except ConfigError as error:
         raise HTTPException(400, reason(error)) from None
+    except Exception:
+        raise HTTPException(400, "this cannot be read as an image") from None

@@ -1,6 +1,7 @@
 """Serve a network over HTTP until the process is stopped."""
 
 import importlib.util
+import math
 import socket
 
 from omegaconf import DictConfig
@@ -31,10 +32,10 @@ def serve(cfg: DictConfig) -> None:
     from mambavision_lab.server.app import Limits, make_app
 
     for name in _LEAST:
-        if cfg[name] <= 0:
-            raise ConfigError(f"{name}={cfg[name]} must be above 0")
-    if cfg.batch_wait_ms < 0:
-        raise ConfigError(f"batch_wait_ms={cfg.batch_wait_ms}: wanted 0 or more")
+        if not 0 < cfg[name] < math.inf:  # NaN is neither
+            raise ConfigError(f"{name}={cfg[name]}: wanted a number above 0")
+    if not 0 <= cfg.batch_wait_ms < math.inf:
+        raise ConfigError(f"batch_wait_ms={cfg.batch_wait_ms}: wanted a number from 0")
     if not 0 <= cfg.threshold <= 1:
         raise ConfigError(f"threshold={cfg.threshold}: wanted a probability, from 0 to 1")
     if not 0 <= cfg.port < 2**16:
