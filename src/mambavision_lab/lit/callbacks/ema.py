@@ -103,7 +103,10 @@ class EMA(WeightAveraging):
             if not is_count(name):
                 value = metric.compute()  # over all processes
                 pl_module.log(
-                    f"val_raw/{name}", value, prog_bar=name in ("acc1", "map", "dice"), sync_dist=True
+                    f"val_raw/{name}",
+                    value,
+                    prog_bar=name in ("acc1", "map", "dice"),
+                    sync_dist=True,
                 )
             metric.reset()
 
