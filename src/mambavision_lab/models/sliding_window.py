@@ -72,7 +72,7 @@ def segment(
     as_input: Callable[[Tensor], Tensor],
     overlap: float = 0.5,
 ) -> Tensor:
-    """Return the class of each pixel of an image of any size, (H, W), int64, on the CPU; of a volume likewise.
+    """Return the class of each pixel of an image of any size, (H, W), on the CPU; of a volume likewise.
 
     Args:
         net: Gives logits (N, num_classes, H, W).
