@@ -11,7 +11,7 @@ MASKS = "experiment=segmentation"
         (["model=segmentation"], "model: SegmentationNet is for masks"),
         (["loss=dice"], "loss: DiceCrossEntropy is for masks"),
         ([MASKS, "data=synthetic"], "data: SyntheticDataModule is for classes of images"),
-        ([MASKS, "model=mambavision_nano"], "model: PlainMambaVision is for classes"),
+        ([MASKS, "model=mambavision_nano"], "choose model=segmentation with model.encoder=NAME"),
         ([MASKS, "loss=bce"], "loss: BinaryCrossEntropy is for classes of images"),
         ([MASKS, "augment.mixup=0.2"], "augment.mixup=0.2: changes images"),
         ([MASKS, "augment=trivial"], "augment.policy="),
