@@ -91,7 +91,7 @@ class MaskFiles(Dataset):
         if self.fit == RESIZE:
             return resize_image(image, self.sides), _resize_mask(mask, self.sides)
         place = self._window(image.shape[1:], self.pairs[index][0])
-        return image[(slice(None), *place)].contiguous(), mask[place].contiguous()
+        return image[place].contiguous(), mask[place[1:]].contiguous()
 
     def load(self, index: int) -> tuple[Tensor, Tensor]:
         """Read an image and its mask at their own size.
@@ -116,7 +116,8 @@ class MaskFiles(Dataset):
                 f"{' x '.join(map(str, self.sides))}; lower data.image_size, or give data.fit=resize"
             )
         starts = [int(torch.randint(s + 1, ())) if self.is_training else s // 2 for s in spare]
-        return tuple(slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
+        own = (slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
+        return (slice(None), *own)
 
 
 def resize_image(image: Tensor, sides: Sequence[int]) -> Tensor:

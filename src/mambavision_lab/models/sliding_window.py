@@ -47,22 +47,23 @@ def predict_windows(
         _starts(own, side, overlap) for own, side in zip(padded.shape[1:], window, strict=True)
     ]
     places = [
-        tuple(slice(s, s + side) for s, side in zip(start, window, strict=True))
+        (slice(None), *(slice(s, s + side) for s, side in zip(start, window, strict=True)))
         for start in product(*starts)
     ]
     weights = _weights(window).to(image.device)
-    total = torch.zeros(padded.shape[1:], device=image.device)
+    total = torch.zeros(1, *padded.shape[1:], device=image.device)
     summed: Tensor | None = None
     for chunk in _chunks(places, batch_size):
-        windows = torch.stack([padded[(slice(None), *place)] for place in chunk])
+        windows = torch.stack([padded[place] for place in chunk])
         shares = predict(windows).float().softmax(dim=1)
         if summed is None:
             summed = shares.new_zeros(shares.shape[1], *padded.shape[1:])
         for place, share in zip(chunk, shares, strict=True):
-            summed[(slice(None), *place)] += weights * share
+            summed[place] += weights * share
             total[place] += weights
     assert summed is not None
-    return (summed / total)[(slice(None), *(slice(side) for side in sides))]
+    own = (slice(None), *(slice(side) for side in sides))
+    return (summed / total)[own]
 
 
 def segment(

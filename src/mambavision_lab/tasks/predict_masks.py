@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
@@ -84,7 +85,7 @@ def _write_nifti(values: np.ndarray, source: str, target: Path) -> None:
 
     from mambavision_lab.data.read_volume import read_volume
 
-    original = nibabel.load(source)
+    original: Any = nibabel.load(source)
     values = values.transpose(2, 1, 0)
     if read_volume(source).spacing is not None:  # then it was turned to the canonical orientation
         own = nibabel.io_orientation(original.affine)
