@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 FAST = (
-    *("trainer.max_epochs=2", "scheduler.warmup_epochs=0", "trainer=cpu", "augment=none"),
+    *("trainer.max_epochs=2", "scheduler.warmup_epochs=0", "trainer=cpu"),
     *("model.encoder_options.depths=[1,1,1,1]", "data.batch_size=8", "callbacks=ema"),
 )
 SPLITS = ("data.num_train=16", "data.num_val=4", "data.num_test=6")

@@ -35,6 +35,7 @@ def explain(cfg: DictConfig) -> None:
     inference = MambaVisionInference(
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
+    inference.require_labels("explain.py")
     needs_data = cfg.images is None or cfg.measure or cfg.network
     data = open_data(cfg, inference) if needs_data else None
     if cfg.images is not None:
