@@ -25,6 +25,7 @@ from mambavision_lab.metrics import format_metric
 from mambavision_lab.models.hub import download_folder
 from mambavision_lab.models.ranking import Ranking, rank, rank_several
 from mambavision_lab.models.saved import CONFIG, WEIGHTS, is_weights_folder, write_weights
+from mambavision_lab.models.sliding_window import segment
 from mambavision_lab.models.tta import TestTimeAugmentation
 
 MODEL_CARD = """\
@@ -102,6 +103,7 @@ class MambaVisionInference(
         self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
         self.class_names: list[str] | None = self.description.get("class_names")
         self.is_multilabel = bool(self.description.get("is_multilabel"))
+        self.has_masks = bool(self.description.get("has_masks"))
         self.net = net
         self.tta = tta
         if tta is not None:
@@ -203,8 +205,27 @@ class MambaVisionInference(
             rankings += self.rank(pixels, top_k, threshold)
         return rankings if isinstance(images, list | tuple) else rankings[0]
 
+    def segment(self, image: Any, *, overlap: float = 0.5) -> Tensor:
+        """Return the class of each pixel of one image, (H, W), or voxel of a volume, (D, H, W), int64.
+
+        A network that was trained on windows predicts windows of the image at its own size, one that was
+        trained on resized images resizes it.
+
+        Args:
+            image: As in `predict`, one of them.
+            overlap: Share of a window's side that the next one repeats.
+
+        Raises:
+            ConfigError: The image cannot be read, or the network gives no masks.
+        """
+        read = self.preparation.read
+        if not self.has_masks or read is None:
+            raise ConfigError("segment(): the network gives classes, no masks; use predict()")
+        return segment(self.net, self.preparation, read(image), self._on_device, overlap)
+
     def features(self, images: Any, *, batch_size: int = 64) -> Tensor:
         """Return pooled features, (num_features,) for one image and (N, num_features) for a list."""
+        self.require_labels("features()")
         net: Any = self.torch_net("features()")
         found = []
         for pixels in self._batches(images, batch_size):
@@ -241,6 +262,7 @@ class MambaVisionInference(
         self, pixels: Tensor, methods: Sequence[str], target: str | int | None = None
     ) -> dict[str, Explanation]:
         """Return what `explain` does, for prepared pixels (C, H, W) and by each method."""
+        self.require_labels("an explanation")
         if isinstance(target, str):
             target = self.require_class_names().index(self.require_class(target))
         net = self.torch_net("an explanation")
@@ -267,6 +289,7 @@ class MambaVisionInference(
 
     def rank(self, pixels: Tensor, top_k: int, threshold: float) -> list[Ranking]:
         """Return what `predict` does, for prepared pixels (N, C, H, W)."""
+        self.require_labels("predict()")
         class_names, logits = self.require_class_names(), self.logits(pixels)
         if self.is_multilabel:
             return rank_several(logits, class_names, threshold)
@@ -305,6 +328,19 @@ class MambaVisionInference(
         """
         if (noun := self.preparation.kind.noun) != IMAGES.noun:
             raise ConfigError(f"{what}: takes networks of images, and this one is of {noun}")
+        self.require_labels(what)
+
+    def require_labels(self, what: str) -> None:
+        """Refuse a segmentation for what takes classes of images alone, named for the message.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if self.has_masks:
+            raise ConfigError(
+                f"{what}: takes networks that classify images, and this one gives masks; use predict.py or "
+                "segment()"
+            )
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""

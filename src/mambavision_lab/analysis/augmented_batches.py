@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.decode import decode
 from mambavision_lab.data.image_files import ImageFiles
+from mambavision_lab.data.mask_files import MaskFiles
 from mambavision_lab.data.volumes import four_slices
 from mambavision_lab.report.figures import shorten
+from mambavision_lab.report.overlays import mask_overlay
 
 _TILE = 1.9  # inches
 _DPI = 110
@@ -95,12 +97,12 @@ def draw(batches: AugmentedBatches, class_names: Sequence[str], title: str, path
     figure.suptitle(title, parse_math=False)
     grid = figure.subplots(num_rows, num_columns, squeeze=False)
     for axes, image, label in zip(grid[0], batches.originals, batches.labels, strict=True):
-        _show(axes, image / 255, " x ".join(map(str, image.shape[:0:-1])))
+        _show(axes, image / 255, " x ".join(map(str, image.shape[:0:-1])), label, len(class_names))
         name = describe_label(label, class_names)
         axes.set_title(name, fontsize=10, fontweight="bold", parse_math=False)
     for row, (images, labels) in zip(grid[1:], batches.epochs, strict=True):
         for axes, image, label in zip(row, images, labels, strict=True):
-            _show(axes, image, describe_label(label, class_names))
+            _show(axes, image, describe_label(label, class_names), label, len(class_names))
     for row, axes in enumerate(grid[:, 0]):
         axes.set_ylabel(f"epoch {row}" if row else "original", fontsize=11)
     with warnings.catch_warnings():
@@ -112,6 +114,9 @@ def describe_label(label: Tensor, class_names: Sequence[str]) -> str:
     """Name a class, or each class and its share where there are several, a line each."""
     if not label.ndim:
         return shorten(class_names[int(label)], _NAME_LENGTH)
+    if label.ndim > 1:  # a mask
+        names = [class_names[k] for k in label.unique().tolist() if k]
+        return "\n".join(shorten(name, _NAME_LENGTH) for name in names) or class_names[0]
     if not label.is_floating_point():  # several labels, all of them
         names = [name for name, has in zip(class_names, label.tolist(), strict=True) if has]
         return "\n".join(shorten(name, _NAME_LENGTH) for name in names) or "none"
@@ -130,7 +135,7 @@ def _original(data: ImageDataModule, index: int) -> tuple[Tensor, Tensor]:
         path, _ = split.items[index]
         image = decode(path, split.in_chans, split.value_range, split.background)
         return image, as_tensor(split.label(index))
-    image, label = split[index]
+    image, label = split.load(index) if isinstance(split, MaskFiles) else split[index]
     return image, as_tensor(label)
 
 
@@ -140,10 +145,16 @@ def _without_normalization(images: Tensor, data: ImageDataModule) -> Tensor:
     return (images * std + mean).clamp(0, 1)
 
 
-def _show(axes: Axes, image: Tensor, text: str) -> None:
-    image = four_slices(image) if image.ndim == 4 else image
+def _show(axes: Axes, image: Tensor, text: str, label: Tensor, num_classes: int) -> None:
+    mask = label if label.ndim > 1 else None
+    if image.ndim == 4:
+        image = four_slices(image)
+        mask = None if mask is None else four_slices(mask[None])[0]
     channels = image[:3] if len(image) >= 3 else image[:1]
-    axes.imshow(channels.permute(1, 2, 0).numpy(), cmap="gray", vmin=0, vmax=1)
+    pixels = channels.permute(1, 2, 0).numpy()
+    if mask is not None:
+        pixels = mask_overlay((255 * pixels).astype(np.uint8), mask.numpy(), num_classes)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=None if mask is not None else 1)
     height, width = image.shape[-2:]
     side = max(height, width)  # a strip is shown in a square as well
     axes.set(xticks=[], yticks=[])

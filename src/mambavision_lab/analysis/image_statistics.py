@@ -21,6 +21,7 @@ from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.labelled_files import LabelledFiles
+from mambavision_lab.data.mask_files import MaskFiles
 from mambavision_lab.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -80,10 +81,10 @@ def scan_images(data: ImageDataModule, num_scanned: int | None) -> list[ImageRec
         num_scanned: Files to decode, or None for all.
     """
     records: list[ImageRecord] = []
-    files: list[tuple[str, LabelledFiles, int]] = []
+    files: list[tuple[str, LabelledFiles | MaskFiles, int]] = []
     for name in SPLITS:
         split = getattr(data.splits, name)
-        if isinstance(split, LabelledFiles):
+        if isinstance(split, LabelledFiles | MaskFiles):
             files += [(name, split, index) for index in range(len(split))]
         else:
             records += _scan_memory(name, split)
@@ -106,7 +107,7 @@ def describe(data: ImageDataModule, records: Sequence[ImageRecord]) -> dict[str,
     mean, std = mean_and_std([r.moments for r in readable if r.moments is not None])
     return {
         "images": {name: len(getattr(data.splits, name)) for name in SPLITS},
-        "classes": count_classes(data),
+        "classes": count_classes(data, records),
         "scanned": len(records),
         "width": _spread([r.size[0] for r in readable]),
         "height": _spread([r.size[1] for r in readable]),
@@ -118,11 +119,19 @@ def describe(data: ImageDataModule, records: Sequence[ImageRecord]) -> dict[str,
     }
 
 
-def count_classes(data: ImageDataModule) -> dict[str, dict[str, int]]:
-    """Count the images of each class by split, readable or not."""
-    counts = {
-        name: np.bincount(_labels(getattr(data.splits, name)), minlength=data.num_classes)
+def count_classes(
+    data: ImageDataModule, records: Sequence[ImageRecord]
+) -> dict[str, dict[str, int]]:
+    """Count the images of each class by split, readable or not; of masks those in which it was found."""
+    labels = {
+        name: [*chain(*(r.label for r in records if r.split == name))]  # type: ignore[arg-type]
+        if data.has_masks
+        else _labels(getattr(data.splits, name))
         for name in SPLITS
+    }
+    counts = {
+        name: np.bincount(np.array(own, dtype=int), minlength=data.num_classes)
+        for name, own in labels.items()
     }
     return {
         class_name: {name: int(counts[name][label]) for name in SPLITS}
@@ -178,7 +187,7 @@ def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
     assert isinstance(data, InMemoryImages)
     height, width = data.images.shape[-2:]
     mode = f"{_shape(data.images[0])} in memory"
-    labels = data.labels.tolist()
+    labels = data.labels.tolist() if data.labels.ndim < 3 else [*map(classes_in, data.labels)]
     chunks = data.images.split(_CHUNK) if split == "train" else ()
     moments = [row for chunk in chunks for row in _moments(chunk).numpy()]
     for i, image in enumerate(data.images.numpy()):
@@ -194,7 +203,35 @@ def _scan_memory(split: str, data: Any) -> Iterator[ImageRecord]:
         )
 
 
-def _scan_file(split: str, files: LabelledFiles, index: int, fit: v2.Transform) -> ImageRecord:
+def classes_in(mask: Tensor) -> tuple[int, ...]:
+    """List the classes that a mask has."""
+    return tuple(mask.unique().tolist())
+
+
+def _scan_masks(split: str, files: MaskFiles, index: int) -> ImageRecord:
+    """Look at an image or volume and its mask, at their own size."""
+    path, _ = files.pairs[index]
+    try:
+        pixels, mask = files.load(index)
+    except ConfigError as error:
+        return ImageRecord(split, index, path, (), str(error))
+    return ImageRecord(
+        split,
+        index,
+        path,
+        classes_in(mask),
+        digest=_digest(Path(path).read_bytes()),
+        size=(pixels.shape[-1], pixels.shape[-2]),
+        mode=f"{Path(path).suffix}, {_shape(pixels)}",
+        moments=_moments(pixels[None])[0].numpy() if split == "train" else None,
+    )
+
+
+def _scan_file(
+    split: str, files: LabelledFiles | MaskFiles, index: int, fit: v2.Transform
+) -> ImageRecord:
+    if isinstance(files, MaskFiles):
+        return _scan_masks(split, files, index)
     if not isinstance(files, ImageFiles):
         return _scan_volume(split, files, index)
     source, label = files.items[index]

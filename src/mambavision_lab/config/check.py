@@ -61,12 +61,12 @@ def check_config(cfg: DictConfig) -> None:
     resolved: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check_secrets(resolved)
     check_groups(resolved)
+    check_masks(resolved)
     check_nodes(resolved)
     for key, least in _LEAST.items():
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
-    check_masks(resolved)
     check_training(resolved)
     if task_of(cfg) in ("explain", "demo"):
         check_explanation(resolved)

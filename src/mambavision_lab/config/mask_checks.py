@@ -18,7 +18,7 @@ _NETS = ("mambavision_lab.models.segmentation.SegmentationNet",)
 _ANY_LOSS = ("mambavision_lab.lit.losses.CrossEntropy",)
 _CHOICES = {
     "data": "data=synthetic_segmentation or data=mask_folder",
-    "model": "model=segmentation",
+    "model": "model=segmentation with model.encoder=NAME",
     "loss": "loss=dice",
 }
 # Node, an option of it that changes labels of images or images alone, and what to give instead.

@@ -15,7 +15,6 @@ from mambavision_lab.data.volumes import resize_volumes
 from mambavision_lab.errors import ConfigError
 
 _MOST_VOXELS = 4096  # a side of a resampled volume
-_MOST_VOXELS = 4096  # a side of a resampled volume
 _OUTLIERS = (0.5, 99.5)  # percentiles of a volume's values that become black and white
 
 
@@ -49,12 +48,7 @@ class FitVolume:
 
     def fit(self, volume: Volume, name: str) -> Tensor:
         """Do the same for a volume that has been read, named so in messages."""
-        chans = len(volume.values)
-        if chans not in (1, self.in_chans):
-            raise ConfigError(
-                f"{name}: has {chans} channels; wanted {self.in_chans} or 1 (data.in_chans)"
-            )
-        pixels = torch.from_numpy(self._to_bytes(volume.values)).expand(self.in_chans, -1, -1, -1)
+        pixels = self.pixels(volume, name)
         sides = (self.num_slices, self.image_size, self.image_size)
         if self.spacing is None:
             return resize_volumes(pixels[None], sides)[0].contiguous()
@@ -74,6 +68,23 @@ class FitVolume:
                 f"{_MOST_VOXELS} a side: choose a coarser spacing, or correct that of the file"
             )
         return cut_or_pad(resize_volumes(pixels[None], resampled)[0], sides).contiguous()
+
+    def read(self, path: str | Path) -> Tensor:
+        """Read a volume at its own size; returns uint8, (in_chans, D, H, W).
+
+        Raises:
+            ConfigError: It cannot be read, or has other channels.
+        """
+        return self.pixels(read_volume(path), str(path))
+
+    def pixels(self, volume: Volume, name: str) -> Tensor:
+        """Do the same for a volume that has been read, named so in messages."""
+        chans = len(volume.values)
+        if chans not in (1, self.in_chans):
+            raise ConfigError(
+                f"{name}: has {chans} channels; wanted {self.in_chans} or 1 (data.in_chans)"
+            )
+        return torch.from_numpy(self._to_bytes(volume.values)).expand(self.in_chans, -1, -1, -1)
 
     def _to_bytes(self, values: np.ndarray) -> np.ndarray:
         if self.value_range is not None:

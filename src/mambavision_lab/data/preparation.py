@@ -14,7 +14,7 @@ from mambavision_lab.data.fit_clip import FitClip
 from mambavision_lab.data.fit_volume import FitVolume
 from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES, FileKind
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
-from mambavision_lab.data.read_volume import Volume
+from mambavision_lab.data.read_volume import Volume, read_volume
 from mambavision_lab.errors import ConfigError
 
 
@@ -26,15 +26,19 @@ class Preparation:
         kind: Images, volumes or clips.
         sides: Height and width in pixels, of volumes and clips after the slices or frames.
         prepare: From a path, or what else the kind may be read from, to uint8 (C, *sides).
+        read: The same at its own size, (C, H, W) or (C, D, H, W); None of clips.
         mean: Of each channel in [0, 1].
         std: As above.
+        fit: Of data with masks, whether whole images were resized or windows cut out, as in `MaskFiles`.
     """
 
     kind: FileKind
     sides: tuple[int, ...]
     prepare: Callable[[Any], Tensor]
+    read: Callable[[Any], Tensor] | None
     mean: list[float]
     std: list[float]
+    fit: str | None = None
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 inputs of the network for prepared pixels (N, C, *sides)."""
@@ -55,43 +59,59 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
     needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
     if missing := [name for name in needed if settings.get(name) is None]:
         raise ConfigError(f"{source}: does not give the {missing[0]} of its data; train it again")
-    size, in_chans = int(settings["image_size"]), int(settings["in_chans"])
+    size, in_chans, fit = (
+        int(settings["image_size"]),
+        int(settings["in_chans"]),
+        settings.get("fit"),
+    )
     mean, std = (
         list(v) * in_chans if len(v) == 1 else list(v) for v in (settings["mean"], settings["std"])
     )
     if settings.get("num_slices") is None or settings.get("slices") == "middle":
-        return Preparation(IMAGES, (size, size), _of_images(settings, size, in_chans), mean, std)
+        return Preparation(
+            IMAGES, (size, size), *_of_images(settings, size, in_chans), mean, std, fit
+        )
     num_slices = int(settings["num_slices"])
     sides = (num_slices, size, size)
     if (stride := settings.get("frame_stride")) is not None:
         fraction = settings.get("crop_fraction", CROP_FRACTION)
         fit_clip = FitClip(num_slices, stride, size, in_chans, crop_fraction=fraction)
-        return Preparation(CLIPS, sides, fit_clip, mean, std)
+        return Preparation(CLIPS, sides, fit_clip, None, mean, std)
     spacing, value_range = (
         tuple(settings[name]) if settings.get(name) is not None else None
         for name in ("spacing", "value_range")
     )
     fit_volume = FitVolume(num_slices, size, in_chans, spacing, value_range)
 
-    def prepare(volume: Any) -> Tensor:
+    def as_volume(volume: Any) -> tuple[Volume, str]:
         if isinstance(volume, str | PathLike):
-            return fit_volume(str(volume))
+            return read_volume(str(volume)), str(volume)
         values = np.asarray(volume)
-        return fit_volume.fit(Volume(values[None] if values.ndim == 3 else values), "array")
+        return Volume(values[None] if values.ndim == 3 else values), "array"
 
-    return Preparation(VOLUMES, sides, prepare, mean, std)
+    def prepare(volume: Any) -> Tensor:
+        return fit_volume.fit(*as_volume(volume))
+
+    def read(volume: Any) -> Tensor:
+        return fit_volume.pixels(*as_volume(volume))
+
+    return Preparation(VOLUMES, sides, prepare, read, mean, std, fit)
 
 
 def _of_images(
     settings: Mapping[str, Any], image_size: int, in_chans: int
-) -> Callable[[Any], Tensor]:
+) -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor]]:
+    """Return what prepares an image, and what reads it at its own size."""
     value_range = settings.get("value_range") and tuple(settings["value_range"])
     background = tuple(settings.get("background", WHITE))
     fit = evaluation_transform(image_size, settings.get("crop_fraction", CROP_FRACTION))
 
+    def read(image: Any) -> Tensor:
+        return decode(image, in_chans, value_range, background)
+
     def prepare(image: Any) -> Tensor:
-        pixels = decode(image, in_chans, value_range, background)
+        pixels = read(image)
         keeps_aspect = settings["keeps_aspect"]
         return (fit(pixels) if keeps_aspect else squash(pixels, image_size)).contiguous()
 
-    return prepare
+    return prepare, read

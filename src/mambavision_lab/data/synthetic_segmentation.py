@@ -78,9 +78,9 @@ class SyntheticVolumeSegmentationDataModule(VolumeDataModule):
     def __init__(
         self,
         *,
-        num_train: int = 400,
-        num_val: int = 60,
-        num_test: int = 100,
+        num_train: int = 600,
+        num_val: int = 40,
+        num_test: int = 80,
         num_objects: int = 2,
         **settings: Any,
     ) -> None:
@@ -121,7 +121,7 @@ class SyntheticVolumeSegmentationDataModule(VolumeDataModule):
         masks = torch.zeros(num, *sides, dtype=torch.uint8)
         for _ in range(self.num_objects):
             solids = torch.randint(self.num_classes - 1, (num,), generator=generator)
-            centre, radius = uniform(-0.5, 0.5, 1, 1, 1, 3), uniform(0.4, 0.6, 1, 1, 1)
+            centre, radius = uniform(-0.5, 0.5, 1, 1, 1, 3), uniform(0.45, 0.65, 1, 1, 1)
             own = (points - centre) / radius[..., None]
             own = own @ _rotations(uniform(-0.5, 0.5, 2))[:, None, None]
             inside = _solids(own)[solids, torch.arange(num)]
@@ -137,7 +137,7 @@ def _solids(points: Tensor) -> Tensor:
     along, across = points[..., 0].abs(), points[..., 1:].square().sum(-1).sqrt()
     ball = points.square().sum(-1) < 1
     box = points.abs().amax(-1) < 0.75
-    return torch.stack([ball, box, (along < 1.4) & (across < 0.55)])
+    return torch.stack([ball, box, (along < 1.5) & (across < 0.5)])
 
 
 def _rotations(turns: Tensor) -> Tensor:

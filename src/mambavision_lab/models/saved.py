@@ -27,7 +27,7 @@ from mambavision_lab.metrics import is_speed
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
-_OF_VOLUMES = ("num_slices", "slices", "spacing", "frame_stride")  # also of clips
+_OF_VOLUMES = ("num_slices", "slices", "spacing", "frame_stride", "fit")  # of clips and masks, too
 
 Description = dict[str, Any]
 
@@ -117,6 +117,7 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
             **{key: data[key] for key in _OF_VOLUMES if key in data},
         },
         "is_multilabel": data.get("is_multilabel", False),
+        "has_masks": data.get("has_masks", False),
         "class_names": data.get("class_names"),
     }
     if name := settings.get("name"):

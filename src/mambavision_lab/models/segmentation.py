@@ -119,7 +119,7 @@ def _timm_maps(
     name: str, in_chans: int, image_size: int, pretrained: bool, options: dict[str, Any]
 ) -> nn.Module:
     """Make an encoder of timm."""
-    sized = {"img_size": image_size}
+    sized: dict[str, Any] = {"img_size": image_size}
     try:
         for more in (sized, {}):
             try:

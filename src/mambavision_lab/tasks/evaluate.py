@@ -85,7 +85,7 @@ def evaluate(cfg: DictConfig) -> float:
     write_json(network.place | metrics, folder / "metrics.json")
     views = f", with {classifier.tta}" if classifier.tta else ""
     print_results(f"{cfg.run.name}: {network.path}{views}", metrics, folder)
-    return metrics[main_metric(data.is_multilabel).replace("val/", "test/")]
+    return metrics[main_metric(data.is_multilabel, data.has_masks).replace("val/", "test/")]
 
 
 def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
@@ -127,6 +127,12 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
         raise ConfigError(
             f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, "
             f"but these images have {_LABELS[data.is_multilabel]}"
+        )
+    if data.has_masks != trained.get("has_masks", False):
+        kinds = ("classes of images", "masks")
+        raise ConfigError(
+            f"data: the network was trained on {kinds[not data.has_masks]}, and these data have "
+            f"{kinds[data.has_masks]}; give data of the same kind"
         )
     given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
     for name in (

@@ -12,6 +12,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.lit.callbacks.ema import kind_of_weights
 from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.segmentation import SegmentationModule
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import short_path
@@ -82,9 +83,12 @@ class ExportedNetwork:
 
     def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> TrainingModule:
         """Wrap the file's runtime; its settings are those of the evaluation alone."""
+        num_classes = len(self.trained["class_names"])
+        if self.trained.get("has_masks"):
+            return SegmentationModule(self._net, num_classes=num_classes, channels_last=False)
         return ImageClassifier(
             self._net,
-            num_classes=len(self.trained["class_names"]),
+            num_classes=num_classes,
             is_multilabel=bool(self.trained.get("is_multilabel")),
             channels_last=False,
         )

@@ -15,6 +15,7 @@ from mambavision_lab.exporters.runtimes.base import run_module
 from mambavision_lab.exporters.verify import BATCHES
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.lit.image_metrics import make_metrics
+from mambavision_lab.lit.mask_metrics import make_mask_metrics
 from mambavision_lab.metrics import main_metric
 from mambavision_lab.tasks.build import build_data
 from mambavision_lab.tasks.predict import find_images
@@ -63,7 +64,9 @@ class ExportSource:
         except ConfigError as error:
             self.data, self.why_no_data = None, str(error)
         self.real = self._real_images(cfg.images)
-        main = main_metric(self.inference.is_multilabel).rpartition("/")[2]
+        main = main_metric(self.inference.is_multilabel, self.inference.has_masks).rpartition("/")[
+            2
+        ]
         self.metric_name = f"test/{main}"
 
     def training_images(self, count: int) -> Tensor:
@@ -90,8 +93,13 @@ class ExportSource:
         if self.data is None:
             raise ConfigError(f"no data to measure on ({self.why_no_data})")
         several, count = self.inference.is_multilabel, len(self.class_names)
-        metrics: Any = make_metrics(count, several)["test"]
-        metric, found, data = metrics[self.metric_name.rpartition("/")[2]], [], self.data
+        made: Any = (
+            make_mask_metrics(count, include_background=False)
+            if self.inference.has_masks
+            else make_metrics(count, several)
+        )
+        metric = made["test"][self.metric_name.rpartition("/")[2]]
+        found, data = [], self.data
         for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
             images, labels = data.prepare_batch(batch)
             logits = run(images)

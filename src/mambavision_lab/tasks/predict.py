@@ -27,6 +27,7 @@ from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.console import console, printable
+from mambavision_lab.tasks.predict_masks import predict_masks
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ def predict(cfg: DictConfig) -> None:
     )
     kind = inference.preparation.kind
     files = find_images(cfg.images, kind)
+    if inference.has_masks:
+        predict_masks(cfg, inference, files)
+        return
     num_classes = len(inference.require_class_names())
     if inference.in_chans not in (1, 3):
         raise ConfigError(

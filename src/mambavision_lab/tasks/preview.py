@@ -15,6 +15,7 @@ from mambavision_lab.analysis.loader_speed import (
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.file_module import ImageFilesDataModule
 from mambavision_lab.data.labelled_files import LabelledFiles
+from mambavision_lab.data.mask_files import MaskFiles
 from mambavision_lab.data.volume_files import VolumeFilesDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
@@ -98,6 +99,8 @@ def _leave_out_unreadable(data: ImageDataModule, records: list[ImageRecord]) -> 
     train = data.splits.train
     if isinstance(train, LabelledFiles):
         train.items = [item for item in train.items if str(item[0]) not in bad]
+    if isinstance(train, MaskFiles):
+        train.pairs = [pair for pair in train.pairs if pair[0] not in bad]
 
 
 def _measure(data: ImageDataModule, seconds: float) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError
 
 DESCRIBED = (  # keys of the metadata
-    *("architecture", "preprocessing", "class_names", "is_multilabel", "name", "metrics", "input"),
+    *(
+        "architecture",
+        "preprocessing",
+        "class_names",
+        "is_multilabel",
+        "has_masks",
+        "name",
+        "metrics",
+        "input",
+    ),
 )
 
 
