@@ -91,6 +91,10 @@ class MedMNISTDataModule(ImageDataModule):
                 f"{self.path}: {split}_images are {images.shape} {images.dtype}, labels "
                 f"{labels.shape}; wanted uint8 {shape} as in {self.subset}; remove the file"
             )
+        if labels.dtype.kind not in "ui":
+            raise ConfigError(
+                f"{self.path}: {split}_labels are {labels.dtype}; wanted whole numbers; remove the file"
+            )
         wrong = np.flatnonzero((labels < 0) | (labels >= self.info.num_classes))
         if len(wrong):
             raise ConfigError(
