@@ -64,6 +64,10 @@ class VolumeAugment(Augment):
 
     def move(self, images: Tensor, draws: Draws) -> Tensor:
         """Return flipped, turned, tilted, cropped and shifted volumes (N, C, D, H, W), side H = W."""
+        if images.ndim != 5:
+            raise ConfigError(
+                "augment: is for volumes and clips, and these are images; choose light"
+            )
         num, sides = (
             len(images),
             images.shape[:1:-1],
