@@ -141,7 +141,8 @@ class VolumeFilesDataModule(VolumeDataModule):
 
     def find_bad_images(self) -> dict[str, str]:
         """Read all files of the splits; returns why each that cannot be read cannot, by path."""
-        read, bad = self.reader(is_training=False), {}  # which takes nothing at random
+        read = self.reader(is_training=False)  # which takes nothing at random
+        bad: dict[str, str] = {}
         for split in (self.splits.train, self.splits.val, self.splits.test):
             assert isinstance(split, VolumeFiles)
             bad |= split.check(read, min(available_cores(), MAX_AUTO_WORKERS))

@@ -68,10 +68,8 @@ class VolumeAugment(Augment):
             raise ConfigError(
                 "augment: is for volumes and clips, and these are images; choose light"
             )
-        num, sides = (
-            len(images),
-            images.shape[:1:-1],
-        )  # W, H, D: the order of grid_sample's coordinates
+        num = len(images)
+        sides = images.shape[:1:-1]  # W, H, D: the order of grid_sample's coordinates
         lengths = torch.tensor([float(side) for side in sides])
         turn = torch.eye(3).expand(num, 3, 3)
         if any(self.flips):
