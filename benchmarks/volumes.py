@@ -1,9 +1,9 @@
-"""Measure networks of volumes: python benchmarks/volumes.py (about ten minutes of one core).
+"""Measure networks of volumes: python benchmarks/volumes.py (two minutes of one core).
 
 Processor time of training steps (forward and backward, float32, one thread), interleaved, with the peak
 memory of each in a process of its own: mambavision_tiny_3d on a volume of 128^3 voxels, per token against
-mambavision_tiny on images of 224 pixels; against a plain 3-D ResNet of equal parameters; and one scan against
-one attention over ever more tokens. Writes docs/volumes_scan.png and prints tables.
+mambavision_tiny on images of 224 pixels; and against a plain 3-D ResNet of equal parameters. (What one mixer
+costs up to 65,536 tokens, of images or volumes, is measured by long_images.py.)
 """
 
 import argparse
@@ -15,12 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from long_images import make_layer
-from long_images import step as layer_step
-from matplotlib.figure import Figure
 from memory import environment, extra_peak_mb
 from rich.console import Console
 from rich.table import Table
@@ -29,10 +25,7 @@ from torchvision.models.video.resnet import BasicBlock, Conv3DSimple
 
 from mambavision_lab.models.create import create_mambavision
 
-PICTURE = Path(__file__).parents[1] / "docs" / "volumes_scan.png"
-LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 RESNET_WIDTH = 21  # 3.5 M parameters, as mambavision_tiny_3d
-Row = dict[str, float]
 
 
 def plain_resnet(width: int = RESNET_WIDTH, num_classes: int = 1000) -> nn.Module:
@@ -112,61 +105,21 @@ def time_cases(num_rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def measure_layer(name: str, limit_s: float) -> list[Row]:
-    """Return processor seconds and peak memory of forward and backward of one mixer by its tokens."""
-    layer, rows = make_layer(name), []
-    layer_step(layer, torch.randn(1, 16, 192, requires_grad=True))
-    for length in LENGTHS:
-        if rows and rows[-1]["seconds"] * (length / rows[-1]["tokens"]) ** 2 > limit_s:
-            break
-        x = torch.randn(1, length, 192, requires_grad=True)
-        peak_mb = extra_peak_mb(partial(layer_step, layer, x))
-        times = []
-        for _ in range(3):
-            start = time.process_time()
-            layer_step(layer, x)
-            times.append(time.process_time() - start)
-        rows.append({"tokens": length, "seconds": statistics.median(times), "peak_mb": peak_mb})
-    return rows
-
-
-def apart(*arguments: str) -> object:
-    """Run a part of this file in a process of its own, whose memory is that part's."""
-    command = [sys.executable, __file__, *arguments]
+def peak_mb(name: str) -> float:
+    """Measure a case's memory in a process of its own."""
+    command = [sys.executable, __file__, "--memory", name]
     output = subprocess.run(
         command, env=environment(), check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     return json.loads(output.splitlines()[-1])
 
 
-def draw(curves: dict[str, list[Row]]) -> Figure:
-    """Plot time and memory against tokens, both axes logarithmic."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    panels = (("seconds", "processor seconds"), ("peak_mb", "extra peak memory (MB)"))
-    for axes, (key, label) in zip(figure.subplots(1, 2), panels, strict=True):
-        for (name, rows), colour in zip(curves.items(), ("C0", "C3"), strict=True):
-            tokens, values = [row["tokens"] for row in rows], [row[key] for row in rows]
-            axes.plot(tokens, values, "-o", color=colour, markersize=4, label=name)
-        axes.set(xscale="log", yscale="log", ylabel=label, xlabel="tokens of a volume")
-        axes.set_xticks(LENGTHS[::2], [f"{length:,}" for length in LENGTHS[::2]])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle("One mixer of mambavision_tiny_3d, forward and backward, one thread")
-    return figure
-
-
 def main() -> None:
-    """Print the tables and write the picture."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=float, default=60, help="processor seconds of one layer")
-    parser.add_argument("--layer", help=argparse.SUPPRESS)
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.layer:
-        print(json.dumps(measure_layer(arguments.layer, arguments.limit)))
-        return
     if arguments.memory:
         print(json.dumps(extra_peak_mb(prepare(arguments.memory))))
         return
@@ -186,24 +139,9 @@ def main() -> None:
             f"{median:.2f}",
             f"{min(own):.2f} to {max(own):.2f}",
             f"{1000 * median / tokens:.2f}" if tokens else "",
-            f"{apart('--memory', name):,.0f}",
+            f"{peak_mb(name):,.0f}",
         )
     console.print(table)
-    curves: dict[str, list[Row]] = {
-        name: apart("--layer", name, "--limit", str(arguments.limit))  # type: ignore[misc]
-        for name in ("scan", "attention")
-    }
-    rows = Table("mixer", "tokens", "processor s", "us per token", "extra peak (MB)")
-    for name, found in curves.items():
-        for row in found:
-            per_token = 1e6 * row["seconds"] / row["tokens"]
-            rows.add_row(
-                *(name, f"{row['tokens']:,.0f}", f"{row['seconds']:.3f}", f"{per_token:.1f}"),
-                f"{row['peak_mb']:,.0f}",
-            )
-    console.print(rows)
-    draw(curves).savefig(PICTURE, dpi=110)
-    console.print(f"written: {PICTURE}")
 
 
 if __name__ == "__main__":
