@@ -41,7 +41,7 @@ def command(call, tmp_path, monkeypatch):
 
 
 def test_readme_commands_are_right(command):
-    scripts = {"train", "eval", "predict", "export", "analyze", "preview"}
+    scripts = {"train", "eval", "predict", "export", "analyze", "preview", "explain"}
     assert {script for script, _ in COMMANDS} == scripts
     assert len(COMMANDS) >= 20
     for script, line in COMMANDS:

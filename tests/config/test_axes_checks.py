@@ -7,8 +7,8 @@ from mambavision_lab.errors import ConfigError
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data=synthetic_clips"], r"model.dims=2: .* choose model.dims=3"),
-        (["model=mambavision_nano_3d"], r"model.dims=3: .* choose model.dims=2"),
+        (["data=synthetic_clips"], r"model.dims=2: .* such as mambavision_nano_3d"),
+        (["model=mambavision_nano_3d"], r"model.dims=3: .* choose a model without _3d"),
         (["data=synthetic_volumes", "data.slices=middle", "model.dims=3"], r"the data are images"),
     ],
 )

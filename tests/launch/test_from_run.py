@@ -186,7 +186,7 @@ def test_bash_completes_groups_choices_and_keys():
         COMP_LINE="$1"; COMP_POINT=${#COMP_LINE}; words=($COMP_LINE); COMP_CWORD=$((${#words[@]} - 1))
         COMPREPLY=(); hydra_bash_completion; echo "${COMPREPLY[@]}"
     }
-    complete_line "python train.py model=mambavision_t"
+    complete_line "python train.py model=mambavision_sm"
     complete_line "python train.py optimizer.l"
     complete_line "python train.py swe"
     """
@@ -199,6 +199,6 @@ def test_bash_completes_groups_choices_and_keys():
         env=os.environ | {"PATH": path},
     )
     first, second, third = done.stdout.splitlines()[-3:]
-    assert first == "model=mambavision_tiny"
+    assert first == "model=mambavision_small"
     assert second == "optimizer.lr="
     assert "sweep=" in third

@@ -21,13 +21,13 @@ def check_axes(cfg: dict[str, Any]) -> None:
     dims = model.get("dims", 2)
     if has_volumes and dims == 2:
         raise ConfigError(
-            "model.dims=2: takes images, and the data are volumes or clips; choose model.dims=3, a model "
-            "such as mambavision_nano_3d, or data.slices=middle"
+            f"model.dims={dims}: takes images, and the data are volumes or clips; choose a model such as "
+            "mambavision_nano_3d, or data.slices=middle"
         )
     if dims == 3 and not has_volumes:
         raise ConfigError(
-            "model.dims=3: takes volumes or clips, and the data are images; choose model.dims=2, or data "
-            "such as synthetic_volumes"
+            f"model.dims={dims}: takes volumes or clips, and the data are images; choose a model without "
+            "_3d, or data such as synthetic_volumes"
         )
     augment = data.get("augment") or {}
     if has_volumes:
