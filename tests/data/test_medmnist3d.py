@@ -99,7 +99,7 @@ def test_medmnist3d_refuses_labels_that_are_no_integers(written, refusal):
 
 
 def test_sets_of_volumes_are_those_of_the_source():
-    assert {name: info.num_classes for name, info in SETS.items() if info.dims == 3} == {
+    assert {name: info.num_classes for name, info in SETS.items() if info.num_axes == 3} == {
         "organmnist3d": 11,
         "nodulemnist3d": 2,
         "adrenalmnist3d": 2,
