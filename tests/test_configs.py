@@ -29,6 +29,10 @@ CHOICES = [
     if "/" in path
 ]
 MODELS = [name for name in YAMLS if name.startswith("model/")]
+OF_VOLUMES = {
+    *("data=synthetic_volumes", "data=synthetic_clips", "data=medmnist3d", "data=volume_folder"),
+    *("data=video_folder", "augment=volumes", "augment=clips"),
+}
 RESERVED = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
@@ -63,13 +67,16 @@ def overrides_of(tmp_path, trained):
     def call(root: str, *overrides: str) -> list[str]:
         given = [*overrides]
         names = {"data=image_folder", "data=imagenet", "experiment=finetune_mambavision_t"}
+        names |= {"data=volume_folder", "data=video_folder"}
         if names & {*overrides} or any("=imagenet_" in o for o in overrides):
             for name in ("cat", "dog"):
                 (tmp_path / "train" / name).mkdir(parents=True)
             given += [f"data.root={tmp_path}", "data.num_classes=2"]
         if any(o.startswith("model=") and o.endswith("_3d") for o in overrides):
             given.append("data=synthetic_volumes")
-        if {"data=synthetic_volumes", "data=synthetic_clips"} & {*overrides} and root == "train":
+        if {"augment=volumes", "augment=clips"} & {*overrides}:
+            given.append("data=synthetic_volumes")
+        if OF_VOLUMES & {*overrides} and root == "train":
             given.append("model.dims=3")
         of_masks = (
             "data=synthetic_segmentation",

@@ -76,7 +76,7 @@ def test_medmnist_sets_are_those_of_the_source():
         "retinamnist": 5,
         "bloodmnist": 8,
     }
-    images = [info for info in SETS.values() if info.dims == 2]
+    images = [info for info in SETS.values() if info.num_axes == 2]
     assert len(images) == 11
     for info in images:
         assert set(info.md5) == {28, 64, 128, 224}

@@ -93,8 +93,13 @@ def test_medmnist3d_refuses_a_file_of_images(written, refusal):
     assert "wanted uint8 (2, 28, 28, 28) as in vesselmnist3d" in refusal(lambda: data.splits)
 
 
+def test_medmnist3d_refuses_labels_that_are_no_integers(written, refusal):
+    data = written("vesselmnist3d", val_labels=np.full((3, 1), 0.5))
+    assert "val_labels are float64; wanted whole numbers" in refusal(lambda: data.splits)
+
+
 def test_sets_of_volumes_are_those_of_the_source():
-    assert {name: info.num_classes for name, info in SETS.items() if info.dims == 3} == {
+    assert {name: info.num_classes for name, info in SETS.items() if info.num_axes == 3} == {
         "organmnist3d": 11,
         "nodulemnist3d": 2,
         "adrenalmnist3d": 2,

@@ -130,6 +130,15 @@ def test_weights_of_volumes_do_not_fit_a_net_of_images(tmp_path):
         make("hierarchical", pretrained=str(tmp_path / "deep.pt"))
 
 
+def test_weights_of_images_whose_shapes_do_not_fit_are_refused_in_one_line(tmp_path):
+    for family, options in (("plain", {"embed_dim": 4}), ("hierarchical", {"dim": 8})):
+        torch.save(make(family, **options).state_dict(), tmp_path / "flat.pt")
+        with pytest.raises(ConfigError) as caught:
+            make(family, dims=3, **VOLUME[family], pretrained=str(tmp_path / "flat.pt"))
+        assert "flat.pt" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
 def test_position_embedding_of_a_volume_is_interpolated_along_slices_too():
     net = make("plain", dims=3, num_slices=6, patch_size=[1, 4, 4])
     with torch.no_grad():  # a slope along the slices stays one

@@ -72,7 +72,7 @@ def analyze_model(model: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     counted in the total only.
 
     Args:
-        model: Any network of images, or with `dims=3` of volumes.
+        model: Any network of images, or of volumes where its `dims` are 3.
         input_shape: (C, *sides), or (N, C, *sides); one image where N is not given.
 
     Returns:

@@ -19,6 +19,8 @@ _FOLDERS = (count_classes, ("root", "labels_file", "classes"))
 _COUNTS: dict[str, tuple[Callable[..., int], tuple[str, ...]]] = {
     "mambavision_lab.data.image_folder.ImageFolderDataModule": _FOLDERS,
     "mambavision_lab.data.imagenet.ImageNetDataModule": _FOLDERS,
+    "mambavision_lab.data.volume_folder.VolumeFolderDataModule": _FOLDERS,
+    "mambavision_lab.data.video_folder.VideoFolderDataModule": _FOLDERS,
     "mambavision_lab.data.webdataset.WebDatasetDataModule": (
         count_shard_classes,
         ("root", "train_shards", "label_key", "classes", "cache_dir"),

@@ -23,7 +23,7 @@ class FitClip:
         in_chans: Its channels.
         is_random: Whether the first frame is drawn from torch's random state; else the clip's middle is
             taken.
-        crop: A random crop from it as well; None takes the centre of the frames.
+        crop: Sampled from it as well; None takes the centre of the frames.
         crop_fraction: Share of the frames' shorter side that the centre has.
     """
 

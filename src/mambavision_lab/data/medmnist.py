@@ -35,11 +35,11 @@ class MedMNISTDataModule(ImageDataModule):
     Other settings as in `ImageDataModule`. PathMNIST takes 250 MB at 28 pixels and 16 GB at 224.
     """
 
-    dims: ClassVar[int] = 2
+    num_axes: ClassVar[int] = 2
 
     def __init__(self, *, subset: str, source_size: int = 28, **settings: Any) -> None:
         super().__init__(**settings)
-        self.info = find_set(subset, self.dims)
+        self.info = find_set(subset, self.num_axes)
         if source_size not in self.info.md5:
             sizes = ", ".join(str(size) for size in self.info.md5)
             raise ConfigError(f"data.source_size={source_size} is unknown; choose one of {sizes}")
@@ -85,11 +85,15 @@ class MedMNISTDataModule(ImageDataModule):
     def _read(self, arrays: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"].squeeze(-1)
         colours = (3,) if self.info.in_chans == 3 else ()
-        shape = (len(labels), *[self.source_size] * self.dims, *colours)
+        shape = (len(labels), *[self.source_size] * self.num_axes, *colours)
         if images.shape != shape or images.dtype != np.uint8 or labels.ndim != 1:
             raise ConfigError(
                 f"{self.path}: {split}_images are {images.shape} {images.dtype}, labels "
                 f"{labels.shape}; wanted uint8 {shape} as in {self.subset}; remove the file"
+            )
+        if labels.dtype.kind not in "ui":
+            raise ConfigError(
+                f"{self.path}: {split}_labels are {labels.dtype}; wanted whole numbers; remove the file"
             )
         wrong = np.flatnonzero((labels < 0) | (labels >= self.info.num_classes))
         if len(wrong):
@@ -106,7 +110,7 @@ class MedMNIST3DDataModule(MedMNISTDataModule, VolumeDataModule):
     Settings as in `MedMNISTDataModule`, with 28 or 64 pixels per side, and in `VolumeDataModule`.
     """
 
-    dims: ClassVar[int] = 3
+    num_axes: ClassVar[int] = 3
 
     def __init__(self, *, num_slices: int, slices: str = "all", **settings: Any) -> None:
         super().__init__(num_slices=num_slices, slices=slices, **settings)

@@ -20,13 +20,13 @@ class MedMNISTSet:
         in_chans: 1 for grey images, 3 for colour.
         class_names: The classes, in the order of their labels.
         md5: Checksum of the file of each size; sizes are pixels per side.
-        dims: Spatial axes: 2 for images, 3 for volumes.
+        num_axes: Spatial axes: 2 for images, 3 for volumes.
     """
 
     in_chans: int
     class_names: tuple[str, ...]
     md5: dict[int, str]
-    dims: int = 2
+    num_axes: int = 2
 
     @property
     def num_classes(self) -> int:
@@ -39,13 +39,13 @@ class MedMNISTSet:
         return not any(name.endswith("-left") for name in self.class_names)
 
 
-def find_set(name: str, dims: int = 2) -> MedMNISTSet:
-    """Find a set of images (dims=2) or of volumes (dims=3) by its name.
+def find_set(name: str, num_axes: int = 2) -> MedMNISTSet:
+    """Find a set of images or, of three axes, of volumes by its name.
 
     Raises:
         ConfigError: There is none, or its images have several labels each.
     """
-    known = ", ".join(name for name, found in SETS.items() if found.dims == dims)
+    known = ", ".join(name for name, found in SETS.items() if found.num_axes == num_axes)
     if name == _MULTI_LABEL:
         raise ConfigError(
             f"data.subset={name}: its images have several labels each, which is not supported; choose "
@@ -53,8 +53,8 @@ def find_set(name: str, dims: int = 2) -> MedMNISTSet:
         )
     if name not in SETS:
         raise ConfigError(f"data.subset={name} is unknown; choose one of {known}")
-    if SETS[name].dims != dims:
-        kind, data = {2: ("images", "medmnist"), 3: ("volumes", "medmnist3d")}[SETS[name].dims]
+    if SETS[name].num_axes != num_axes:
+        kind, data = {2: ("images", "medmnist"), 3: ("volumes", "medmnist3d")}[SETS[name].num_axes]
         raise ConfigError(f"data.subset={name}: is a set of {kind}; choose data={data}, or {known}")
     return SETS[name]
 
@@ -235,36 +235,36 @@ SETS = {
             "pancreas",
         ),
         md5={28: "a0c5a1ff56af4f155c46d46fbb45a2fe", 64: "58a2205adf14a9d0a189cb06dc78bf10"},
-        dims=3,
+        num_axes=3,
     ),
     "nodulemnist3d": MedMNISTSet(
         in_chans=1,
         class_names=("benign", "malignant"),
         md5={28: "8755a7e9e05a4d9ce80a24c3e7a256f3", 64: "c47c5b7d457bf6332200d2ea6d64ecd8"},
-        dims=3,
+        num_axes=3,
     ),
     "adrenalmnist3d": MedMNISTSet(
         in_chans=1,
         class_names=("normal", "hyperplasia"),
         md5={28: "bbd3c5a5576322bc4cdfea780653b1ce", 64: "17721accfe9fb005146a47d33bc54b2f"},
-        dims=3,
+        num_axes=3,
     ),
     "fracturemnist3d": MedMNISTSet(
         in_chans=1,
         class_names=("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
         md5={28: "6aa7b0143a6b42da40027a9dda61302f", 64: "f01d7e6316aedf4210da0da5b7437b42"},
-        dims=3,
+        num_axes=3,
     ),
     "vesselmnist3d": MedMNISTSet(
         in_chans=1,
         class_names=("vessel", "aneurysm"),
         md5={28: "b41fd4f7e7e2feedddb201585ecafa1b", 64: "6bb274a8846e1097066dcd64e2c4520f"},
-        dims=3,
+        num_axes=3,
     ),
     "synapsemnist3d": MedMNISTSet(
         in_chans=1,
         class_names=("inhibitory synapse", "excitatory synapse"),
         md5={28: "1235b78a3cd6280881dd7850a78eadb6", 64: "43bd14ebf3af9d3dd072446fedc14d5e"},
-        dims=3,
+        num_axes=3,
     ),
 }

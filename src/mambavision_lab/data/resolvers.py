@@ -14,5 +14,5 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "is_multilabel": has_several_labels,
     "count_shard_classes": count_shard_classes,
     "count_hf_classes": count_hf_classes,
-    "medmnist": lambda name, key, dims=2: getattr(find_set(name, dims), key),
+    "medmnist": lambda name, key, num_axes=2: getattr(find_set(name, num_axes), key),
 }

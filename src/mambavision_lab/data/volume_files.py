@@ -44,18 +44,19 @@ class VolumeFiles(LabelledFiles):
         kept = keep_slices(volume[None], torch.tensor([index]), self.slices, self.seed)[0]
         return kept, self.label(index)
 
-    def check(self, num_threads: int) -> dict[str, str]:
+    def check(self, read: Read, num_threads: int) -> dict[str, str]:
         """Read every file once; returns why each that cannot be read cannot, by path."""
-        with ThreadPool(num_threads) as pool:
-            found = pool.map(self._check, [path for path, _ in self.items])
-        return {str(path): why for (path, _), why in zip(self.items, found, strict=True) if why}
 
-    def _check(self, path: str) -> str | None:
-        try:
-            self.read(path)
-        except ConfigError as error:
-            return str(error)
-        return None
+        def why_not(path: str) -> str | None:
+            try:
+                read(path)
+            except ConfigError as error:
+                return str(error)
+            return None
+
+        with ThreadPool(num_threads) as pool:
+            found = pool.map(why_not, [path for path, _ in self.items])
+        return {str(path): why for (path, _), why in zip(self.items, found, strict=True) if why}
 
 
 class VolumeFilesDataModule(VolumeDataModule):
@@ -140,10 +141,11 @@ class VolumeFilesDataModule(VolumeDataModule):
 
     def find_bad_images(self) -> dict[str, str]:
         """Read all files of the splits; returns why each that cannot be read cannot, by path."""
+        read = self.reader(is_training=False)  # which takes nothing at random
         bad: dict[str, str] = {}
         for split in (self.splits.train, self.splits.val, self.splits.test):
             assert isinstance(split, VolumeFiles)
-            bad |= split.check(min(available_cores(), MAX_AUTO_WORKERS))
+            bad |= split.check(read, min(available_cores(), MAX_AUTO_WORKERS))
         return bad
 
     @rank_zero_only

@@ -94,13 +94,20 @@ class ExportFormat:
         return load_exported(folder / self.files[0])
 
     def make_spec(
-        self, net: nn.Module, in_chans: int, trained: Sequence[int], description: dict[str, Any]
+        self,
+        net: nn.Module,
+        in_chans: int,
+        trained: int | Sequence[int],
+        description: dict[str, Any],
     ) -> ExportSpec:
         """Make the spec: a copy of the network, fitted to the images that the file is made for.
+
+        Trained is what it was trained on: pixels per side, or height and width, of volumes after the slices.
 
         Raises:
             ConfigError: The network does not take such images.
         """
+        trained = [trained, trained] if isinstance(trained, int) else list(trained)
         given: Any = trained if self.image_size is None else self.image_size
         axes = ["slices", "height", "width"][-len(trained) :]
         sides = [*trained[:-2], given, given] if isinstance(given, int) else list(given)

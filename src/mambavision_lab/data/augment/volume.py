@@ -64,10 +64,12 @@ class VolumeAugment(Augment):
 
     def move(self, images: Tensor, draws: Draws) -> Tensor:
         """Return flipped, turned, tilted, cropped and shifted volumes (N, C, D, H, W), side H = W."""
-        num, sides = (
-            len(images),
-            images.shape[:1:-1],
-        )  # W, H, D: the order of grid_sample's coordinates
+        if images.ndim != 5:
+            raise ConfigError(
+                "augment: is for volumes and clips, and these are images; choose light"
+            )
+        num = len(images)
+        sides = images.shape[:1:-1]  # W, H, D: the order of grid_sample's coordinates
         lengths = torch.tensor([float(side) for side in sides])
         turn = torch.eye(3).expand(num, 3, 3)
         if any(self.flips):
