@@ -1,5 +1,6 @@
 """A DataLoader that knows when its batches were asked for, and copies them to a GPU ahead of time."""
 
+import multiprocessing
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,9 @@ class BatchLoader(DataLoader):
             except RuntimeError as error:
                 if not str(error).startswith("DataLoader timed out"):
                     raise
+                for process in multiprocessing.active_children():
+                    if process.daemon:  # a worker; one that hangs ends at nothing else
+                        process.kill()
                 raise RunError(
                     f"the loader's worker {number % self.num_workers} of {self.num_workers} gave no batch "
                     f"within {self.timeout:g} s (batch {number + 1} of the loader): see whether the data's "
