@@ -67,6 +67,7 @@ def run(*, seed: int, count: int) -> list[Outcome]:
             if failure:
                 print(results[-1], flush=True)
     detail = ", ".join(f"{n} {way}" for way, n in sorted(ways.items()))
+    print(detail, flush=True)
     return [count_held("runs, or refuses in one line", results, detail)]
 
 

@@ -23,6 +23,7 @@ COUNT = SHORT = 1  # there is nothing random about them
 _TINY = [
     *("trainer=debug", "scheduler.warmup_epochs=0", "data.batch_size=4", "data.num_workers=0"),
     *("data.num_train=20", "data.num_val=10", "data.num_test=10", "data.image_size=16"),
+    "~callbacks.predictions",
 ]
 
 
@@ -155,6 +156,7 @@ def _shard(place: Path, good: Path, trace: Path) -> str | None:
     data = ["data=webdataset", f"data.root={place}", "data.image_size=16", "data.batch_size=4"]
     given = [
         *_TINY[:2],
+        _TINY[-1],
         *data,
         "data.num_workers=0",
         "data.cache=disk",

@@ -91,6 +91,11 @@ def test_check_lets_open_signatures_and_hydras_own_keys_pass(parts):
     check({"_target_": "parts.open_", "colour": 1, "_partial_": True, "_convert_": "all"})
 
 
+def test_check_refuses_hydras_own_keys_of_another_type(parts, refusal):
+    message = refusal(lambda: check({"_target_": "parts.open_", "_partial_": 1}))
+    assert message == "model._partial_=1: wanted bool, got int 1"
+
+
 @pytest.mark.parametrize(
     "target",
     ["parts.smal", "prts.small", "small", None, 3],

@@ -1,3 +1,5 @@
+import multiprocessing
+import signal
 import time
 
 import pytest
@@ -53,12 +55,14 @@ class Hangs(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         if index == 3:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as in a training
             time.sleep(60)
         return index
 
 
-def test_worker_that_hangs_is_named():
+def test_worker_that_hangs_is_named_and_ended():
     loader = BatchLoader(Hangs(), batch_size=1, num_workers=2).limit(2)
     wanted = r"worker 1 of 2 gave no batch within 2 s \(batch 4 .*data\.worker_timeout_s"
     with pytest.raises(RunError, match=wanted):
         list(loader)
+    assert not any(child.daemon for child in multiprocessing.active_children())

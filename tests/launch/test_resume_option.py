@@ -101,6 +101,8 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_config(command, task, 
     assert command(task, "resume=auto", *OWN, "optimizer.lr=0.02") == 0
     assert task.seen[1]["paths"]["output_dir"] != str(run_folder)
     assert "no unfinished run of this config; starting one" in capsys.readouterr().out
+    (run_folder.parent / "damaged").mkdir()
+    (run_folder.parent / "damaged" / "config.yaml").write_bytes(b"{{\xff")
     write_json({}, run_folder / "metrics.json")
     assert command(task, "resume=auto", *OWN) == 0
     assert task.seen[2]["ckpt_path"] is None

@@ -45,9 +45,10 @@ def test_epoch_that_is_open_is_logged_anew(make_logger, interrupted):
     assert rows_of(interrupted) == [["step", "train/loss"], ["0", "4.0"]]
 
 
-def test_row_that_was_cut_is_left_out(make_logger, interrupted):
-    with interrupted.open("a") as file:
-        file.write("1")
+@pytest.mark.parametrize("damage", [b"1", b"\x82\xff,\0\n", b"7,1.0,2.0\n"])
+def test_row_that_was_cut_or_damaged_is_left_out(make_logger, interrupted, damage):
+    with interrupted.open("ab") as file:
+        file.write(damage)
     make_logger().restore(9, has_open_epoch=False)
     assert [row[0] for row in rows_of(interrupted)] == ["step", "0", "1", "2", "3"]
 

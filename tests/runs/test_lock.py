@@ -10,7 +10,7 @@ from mambavision_lab.runs.lock import is_taken, take_folder
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the locks are POSIX's")
 
 
-def test_folder_is_taken_until_its_process_ends_however_it_does(tmp_path):
+def test_folder_is_taken_until_its_process_ends_however_it_does(tmp_path, refusal):
     context = multiprocessing.get_context("fork")
     ready = context.Event()
 
@@ -24,6 +24,7 @@ def test_folder_is_taken_until_its_process_ends_however_it_does(tmp_path):
     process.start()
     assert ready.wait(20)
     assert is_taken(tmp_path)
+    assert "a process is training there; end it first" in refusal(lambda: take_folder(tmp_path))
     process.kill()
     process.join()
     assert not is_taken(tmp_path)

@@ -47,7 +47,8 @@ _LEAST = {
     "num_scanned": 1,
     "seconds": 0,
 }
-_RESERVED = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+# Hydra's own keys of a node, with their types.
+_HYDRAS = {"_partial_": "bool", "_recursive_": "bool", "_convert_": "str", "_args_": "list"}
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -149,6 +150,8 @@ def target_nodes(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_node(path: str, node: dict[str, Any]) -> None:
     if not isinstance(node["_target_"], str):
         raise ConfigError(f"{path}._target_={node['_target_']}: wanted the name of a class")
+    for key in node.keys() & _HYDRAS.keys():
+        _check_value(f"{path}.{key}", node[key], _HYDRAS[key])
     try:
         signature = read_signature(node["_target_"])
     except LookupError as error:
@@ -156,7 +159,7 @@ def _check_node(path: str, node: dict[str, Any]) -> None:
     if signature is None:
         return
     for key, value in node.items():
-        if key in _RESERVED:
+        if key in ("_target_", *_HYDRAS):
             continue
         if key in signature.parameters:
             _check_value(f"{path}.{key}", value, signature.parameters[key])

@@ -1,5 +1,9 @@
 """A DataLoader that knows when its batches were asked for, and copies them to a GPU ahead of time."""
 
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +52,7 @@ class BatchLoader(DataLoader):
             except RuntimeError as error:
                 if not str(error).startswith("DataLoader timed out"):
                     raise
+                _kill_workers()
                 raise RunError(
                     f"the loader's worker {number % self.num_workers} of {self.num_workers} gave no batch "
                     f"within {self.timeout:g} s (batch {number + 1} of the loader): see whether the data's "
@@ -64,6 +69,19 @@ class BatchLoader(DataLoader):
             except StopIteration:
                 return
             yield batch
+
+
+def _kill_workers() -> None:
+    """End all loader workers of this process, which would wait for one that hangs before it ends."""
+    is_handled = threading.current_thread() is threading.main_thread() and os.name == "posix"
+    # torch would report those that were killed as an accident of their own.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if is_handled else None
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
+            process.join(5)
+    if is_handled:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 def copy_ahead(batches: Iterator[Any], device: torch.device) -> Iterator[Any]:

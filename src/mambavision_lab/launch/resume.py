@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from mambavision_lab.config.compose import hydra_config, set_output_dir, without_hydra
 from mambavision_lab.config.overrides import key_of
@@ -100,7 +101,10 @@ def _find_unfinished(command: Command) -> Path | None:
 
 def _is_same(cfg: DictConfig, file: Path) -> bool:
     """Return whether a run's stored config is what a command's would be in its folder."""
-    stored = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+    try:
+        stored = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+    except (YAMLError, UnicodeDecodeError, OSError):  # damaged
+        return False
     own = cfg.copy()
     set_output_dir(own, file.parent)
     with hydra_config(own):

@@ -80,6 +80,7 @@ def _to_text(rows: list[Row], columns: list[str]) -> str:
 
 
 def _read_rows(path: Path) -> list[Row]:
-    """Read all rows but one that was cut."""
-    with path.open(newline="") as file:
-        return [*csv.DictReader(line for line in file if line.endswith("\n"))]
+    """Read all rows but those that were cut or damaged."""
+    with path.open(newline="", errors="replace") as file:
+        rows = csv.DictReader(line for line in file if line.endswith("\n"))
+        return [row for row in rows if str(row.get("step")).isdigit() and None not in row]

@@ -1,9 +1,10 @@
 """Let one training at a time write into a run folder, by a lock that ends with its process."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from mambavision_lab.errors import ConfigError
 
 LOCK = ".running"  # in a run folder, while it is trained and after a kill
 
@@ -11,13 +12,23 @@ _held: list[IO[str]] = []  # open until this process ends
 
 
 def take_folder(folder: Path) -> None:
-    """Hold a run folder until this process ends; nothing happens where the system has no such locks."""
+    """Hold a run folder until this process ends; nothing happens where the system has no such locks.
+
+    Raises:
+        ConfigError: Another process is training there, such as one that was started at the same time.
+    """
     if os.name == "posix":
         import fcntl
 
         file = (folder / LOCK).open("w")
-        with suppress(OSError):  # a file system without locks
+        try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by workers
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"hydra.run.dir={folder}: a process is training there; end it first, or give another folder"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
         _held.append(file)
 
 
