@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -30,9 +31,8 @@ def print_help(config_name: str) -> None:
     try:
         print(help_text(config_name), flush=True)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # for Python's own last flush
+        with Path(os.devnull).open("w") as nothing:  # for Python's own last flush
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def help_text(config_name: str) -> str:
@@ -78,7 +78,8 @@ def _choices_of(experiment: str) -> dict[str, str]:
     """Return which network and data an experiment chooses, itself or by the one that it begins with."""
     chosen: dict[str, str] = {}
     path = configs_folder() / "experiment" / f"{experiment}.yaml"
-    for entry in OmegaConf.load(path).get("defaults", []):
+    loaded: Any = OmegaConf.load(path)
+    for entry in loaded.get("defaults", []):
         if entry == "_self_":
             continue
         if isinstance(entry, str):

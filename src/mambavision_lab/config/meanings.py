@@ -6,6 +6,7 @@ Both are read as text, so that an error can tell them before torch is imported.
 import ast
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -114,8 +115,9 @@ def meaning_of(key: str, cfg: DictConfig | None) -> str | None:
     for part in filter(None, parent.split(".")):
         node = node.get(part) if isinstance(node, DictConfig) else None
     target = node.get("_target_") if isinstance(node, DictConfig) and parent else None
-    if target and (argument := read_arguments(str(target)).get(name)):
-        return _first_sentence(argument.text)
+    with suppress(LookupError):  # the target itself may be what is wrong
+        if target and (argument := read_arguments(str(target)).get(name)):
+            return _first_sentence(argument.text)
     return next((_first_sentence(text) for text in _comments_on(key)), None)
 
 

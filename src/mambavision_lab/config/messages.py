@@ -67,7 +67,9 @@ def with_meaning(error: ConfigError, cfg: DictConfig) -> ConfigError:
     if option is None or meaning is None:
         return error
     name = option[0].rpartition(".")[2]
-    return ConfigError(f"{message} ({name}: {meaning[0].lower()}{meaning[1:]})")
+    if meaning[1:2].islower():  # no abbreviation
+        meaning = meaning[0].lower() + meaning[1:]
+    return ConfigError(f"{message} ({name}: {meaning})")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
