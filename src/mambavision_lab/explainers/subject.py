@@ -43,8 +43,9 @@ class Subject:
         Raises:
             ConfigError: There are none.
         """
-        calls = self.record.attention
-        return self._require(calls, method, "no attention blocks that can be read", "scan")
+        other = "scan" if self.record.scans else "eigencam"
+        calls, lacks = self.record.attention, "no attention blocks that can be read"
+        return self._require(calls, method, lacks, other)
 
     def scans(self, method: str) -> Sequence[ScanCall]:
         """Return the mixers that scanned, for a method.
@@ -52,7 +53,8 @@ class Subject:
         Raises:
             ConfigError: There are none.
         """
-        return self._require(self.record.scans, method, "no Mamba blocks", "attention")
+        other = "attention" if self.record.attention else "eigencam"
+        return self._require(self.record.scans, method, "no Mamba blocks", other)
 
     def blocks(self, method: str) -> Sequence[Call]:
         """Return the calls of both kinds in order, for a method.
