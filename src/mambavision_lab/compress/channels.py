@@ -63,10 +63,11 @@ def _groups_of(name: str, layer: nn.Module) -> Iterator[Group]:
         made = (*_norm("norm1"), "conv1.weight", "conv1.bias")
         yield _plain(name, layer.conv1.out_channels, made, ("conv2.weight",))
     elif isinstance(layer, ConvStem):
-        for i in (0, 3, 6):  # convolution, BatchNorm, GELU; the last makes the tokens
-            width, made = layer[i].out_channels, (*_norm(f"{i + 1}"), f"{i}.weight")
-            per_width = width // layer[0].out_channels
-            yield _plain(name, width, made, (f"{i + 3}.weight",), per_width)
+        stem_dim = layer.state_dict()["0.weight"].shape[0]
+        for i in (0, 3, 6):  # convolution, BatchNorm, GELU; the last convolution makes the tokens
+            count = layer.state_dict()[f"{i}.weight"].shape[0]
+            made = (*_norm(f"{i + 1}"), f"{i}.weight")
+            yield _plain(name, count, made, (f"{i + 3}.weight",), count // stem_dim)
     elif isinstance(layer, MambaVisionMixer):
         # Both halves keep as many channels: forward cuts in two equal parts.
         width, own = layer.D.numel(), torch.arange(layer.D.numel())[:, None]

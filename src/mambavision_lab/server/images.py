@@ -90,7 +90,7 @@ def _check_size(content: bytes, max_pixels: int) -> int:
     """Return how many pixels an image has, from its header."""
     try:
         with Image.open(io.BytesIO(content)) as image:
-            width, height, kind = *image.size, image.format
+            (width, height), kind = image.size, image.format
     except Image.DecompressionBombError:
         raise HTTPException(413, "the image has too many pixels") from None
     except Exception:  # each of Pillow's formats raises its own

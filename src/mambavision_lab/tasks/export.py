@@ -117,8 +117,8 @@ def _compared(
         batch1_ms=latency.get(1),
         batch8_ms=latency.get(8),
         difference=written.difference,
-        metric=measured and measured.metric,
-        agreement=measured and measured.agreement(source.eager),
+        metric=None if measured is None else measured.metric,
+        agreement=None if measured is None else measured.agreement(source.eager),
         missing="; ".join(reasons),
     )
 
