@@ -350,4 +350,5 @@ def test_base_metadata_are_plain_values():
         "class_names": ["ant", "bee", "cat"],
         "keeps_aspect": False,
         "is_multilabel": False,
+        "has_masks": False,
     }

@@ -60,8 +60,8 @@ def check_groups(resolved: dict[str, Any]) -> None:
             raise ConfigError(f"{key}={node}: wanted {hint}; correct it, or remove it")
         if key == "data.augment" and node is not None and "_target_" not in node:
             raise ConfigError(
-                f"augment: {', '.join(map(str, node))} set, as by the experiment, and augment=none has no "
-                "such options; choose another augment"
+                f"augment: {', '.join(map(str, node))} set, by the experiment, but augment=none has no such "
+                "options; choose another augment"
             )
     for name, arguments in _GIVEN.items():
         for key, advice in arguments.items():

@@ -116,8 +116,8 @@ class MaskFiles(Dataset):
                 f"{' x '.join(map(str, self.sides))}; lower data.image_size, or give data.fit=resize"
             )
         starts = [int(torch.randint(s + 1, ())) if self.is_training else s // 2 for s in spare]
-        own = (slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
-        return (slice(None), *own)
+        window = (slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
+        return (slice(None), *window)
 
 
 def resize_image(image: Tensor, sides: Sequence[int]) -> Tensor:
