@@ -1,8 +1,9 @@
 """One long run: its memory must not grow, and it must not open ever more files.
 
 The training is nano on generated image files with two workers, an average of the weights, and a checkpoint
-every 20 steps; count is its length in minutes. Memory is the proportional set size of the process and its
-workers, sampled each second; the last fifth of the run is compared with the second one.
+every 20 steps; count is its length in minutes, from the end of its first epoch, when all workers are there.
+Memory is the proportional set size of the process and its workers, sampled each second; the last fifth of that
+time is compared with the second one.
 """
 
 import os
@@ -45,6 +46,8 @@ def run(*, seed: int, count: int) -> list[Outcome]:
                 [sys.executable, "train.py", *given],
                 **{"cwd": ROOT, "env": environment, "stdout": output, "stderr": output},
             )
+            while process.poll() is None and not any(Path(folder).rglob("last-1.ckpt")):
+                time.sleep(1)
             samples = _watch(process, 60 * count)
         is_running = process.poll() is None
         process.send_signal(signal.SIGTERM)
