@@ -2,8 +2,8 @@
 
 The training is nano on generated image files with two workers, an average of the weights, and a checkpoint
 every 20 steps; count is its length in minutes, from the end of its first epoch, when all workers are there.
-Memory is the proportional set size of the process and its workers, sampled each second; the last fifth of that
-time is compared with the second one.
+Memory is the proportional set size of the process and its workers, sampled each second; the last fifth of
+that time is compared with the second one.
 """
 
 import os
