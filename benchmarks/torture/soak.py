@@ -1,8 +1,9 @@
 """One long run: its memory must not grow, and it must not open ever more files.
 
 The training is nano on generated image files with two workers, an average of the weights, and a checkpoint
-every 20 steps; count is its length in minutes. Memory is the proportional set size of the process and its
-workers, sampled each second; the last fifth of the run is compared with the second one.
+every 20 steps; count is its length in minutes, from the end of its first epoch, when all workers are there.
+Memory is what the process and its workers hold beside mapped files, which other programs share; it is sampled
+each second, and the last fifth of that time is compared with the second one.
 """
 
 import os
@@ -45,6 +46,8 @@ def run(*, seed: int, count: int) -> list[Outcome]:
                 [sys.executable, "train.py", *given],
                 **{"cwd": ROOT, "env": environment, "stdout": output, "stderr": output},
             )
+            while process.poll() is None and not any(Path(folder).rglob("last-1.ckpt")):
+                time.sleep(1)
             samples = _watch(process, 60 * count)
         is_running = process.poll() is None
         process.send_signal(signal.SIGTERM)
@@ -53,9 +56,9 @@ def run(*, seed: int, count: int) -> list[Outcome]:
     if not is_running or len(samples) < 10:
         return [Outcome("runs on", 1, 0, tail)]
     memory, files = ([sample[i] for sample in samples] for i in (0, 1))
-    early, late = (statistics.median(part) for part in _fifths(memory))
+    early, late = map(statistics.median, _fifths(memory))
     growth = late / early - 1
-    first, last = (max(part) for part in _fifths(files))
+    first, last = map(statistics.median, _fifths(files))  # but for a checkpoint that is written
     return [
         Outcome(
             f"memory grows by at most {_MAX_GROWTH:.0%}",
@@ -97,7 +100,8 @@ def _memory_mb(pid: int) -> float:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    kinds = ("Pss_Anon:", "Pss_Shmem:")
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kinds)) / 1024
 
 
 def _num_files(pid: int) -> int:
