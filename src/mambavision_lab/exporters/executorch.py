@@ -47,7 +47,7 @@ class ExecutorchFormat(ExportFormat):
         from executorch.exir import to_edge_transform_and_lower
 
         net = with_plain_convolutions(with_scan(spec.net, unrolled_scan))
-        image = torch.zeros(1, spec.in_chans, *spec.image_size)
+        image = torch.zeros(1, spec.in_chans, *spec.sides)
         with tracing():
             # With all operators that XNNPACK knows, programs with a scan end in a segmentation fault.
             known = [LinearConfig, ConvolutionConfig, AddmmConfig, MMConfig]
