@@ -18,6 +18,7 @@ from mambavision_lab.config.schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = "results.md"
+PICTURES = ("benchmarks/long_images.png",)  # that lie outside docs/
 _LINK = re.compile(r"(\]\()((?:\.\./)+)([\w./-]+)((?:#[\w-]+)?\))")
 _MODULES = {
     "init": "mambavision_lab.init",
@@ -41,9 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages[RESULTS] = _results_page()
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
-    for name in ("long_images.png",):
-        path = ROOT / "benchmarks" / name
-        files.append(File.generated(config, name, abs_src_path=str(path)))
+    for path in map(Path, PICTURES):
+        files.append(File.generated(config, path.name, abs_src_path=str(ROOT / path)))
     return files
 
 
@@ -57,6 +57,8 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -
             return match[0]  # another page
         if path == "benchmarks/README.md":
             return f"{before}{'../' * depth}{RESULTS}{after}"
+        if path in PICTURES:
+            return f"{before}{'../' * depth}{Path(path).name}{after}"
         if not (ROOT / path).exists():
             raise PluginError(f"{page.file.src_uri}: {up}{path}: no such file")
         kind = "tree" if (ROOT / path).is_dir() else "blob"
