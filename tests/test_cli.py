@@ -162,9 +162,9 @@ def test_finished_run_is_not_resumed(call, logs):
     assert (logs / "latest").resolve() == finished
 
 
-def test_failed_run_exits_with_an_error(call, logs):
+def test_run_that_diverges_at_once_is_refused(call, logs):
     status, err = call("train", *SMALL, "optimizer.lr=1e30", "trainer.gradient_clip_val=null")
-    assert status == 1
+    assert status == 2
     (line,) = err.splitlines()
     assert line.startswith("error: train/loss in epoch 1, step 2, is nan at learning rate ")
     assert "lower optimizer.lr" in line

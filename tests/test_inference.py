@@ -201,8 +201,16 @@ def test_folder_saved_before_there_were_model_cards_is_loaded(make_checkpoint, i
     trained.save_pretrained(tmp_path / "saved")
     (tmp_path / "saved" / "README.md").unlink()
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
-    assert {*config} == {"architecture", "preprocessing", "class_names", "is_multilabel", "name"}
-    del config["name"], config["is_multilabel"]
+    assert {*config} == {
+        "architecture",
+        "preprocessing",
+        "class_names",
+        "is_multilabel",
+        "has_masks",
+        "name",
+    }
+    for later in ("name", "is_multilabel", "has_masks"):
+        del config[later]
     (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
     saved = MambaVisionInference.from_pretrained(tmp_path / "saved", device="cpu")
     assert saved.predict(images) == trained.predict(images)

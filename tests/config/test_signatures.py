@@ -7,8 +7,8 @@ import pytest
 from hydra.utils import get_object
 
 from mambavision_lab.config.signatures import read_signature
-from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.files import configs_folder
+from mambavision_lab.lit.training_module import TrainingModule
 
 TARGETS = sorted(
     {
@@ -73,11 +73,12 @@ def pkg(make_module):
 
 
 def parameters_of(target):
-    """Parameters of a target; what our data modules hand on with ** is named by their base."""
+    """Parameters of a target; what our classes hand on with **settings is named by their base."""
     found = dict(inspect.signature(target).parameters)
-    if "settings" in found and issubclass(target, ImageDataModule):
+    if "settings" in found:
         del found["settings"]
-        found |= {p.name: p for p in parameters_of(target.__base__)}
+        given = {"metrics"} if issubclass(target, TrainingModule) else set()  # by the class itself
+        found |= {p.name: p for p in parameters_of(target.__base__) if p.name not in given}
     return found.values()
 
 

@@ -112,7 +112,7 @@ def test_mixing_shares_several_labels_as_it_shares_one(per_image):
 
 def test_several_labels_are_counted_and_named(make):
     data = make()
-    assert count_classes(data)["ape"] == {"train": 2, "val": 2, "test": 2}
+    assert count_classes(data, [])["ape"] == {"train": 2, "val": 2, "test": 2}
     assert describe_label(MULTI_HOT[0], CLASSES) == "cat\ndog"
     assert describe_label(MULTI_HOT[2], CLASSES) == "none"
     assert describe_label(torch.tensor([0.0, 0.3, 0.0]), CLASSES) == "cat 0.30"

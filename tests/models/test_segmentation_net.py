@@ -56,7 +56,7 @@ def test_logits_depend_on_each_pixel_itself():
         ({"encoder": "nonsense"}, "encoder=nonsense: no such model"),
         ({"encoder": "resnet50"}, "encoder=resnet50: gives no maps"),
         ({"encoder": "timm/nonsense"}, "encoder=timm/nonsense: cannot be made"),
-        ({"encoder": "timm/resnet18", "dims": 3}, "give dims=2"),
+        ({"encoder": "timm/resnet18", "dims": 3}, "choose an encoder of ours"),
     ],
 )
 def test_encoder_without_maps_is_refused(refusal, settings, words):

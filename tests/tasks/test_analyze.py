@@ -67,7 +67,8 @@ def analyzed(monkeypatch):
 
     seen = []
 
-    def record(net, in_chans, image_sizes, batch_sizes):
+    def record(net, in_chans, image_sizes, batch_sizes, num_slices):
+        assert num_slices is None
         seen.append((net, in_chans, list(image_sizes)))
         return []
 

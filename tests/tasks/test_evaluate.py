@@ -98,6 +98,7 @@ class Images:
 
     def __init__(self, image_size, in_chans=1):
         self.image_size, self.in_chans = image_size, in_chans
+        self.sides = (image_size, image_size)
 
 
 SMALL = {"num_classes": 3, "in_chans": 1}

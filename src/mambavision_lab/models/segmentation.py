@@ -68,7 +68,7 @@ class SegmentationNet(nn.Module):
         if encoder.startswith(_TIMM):
             if dims == 3:
                 raise ConfigError(
-                    f"encoder={encoder} dims=3: timm's take images alone; give dims=2"
+                    f"encoder={encoder} dims={dims}: timm's take images alone; choose an encoder of ours"
                 )
             name = encoder.removeprefix(_TIMM)
             self.encoder = _timm_maps(name, in_chans, image_size, bool(pretrained), options)

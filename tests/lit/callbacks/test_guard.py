@@ -17,8 +17,8 @@ from mambavision_lab.lit.bad_steps import FILE
 from mambavision_lab.lit.callbacks import guard as guard_module
 from mambavision_lab.lit.callbacks.ema import EMA
 from mambavision_lab.lit.callbacks.guard import Guard
-from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.muon import muon
+from mambavision_lab.lit.training_module import TrainingModule
 
 SGD = functools.partial(torch.optim.SGD, lr=0.25, momentum=0.9, weight_decay=0.1)
 OPTIMIZERS = [
@@ -221,7 +221,7 @@ def test_guard_refuses_what_cannot_be(options, refusal):
 
 def test_gradients_are_clipped_as_lightning_does(fit, monkeypatch):
     _, ours = fit(gradient_clip_val=0.1)
-    monkeypatch.delattr(ImageClassifier, "configure_gradient_clipping")
+    monkeypatch.delattr(TrainingModule, "configure_gradient_clipping")
     _, lightnings = fit(gradient_clip_val=0.1)
     monkeypatch.undo()
     _, unclipped = fit()
