@@ -21,45 +21,12 @@ from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.methods import default_method, explain_all
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.network import load_network
-from mambavision_lab.metrics import format_metric
+from mambavision_lab.models.card import MODEL_CARD, card_values
 from mambavision_lab.models.hub import download_folder
 from mambavision_lab.models.ranking import Ranking, rank, rank_several
 from mambavision_lab.models.saved import CONFIG, WEIGHTS, is_weights_folder, write_weights
 from mambavision_lab.models.sliding_window import segment
 from mambavision_lab.models.tta import TestTimeAugmentation
-
-MODEL_CARD = """\
----
-{{ card_data }}
----
-
-# {{ name }}
-
-An image classifier ({{ network }}, {{ num_params }} parameters) trained with MambaVision Lab on {{ kind }} of
-{{ size }} (channels, {{ axes }}).
-
-```python
-from mambavision_lab import MambaVisionInference
-
-net = MambaVisionInference.from_pretrained("{{ repo_id | default("FOLDER OR HUB ID", true) }}")
-net.predict("image.jpg", top_k=5)  # [(class, probability), ...]
-```
-{% if metrics %}
-## Metrics
-
-| metric | value |
-|---|---:|
-{% for key, value in metrics.items() %}| {{ key }} | {{ value }} |
-{% endfor %}{% endif %}
-## Classes
-
-{{ class_names | join(", ") if class_names else "The names of the classes are not known." }}
-
-## Licence
-
-State here under which licence you share these weights. If they started from weights that NVIDIA published
-(`nvidia/MambaVision-...`), CC-BY-NC-SA 4.0 applies to them: not for commercial use.
-"""
 
 
 class MambaVisionInference(
@@ -167,19 +134,7 @@ class MambaVisionInference(
 
     def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
         """Make the model card that `save_pretrained` and `push_to_hub` write as README.md."""
-        metrics = self.description.get("metrics") or {}
-        values = {
-            "name": self.description.get("name") or type(self.net).__name__,
-            "network": type(self.net).__name__,
-            "num_params": f"{sum(p.numel() for p in self.net.parameters()) / 1e6:.2f} M",
-            "kind": self.preparation.kind.noun,
-            "axes": "height, width"
-            if len(self.preparation.sides) == 2
-            else "slices, height, width",
-            "size": " x ".join(map(str, (self.in_chans, *self.preparation.sides))),
-            "metrics": {key: format_metric(key, value) for key, value in metrics.items()},
-            "class_names": self.class_names or [],
-        }
+        values = card_values(self.net, self.description, self.preparation)
         return super().generate_model_card(*args, **{**values, **options})
 
     def predict(

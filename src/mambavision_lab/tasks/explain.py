@@ -34,7 +34,7 @@ def explain(cfg: DictConfig) -> None:
     inference = MambaVisionInference(
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
-    inference.require_labels("explain.py")
+    inference.require_images("explain.py")
     if cfg.measure and inference.is_multilabel:
         raise ConfigError(
             "measure=true: deletion and insertion follow the one class of an image, and this network gives "
