@@ -4,6 +4,7 @@ CONSTRAINTS ?= -c constraints.txt
 VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PY := $(BIN)/python
+PACKAGE := $(VENV)/.package
 READY := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 QUICK := -m "not slow and not network"
@@ -15,14 +16,18 @@ ARGS ?=
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv and install the package with everything it needs; CONSTRAINTS= for the newest versions
+setup: $(READY)  ## make .venv and install the package with all extras; CONSTRAINTS= for the newest versions
 
-$(READY): pyproject.toml constraints.txt
+$(PACKAGE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet $(CONSTRAINTS) -e .
+	@touch $@
+
+$(READY): $(PACKAGE)
 	$(PY) -m pip install --quiet $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
-train: $(READY)  ## train (the default: a nano network on synthetic images); ARGS="model=... data=..."
+train: $(PACKAGE)  ## train (the default: a nano network on synthetic images); ARGS="model=... data=..."
 	$(PY) train.py $(ARGS)
 
 test: $(READY)  ## run the tests; ARGS="-k name"
@@ -56,10 +61,10 @@ docs: $(READY)  ## build the site in site/, warnings and broken links as errors
 notebooks: $(READY)  ## write the notebooks of examples/ from their scripts; ARGS=--run executes them
 	$(PY) docs/make_notebooks.py $(ARGS)
 
-reproduce: $(READY)  ## train as RUN=<run folder> did and compare the metrics
+reproduce: $(PACKAGE)  ## train as RUN=<run folder> did and compare the metrics
 	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
 
-speedrun: $(READY)  ## Fashion-MNIST in a quarter of an hour on two cores: accuracy against seconds; ARGS="--seeds 0 1 2"
+speedrun: $(PACKAGE)  ## Fashion-MNIST in a quarter of an hour on two cores: accuracy against seconds; ARGS="--seeds 0 1 2"
 	$(PY) benchmarks/speedrun.py $(ARGS)
 
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table
