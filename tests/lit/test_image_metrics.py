@@ -7,8 +7,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.image_metrics import has_counted, make_metrics
+from mambavision_lab.lit.image_metrics import make_metrics
 from mambavision_lab.lit.losses import per_image
+from mambavision_lab.lit.phase_metrics import has_counted
 
 
 class Given(nn.Module):

@@ -91,11 +91,16 @@ def decode(
             "raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except Exception as error:  # Pillow's readers raise all kinds on damaged files
-        is_unknown = isinstance(error, UnidentifiedImageError)
-        why = "its format is unknown or its header is damaged" if is_unknown else reason(error)
         raise ConfigError(
-            f"{_name(source)}: cannot be read as an image ({why}); remove it"
+            f"{_name(source)}: cannot be read as an image ({why_unreadable(error)}); remove it"
         ) from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Say why Pillow could not read an image."""
+    if isinstance(error, UnidentifiedImageError):  # names an object in memory
+        return "its format is unknown or its header is damaged"
+    return reason(error)
 
 
 def open_image(source: Path | bytes) -> Image.Image:

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import torch
 from torch import nn
-from torchmetrics import MeanMetric, Metric, SumMetric
+from torchmetrics import Metric
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MultilabelAveragePrecision,
     MultilabelF1Score,
 )
 
-from mambavision_lab.metrics import cheap_metrics, metrics_of_predictions
+from mambavision_lab.lit.phase_metrics import metrics_by_phase
+from mambavision_lab.metrics import metrics_of_predictions
 
 
 def make_metrics(num_classes: int, is_multilabel: bool) -> nn.ModuleDict:
@@ -23,30 +23,7 @@ def make_metrics(num_classes: int, is_multilabel: bool) -> nn.ModuleDict:
     keep all predictions of the epoch.
     """
     names = metrics_of_predictions(num_classes, is_multilabel)
-    chosen = {"fit": cheap_metrics(names), "val": names, "test": names}
-    return nn.ModuleDict(
-        {
-            phase: nn.ModuleDict(
-                {
-                    # Updated with one loss per image, because this strategy, which keeps NaN visible,
-                    # ignores weights.
-                    "loss": MeanMetric(nan_strategy="disable"),
-                    "num_images": SumMetric(),
-                    **{name: _make(name, num_classes) for name in own},
-                }
-            )
-            for phase, own in chosen.items()
-        }
-    )
-
-
-def has_counted(metric: Metric) -> bool:
-    """Return whether a metric was updated, or restored, since its last reset."""
-    states: list[Any] = [*metric.metric_state.values()]
-    return any(
-        len(state) > 0 if isinstance(state, list) else torch.as_tensor(state).any()
-        for state in states
-    )
+    return metrics_by_phase(names, lambda name: _make(name, num_classes))
 
 
 def _make(name: str, num_classes: int) -> Metric:

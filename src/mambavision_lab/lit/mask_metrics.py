@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from mambavision_lab.metrics import MASK_METRICS, cheap_metrics
+from mambavision_lab.lit.phase_metrics import metrics_by_phase
+from mambavision_lab.metrics import MASK_METRICS
 
 
 def make_mask_metrics(num_classes: int, include_background: bool) -> nn.ModuleDict:
@@ -13,18 +13,8 @@ def make_mask_metrics(num_classes: int, include_background: bool) -> nn.ModuleDi
 
     Mean loss, number of images, mean Dice and mean IoU; in training Dice alone.
     """
-    chosen = {"fit": cheap_metrics(MASK_METRICS), "val": MASK_METRICS, "test": MASK_METRICS}
-    return nn.ModuleDict(
-        {
-            phase: nn.ModuleDict(
-                {
-                    "loss": MeanMetric(nan_strategy="disable"),
-                    "num_images": SumMetric(),
-                    **{name: MeanOverlap(name, num_classes, include_background) for name in own},
-                }
-            )
-            for phase, own in chosen.items()
-        }
+    return metrics_by_phase(
+        MASK_METRICS, lambda name: MeanOverlap(name, num_classes, include_background)
     )
 
 

@@ -18,7 +18,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.callbacks.finite_loss import FiniteLoss
 from mambavision_lab.lit.callbacks.guard import Guard
 from mambavision_lab.lit.callbacks.resume import has_open_epoch
-from mambavision_lab.lit.image_metrics import has_counted
+from mambavision_lab.lit.phase_metrics import has_counted
 from mambavision_lab.metrics import is_count
 from mambavision_lab.models.tta import TestTimeAugmentation
 

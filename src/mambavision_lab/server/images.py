@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from torch import Tensor
 
+from mambavision_lab.data.decode import why_unreadable
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
 
@@ -93,8 +94,9 @@ def _check_size(content: bytes, max_pixels: int) -> int:
             (width, height), kind = image.size, image.format
     except Image.DecompressionBombError:
         raise HTTPException(413, "the image has too many pixels") from None
-    except Exception:  # each of Pillow's formats raises its own
-        raise HTTPException(400, "this cannot be read as an image") from None
+    except Exception as error:  # each of Pillow's formats raises its own
+        why = why_unreadable(error)
+        raise HTTPException(400, f"this cannot be read as an image ({why})") from None
     if kind == "EPS":  # which Pillow would hand to Ghostscript, a program run by the file
         raise HTTPException(415, "EPS files are not taken; wanted an image of pixels")
     if width * height > max_pixels:
@@ -109,5 +111,3 @@ def _decode(inference: MambaVisionInference, content: bytes) -> Tensor:
         return inference.prepare(content)
     except ConfigError as error:
         raise HTTPException(400, reason(error)) from None
-    except Exception:
-        raise HTTPException(400, "this cannot be read as an image") from None
