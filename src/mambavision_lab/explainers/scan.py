@@ -4,8 +4,8 @@ With delta, B and C held fixed the scan is linear in u: y[t] is the sum over s o
 
     alpha[t, s] = C[t] · exp(A · sum of delta over (s, t]) · delta[s] B[s]        for s <= t, else 0,
 
-so a row of alpha is the gradient of y[t] with respect to u: one backward pass of our own scan for all
-channels, which do not mix, in memory linear in the tokens. The matrix is never made. D is left out.
+so a row of alpha is the gradient of y[t] with respect to u: one more scan, backwards, for all channels,
+which do not mix, in memory linear in the tokens. The matrix is never made. D is left out.
 
 Source: the view of Mamba as attention is that of Ali, Zimerman and Wolf 2024, arXiv:2403.01590.
 """
@@ -25,6 +25,7 @@ from mambavision_lab.explainers.subject import Subject
 from mambavision_lab.ops.selective_scan import selective_scan
 
 _scan: Callable[..., Any] = selective_scan
+_SMALLEST_STEP = 1e-20  # a step is divided by; exp(A · step) is 1 from far above it
 
 
 def explain(subject: Subject) -> Explanation:
@@ -79,10 +80,16 @@ def _pull(call: ScanCall, weights: Tensor) -> Tensor:
     )
 
 
+@torch.no_grad()
 def pull_back(
     strips: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], weights: Tensor
 ) -> list[Tensor]:
-    """Return the sum over t of weights[t] alpha[t, s] by one backward pass, for each strip of a sequence.
+    """Return the sum over t of weights[t] alpha[t, s], for each strip of a sequence, by one scan.
+
+    The gradient of a scan with respect to u is a scan in the other direction, in which B and C change places
+    and each step uses the delta of the token behind it:
+
+        p[s] = exp(A · delta[s + 1]) p[s + 1] + C[s] weights[s],    result[s] = delta[s] B[s] · p[s].
 
     Args:
         strips: Arguments (u, delta, A, B, C, ...) and keywords of `selective_scan`, of each strip in the
@@ -92,22 +99,22 @@ def pull_back(
     Returns:
         Signed, (batch, length of the strip, dim).
     """
-    inputs, outputs = [], []
-    state = None
-    with torch.enable_grad():
-        for (u, delta, A, B, C, *_), options in strips:
-            inputs.append(u.detach().requires_grad_())
-            fixed = [x.detach() for x in (delta, A, B, C)]
-            keywords = {k: x.detach() if isinstance(x, Tensor) else x for k, x in options.items()}
-            keywords |= {"initial_state": state, "return_last_state": True}
-            y, state = _scan(inputs[-1], *fixed, None, **keywords)
-            outputs.append(y)
-        lengths = [y.shape[1] for y in outputs]
-        grads = [
-            w[..., None].expand_as(y).to(y)
-            for w, y in zip(weights.split(lengths, 1), outputs, strict=True)
-        ]
-        return list(torch.autograd.grad(outputs, inputs, grads))
+    (_, _, A, *_), options = strips[0]
+    is_reverse = options.get("reverse", False)
+    steps = [_step_sizes(*strip) for strip in strips]
+    lengths = [step.shape[1] for step in steps]
+    parts = [
+        (step, B, C, w)
+        for step, ((_, _, _, B, C, *_), _), w in zip(
+            steps, strips, weights.split(lengths, 1), strict=True
+        )
+    ]
+    order = slice(None, None, -1 if is_reverse else 1)  # strips lie in the order of the tokens then
+    step, B, C, w = (torch.cat(tensors, dim=1) for tensors in zip(*parts[order], strict=True))
+    behind = step.roll(1 if is_reverse else -1, dims=1).clamp_min(_SMALLEST_STEP)
+    kept = {"reverse": not is_reverse, "backend": options.get("backend", "auto")}
+    pulled = step * _scan(w[..., None].to(step) / behind, behind, A, C, B, None, **kept)
+    return list(pulled.split(lengths[order], dim=1))[order]
 
 
 def mixer_map(call: ScanCall, weights: Tensor) -> Tensor:
@@ -147,8 +154,11 @@ def mixer_map(call: ScanCall, weights: Tensor) -> Tensor:
 @torch.no_grad()
 def step_sizes(call: ScanCall) -> Tensor:
     """Return delta after the softplus, (sequences, length, dim)."""
-    (_, delta, *_), options = call.arguments[0]
-    bias = options.get("delta_bias")
+    return _step_sizes(*call.arguments[0])
+
+
+def _step_sizes(arguments: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+    delta, bias = arguments[1], options.get("delta_bias")
     step = delta if bias is None else delta + bias
     return F.softplus(step) if options.get("delta_softplus") else step
 
