@@ -111,7 +111,7 @@ def pull_back(
     ]
     order = slice(None, None, -1 if is_reverse else 1)  # strips lie in the order of the tokens then
     step, B, C, w = (torch.cat(tensors, dim=1) for tensors in zip(*parts[order], strict=True))
-    behind = step.roll(1 if is_reverse else -1, dims=1).clamp_min(_SMALLEST_STEP)
+    behind = step.roll(1 if is_reverse else -1, 1).clamp_min(_SMALLEST_STEP)
     kept = {"reverse": not is_reverse, "backend": options.get("backend", "auto")}
     pulled = step * _scan(w[..., None].to(step) / behind, behind, A, C, B, None, **kept)
     return list(pulled.split(lengths[order], dim=1))[order]
