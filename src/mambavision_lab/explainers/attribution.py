@@ -14,10 +14,10 @@ from mambavision_lab.explainers.base import Explanation, require_finite
 from mambavision_lab.explainers.subject import Subject
 
 METHODS = ("input_x_gradient", "integrated_gradients", "smoothgrad")
-_NUM_STEPS = 16  # of the integral, at Gauss-Legendre nodes
+_NUM_STEPS = 12  # of the integral, at Gauss-Legendre nodes
 _NUM_NOISY = 8  # images of SmoothGrad
 _NOISE = 0.15  # their noise's standard deviation, as a share of the image's range
-_BATCH = 8
+_BATCH = 12
 
 
 def explain(subject: Subject, method: str) -> Explanation:
