@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +14,7 @@ from tolerances import assert_close
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab import MambaVisionInference
+from mambavision_lab.data.folders import VOLUMES
 from mambavision_lab.data.image_files import evaluation_transform
 from mambavision_lab.models.ranking import rank
 from mambavision_lab.models.tta import TestTimeAugmentation
@@ -239,6 +241,27 @@ def test_model_card_names_network_metrics_classes_licence_and_usage(make_checkpo
     again.save_pretrained(tmp_path / "own")
     assert (tmp_path / "own" / "README.md").read_text() == "my own card"
     assert str(again.generate_model_card()) == str(trained.generate_model_card())
+
+
+def test_model_card_of_a_segmentation_is_found_as_one(make_checkpoint):
+    trained = MambaVisionInference(make_checkpoint(has_masks=True)[0], device="cpu")
+    assert trained.generate_model_card().data.pipeline_tag == "image-segmentation"
+    assert trained._hub_mixin_info.model_card_data.pipeline_tag == "image-classification"
+
+
+def test_views_at_test_time_of_a_segmentation_are_refused(make_checkpoint, refusal):
+    folder, _ = make_checkpoint(has_masks=True)
+    tta = TestTimeAugmentation(flip=True)
+    message = refusal(lambda: MambaVisionInference(folder, device="cpu", tta=tta))
+    assert message.startswith("tta: takes networks that classify images")
+
+
+def test_channels_that_no_image_file_has_are_those_of_arrays_and_volumes(make_checkpoint, refusal):
+    inference = MambaVisionInference(make_checkpoint(in_chans=4)[0], device="cpu")
+    message = refusal(lambda: inference.require_file_channels("run"))
+    assert message.startswith("run: its network takes 4 channels, which no image file has")
+    inference.preparation = replace(inference.preparation, kind=VOLUMES)
+    inference.require_file_channels("run")
 
 
 def test_damaged_metrics_do_not_keep_a_network_from_loading(make_checkpoint):

@@ -70,12 +70,12 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def evaluate(cfg: DictConfig) -> float:
-    """Evaluate a checkpoint, for a config of the task "eval"; returns top-1 accuracy, or mAP."""
+    """Evaluate a checkpoint, for a config of the task "eval"; returns accuracy, mAP or mean Dice."""
     return _run("eval", "evaluate", cfg)
 
 
 def predict(cfg: DictConfig) -> None:
-    """Classify image files, for a config of the task "predict"."""
+    """Classify or segment files, for a config of the task "predict"."""
     _run("predict", "predict", cfg)
 
 

@@ -14,7 +14,7 @@ import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor, nn
 
-from mambavision_lab.data.folders import IMAGES
+from mambavision_lab.data.folders import CLIPS, IMAGES
 from mambavision_lab.data.preparation import preparation_of
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
@@ -74,6 +74,7 @@ class MambaVisionInference(
         self.net = net
         self.tta = tta
         if tta is not None:
+            self.require_labels("tta")
             tta.check(self.net, self.in_chans, self.image_size)
 
     @classmethod
@@ -135,7 +136,12 @@ class MambaVisionInference(
     def generate_model_card(self, *args: Any, **options: Any) -> ModelCard:
         """Make the model card that `save_pretrained` and `push_to_hub` write as README.md."""
         values = card_values(self.net, self.description, self.preparation)
-        return super().generate_model_card(*args, **{**values, **options})
+        card = super().generate_model_card(*args, **{**values, **options})
+        if self.has_masks:
+            card.data["pipeline_tag"] = "image-segmentation"
+        elif self.preparation.kind.noun == CLIPS.noun:
+            card.data["pipeline_tag"] = "video-classification"
+        return card
 
     def predict(
         self, images: Any, *, top_k: int = 5, threshold: float = 0.5, batch_size: int = 64
@@ -284,6 +290,18 @@ class MambaVisionInference(
         if (noun := self.preparation.kind.noun) != IMAGES.noun:
             raise ConfigError(f"{what}: takes networks of images, and this one is of {noun}")
         self.require_labels(what)
+
+    def require_file_channels(self, what: str) -> None:
+        """Refuse a network whose channels no image file has, named for the message; volumes have any.
+
+        Raises:
+            ConfigError: It is one.
+        """
+        if self.preparation.kind.noun == IMAGES.noun and self.in_chans not in (1, 3):
+            raise ConfigError(
+                f"{what}: its network takes {self.in_chans} channels, which no image file has; use "
+                "MambaVisionInference on arrays"
+            )
 
     def require_labels(self, what: str) -> None:
         """Refuse a segmentation for what takes classes of images alone, named for the message.

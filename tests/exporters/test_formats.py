@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from export_cases import (
 from mambavision_lab.exporters import verify
 from mambavision_lab.exporters.base import takes_any_size, with_scan
 from mambavision_lab.exporters.plain_scan import unrolled_scan
+from mambavision_lab.exporters.web import WebFormat
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.ops.selective_scan import selective_scan
 
@@ -219,3 +221,14 @@ def test_published_tiny_in_other_formats_is_exact(name, options, tmp_path):
     from golden.hierarchical_cases import make_net
 
     check(name, make_net("T_224x224"), 224, tmp_path, **options)
+
+
+@pytest.mark.parametrize(("sides", "has_masks"), [((16, 16), True), ((4, 16, 16), False)])
+def test_web_page_of_masks_or_volumes_is_refused(sides, has_masks, tmp_path, refusal):
+    for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
+        (tmp_path / name).touch()
+    web = WebFormat(runtime=str(tmp_path), scan="op", tolerance=1e-5)
+    description = {"preprocessing": {}, "class_names": ["a"], "has_masks": has_masks}
+    spec = SimpleNamespace(description=description, sides=sides, in_chans=3)
+    assert "classifies images" in refusal(lambda: web.write(spec, tmp_path))
+    assert not (tmp_path / "model.html").exists()

@@ -22,6 +22,7 @@ from mambavision_lab.lit.callbacks.record_predictions import RecordPredictions
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.loggers import wandb_logger
 from mambavision_lab.report.__main__ import main
+from mambavision_lab.report.pictures import stored_pictures
 from mambavision_lab.report.publish import publish, tables
 from mambavision_lab.report.quality import measure_quality
 from mambavision_lab.report.run_record import read_run
@@ -268,6 +269,45 @@ def test_wandb_gets_pictures_and_tables(make_run, tmp_path, monkeypatch):
     logger.experiment.finish()
     media = {path.name.rsplit("_", 2)[0] for path in tmp_path.rglob("media/**/*.*")}
     assert {"confusion_matrix", "loss", "classes", "settings", "random_overlays"} <= media
+
+
+@pytest.fixture
+def mask_run(make_run):
+    """Write a run folder of a segmentation of three classes."""
+    folder = make_run(num_classes=0)
+    rng = np.random.default_rng(0)
+    arrays = {"class_names": np.array(["ground", "tree", "house"])}
+    arrays["pixels"] = np.array([[90, 5, 5], [10, 40, 0], [20, 0, 30]])
+    for group in ("mistakes", "random"):
+        arrays[f"{group}_images"] = rng.integers(255, size=(3, 8, 8, 1)).astype(np.uint8)
+        arrays[f"{group}_masks"] = rng.integers(3, size=(3, 2, 8, 8)).astype(np.uint8)
+        arrays[f"{group}_dice"] = np.array([0.25, 0.5, 0.75], np.float32)
+    np.savez_compressed(folder / "predictions.npz", **arrays)
+    return folder
+
+
+def test_report_of_masks_says_what_its_pictures_show(mask_run):
+    page = write_report(mask_run).read_text()
+    for text in ('alt="the true mask"', 'alt="the predicted mask"', "Lowest Dice", ">pixels<"):
+        assert text in page
+    assert "what the network looked at" not in page
+    assert "true class" not in page
+
+
+def test_tensorboard_gets_true_and_predicted_masks(mask_run, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path, name="tb", version="")
+    record = read_run(mask_run)
+    publish(record, [logger], step=3)
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    shown = {"report/mistakes", "report/mistakes_overlays", "report/dice_and_iou_by_class"}
+    assert shown <= {*events.Tags()["images"]}
+    headings, _ = tables(record, measure_quality(record.predictions))["classes"]
+    assert headings == ["class", "pixels", "Dice", "IoU"]
+    captions = [p.caption for p in stored_pictures(record, "mistakes", ["", "", ""])]
+    assert captions == ["Dice 25.0 %", "Dice 50.0 %", "Dice 75.0 %"]
 
 
 def test_report_of_several_labels(make_run, make_trainer, make_net):

@@ -75,6 +75,8 @@ class WebFormat(OnnxFormat):
         """Write model.html."""
         if (preprocessing := spec.description.get("preprocessing")) is None:
             raise ConfigError("export=web: the network describes no preprocessing; train it again")
+        if spec.description.get("has_masks") or len(spec.sides) != 2:
+            raise ConfigError("export=web: the page classifies images, not masks or volumes")
         if spec.in_chans not in (1, 3):
             raise ConfigError(f"export=web: images have 1 or 3 channels, not {spec.in_chans}")
         with tempfile.TemporaryDirectory(dir=folder) as scratch:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambavision_lab.report.mask_quality import MaskQuality
-from mambavision_lab.report.quality import AnyQuality, LabelQuality, Quality
+from mambavision_lab.report.class_quality import ClassQuality
+from mambavision_lab.report.quality import Quality
 from mambavision_lab.report.run_record import RunRecord
 
 INK = "#3b3b3c"  # a grey that nothing else uses
@@ -26,9 +26,13 @@ MAX_NAMED = 24  # classes that fit an axis by name
 PANELS: tuple[tuple[str, str, bool, tuple[tuple[str, str], ...]], ...] = (
     (
         "Loss",
-        "cross-entropy (nats)",
+        "loss",
         False,
-        (("train/loss", "train"), ("val/loss", "val"), ("val_raw/loss", "val, raw weights")),
+        (
+            ("train/loss", "train, as trained"),
+            ("val/loss", "val, cross-entropy"),
+            ("val_raw/loss", "val, cross-entropy, raw weights"),
+        ),
     ),
     (
         "Top-1 accuracy",
@@ -187,7 +191,7 @@ def calibration_figure(quality: Quality) -> Figure:
     return figure
 
 
-def class_figure(quality: AnyQuality) -> Figure:
+def class_figure(quality: ClassQuality) -> Figure:
     """Draw two values, such as precision and recall: by class where names fit, else sorted over all."""
     count = len(quality.names)
     figure, axes = new_figure(5.2, 4.0 if count > MAX_NAMED else 1.6 + 0.27 * count)
@@ -209,8 +213,7 @@ def class_figure(quality: AnyQuality) -> Figure:
         lowest = 100 * np.nanmin([*(values for _, values in series), np.ones(count)])
         left = 10 * np.floor(lowest / 10) - (5 if lowest % 10 < 2 else 0)
         axes.set_xlim(max(left, -3), 100 + 0.03 * (100 - left))
-        counted = "pixels" if isinstance(quality, MaskQuality) else "images"
-        axes.set_xlabel(f"of the class's {counted} (%)")
+        axes.set_xlabel(f"of the class's {quality.counted} (%)")
     else:
         axes.set_ylim(-3, 103)
         names = ", ".join(name for name, _ in series)
@@ -221,15 +224,14 @@ def class_figure(quality: AnyQuality) -> Figure:
     return figure
 
 
-def quality_figures(quality: AnyQuality) -> list[tuple[str, Figure]]:
+def quality_figures(quality: ClassQuality) -> list[tuple[str, Figure]]:
     """Draw all figures of a test's predictions, as (title, figure)."""
-    if isinstance(quality, MaskQuality):
-        return [("Dice and IoU by class", class_figure(quality))]
-    if isinstance(quality, LabelQuality):
-        return [("Precision and recall by class, at a probability of 0.5", class_figure(quality))]
+    by_class = (quality.title, class_figure(quality))
+    if not isinstance(quality, Quality):
+        return [by_class]
     return [
         ("Confusion matrix", confusion_figure(quality)),
-        ("Precision and recall by class", class_figure(quality)),
+        by_class,
         (f"Calibration (ECE {100 * quality.ece:.1f} %)", calibration_figure(quality)),
     ]
 

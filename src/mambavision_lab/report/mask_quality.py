@@ -1,28 +1,29 @@
 """Measure a test's masks: Dice and IoU by class, from the pixels of all images together."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
-ClassTable = tuple[list[str], list[tuple[str, int, list[float]]]]
+from mambavision_lab.report.class_quality import ClassQuality, ClassTable, names_of, sort_classes
+from mambavision_lab.report.overlays import mask_colors
 
 
 @dataclass
-class MaskQuality:
+class MaskQuality(ClassQuality):
     """Metrics of one test of a segmentation; NaN where neither masks nor predictions have a class.
 
     Attributes:
-        names: Class names; numbers where the run stored none.
         num_pixels: Of each class.
         dice, iou: Of each class.
     """
 
-    names: list[str]
     num_pixels: np.ndarray
     dice: np.ndarray
     iou: np.ndarray
+    title: ClassVar[str] = "Dice and IoU by class"
+    counted: ClassVar[str] = "pixels"
+    groups: ClassVar[dict[str, str]] = ClassQuality.groups | {"mistakes": "Lowest Dice"}
 
     def class_table(self) -> ClassTable:
         """Return the names of the values, and class, pixels and values of each, lowest Dice first."""
@@ -34,17 +35,16 @@ class MaskQuality:
         """Return what is compared between classes, by name."""
         return [("Dice", self.dice), ("IoU", self.iou)]
 
+    def legend(self) -> list[tuple[str, str]]:
+        """Return name and CSS colour of each class but the first, which no overlay shows."""
+        colors = mask_colors(len(self.names)).tolist()
+        return [(n, f"rgb{(*c,)}") for n, c in zip(self.names[1:], colors[1:], strict=True)]
+
 
 def measure_masks(predictions: dict[str, np.ndarray]) -> MaskQuality:
     """Compute the metrics from the arrays of predictions.npz."""
     pixels = predictions["pixels"]
-    names = [str(name) for name in predictions.get("class_names", [])]
-    names += [str(index) for index in range(len(names), len(pixels))]
+    names = names_of(predictions, len(pixels))
     hits, both = pixels.diagonal(), pixels.sum(axis=0) + pixels.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return MaskQuality(names, pixels.sum(axis=1), 2 * hits / both, hits / (both - hits))
-
-
-def sort_classes(rows: list[Any], column: int) -> list[tuple[str, int, list[float]]]:
-    """Sort rows of a class table by a value, NaN last."""
-    return sorted(rows, key=lambda row: (math.isnan(row[2][column]), row[2][column]))

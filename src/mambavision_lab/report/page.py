@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -15,23 +16,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mambavision_lab.metrics import format_metric
+from mambavision_lab.report.class_quality import ClassQuality
 from mambavision_lab.report.figures import INK, curve_figures, quality_figures, run_names
-from mambavision_lab.report.mask_quality import MaskQuality
-from mambavision_lab.report.overlays import mask_colors
 from mambavision_lab.report.pictures import Picture, stored_pictures
-from mambavision_lab.report.quality import AnyQuality, Quality, measure_quality
+from mambavision_lab.report.quality import Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 from mambavision_lab.runs.differences import setting_text
-
-GROUPS = {"mistakes": "Most confident mistakes", "random": "Randomly chosen predictions"}
-_MASK_GROUPS = {"mistakes": "Lowest Dice", "random": "Randomly chosen predictions"}
 
 
 def render_report(record: RunRecord) -> str:
     """Render the page of one run."""
     quality = measure_quality(record.predictions)
-    has_masks = isinstance(quality, MaskQuality)
-    headings = _MASK_GROUPS if has_masks else GROUPS
     return load_template("report.html.j2").render(
         record=record,
         title=record.name,
@@ -40,15 +35,7 @@ def render_report(record: RunRecord) -> str:
         curves=[(t, svg(f)) for t, f in curve_figures({"run": record.curves})],
         notes=_notes(record),
         quality=quality,
-        quality_figures=[(t, svg(f)) for t, f in quality_figures(quality)] if quality else [],
-        class_headings=quality.class_table()[0] if quality else [],
-        classes=_classes(quality) if quality else [],
-        counted="pixels" if has_masks else "images",
-        legend=_legend(quality.names) if has_masks else [],  # type: ignore[union-attr]
-        confused_pairs=quality.confused_pairs() if isinstance(quality, Quality) else None,
-        groups=[(t, _pictures(record, g, quality.names)) for g, t in headings.items()]
-        if quality
-        else [],
+        **_quality(record, quality),
         config=sorted((key, setting_text(value)) for key, value in record.config.items()),
     )
 
@@ -162,13 +149,21 @@ def _notes(record: RunRecord) -> list[str]:
     return notes
 
 
-def _legend(names: list[str]) -> list[tuple[str, str]]:
-    """List (name, colour) of each class that overlays show."""
-    colors = mask_colors(len(names)).tolist()
-    return [(n, f"rgb{(*c,)}") for n, c in zip(names[1:], colors[1:], strict=True)]
+def _quality(record: RunRecord, quality: ClassQuality | None) -> dict[str, Any]:
+    """Return what the page shows of the test's predictions; nothing without them."""
+    if quality is None:
+        return {}
+    groups = quality.groups.items()
+    return {
+        "quality_figures": [(t, svg(f)) for t, f in quality_figures(quality)],
+        "class_headings": quality.class_table()[0],
+        "classes": _classes(quality),
+        "confused_pairs": quality.confused_pairs() if isinstance(quality, Quality) else None,
+        "groups": [(t, _pictures(record, group, quality.names)) for group, t in groups],
+    }
 
 
-def _classes(quality: AnyQuality) -> list[tuple[str, int, list[str]]]:
+def _classes(quality: ClassQuality) -> list[tuple[str, int, list[str]]]:
     """List (name, test images, values in percent) of each class."""
     _, rows = quality.class_table()
     percent = [["-" if np.isnan(v) else f"{100 * v:.1f}" for v in values] for *_, values in rows]

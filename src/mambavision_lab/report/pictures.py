@@ -14,20 +14,33 @@ class Picture:
 
     Attributes:
         pixels: (H, W, C) uint8, C = 1 or 3.
-        true: Its class, or its classes.
-        predicted: As above.
+        true: Its class, or its classes; None of masks, which `pixels` show.
+        predicted: As above; of masks what `confidence` is.
         is_right: Whether they are the same; None of masks, which are right to a degree.
-        confidence: Probability of the predicted class, or of each.
+        confidence: Probability of the predicted class, or of each; of masks their mean Dice.
         overlay: What the network looked at, (H, W, 3) uint8, or None where that was not stored; of a
-            segmentation the predicted mask, beside `pixels` with the true one.
+            segmentation the predicted mask.
     """
 
     pixels: np.ndarray
-    true: str
+    true: str | None
     predicted: str
     is_right: bool | None
     confidence: str
     overlay: np.ndarray | None = None
+
+    @property
+    def alts(self) -> tuple[str, str]:
+        """What the image and its overlay show, in words."""
+        if self.true is None:
+            return "the true mask", "the predicted mask"
+        return f"true class {self.true}", "what the network looked at"
+
+    @property
+    def caption(self) -> str:
+        """What was predicted, and what is true."""
+        truth = "" if self.true is None else f", true: {self.true}"
+        return f"{self.predicted} {self.confidence}{truth}"
 
 
 def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Picture]:
@@ -58,7 +71,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
 
 def _of_masks(num_classes: int, image: np.ndarray, masks: np.ndarray, dice: float) -> Picture:
     true, predicted = (mask_overlay(image, mask, num_classes) for mask in masks)
-    return Picture(true, "the left mask", "Dice", None, _percent(dice), predicted)
+    return Picture(true, None, "Dice", None, _percent(dice), predicted)
 
 
 def _of_several(

@@ -7,11 +7,10 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 
+from mambavision_lab.report.class_quality import ClassQuality
 from mambavision_lab.report.figures import curve_figures, quality_figures
-from mambavision_lab.report.overlays import overlay
-from mambavision_lab.report.page import GROUPS
 from mambavision_lab.report.pictures import stored_pictures
-from mambavision_lab.report.quality import AnyQuality, Quality, measure_quality
+from mambavision_lab.report.quality import Quality, measure_quality
 from mambavision_lab.report.run_record import RunRecord
 
 Table = tuple[list[str], list[list[str | int | float]]]
@@ -35,7 +34,7 @@ def figures(record: RunRecord) -> dict[str, Figure]:
     return {_tag(title): figure for title, figure in titled}
 
 
-def tables(record: RunRecord, quality: AnyQuality | None) -> dict[str, Table]:
+def tables(record: RunRecord, quality: ClassQuality | None) -> dict[str, Table]:
     """Make the report's tables; returns (headings, rows) by tag."""
     found: dict[str, Table] = {}
     if record.differences is not None:
@@ -44,7 +43,7 @@ def tables(record: RunRecord, quality: AnyQuality | None) -> dict[str, Table]:
     if quality is not None:
         headings, rows = quality.class_table()
         found["classes"] = (
-            ["class", "images", *headings],
+            ["class", quality.counted, *headings],
             [[name, images, *values] for name, images, values in rows],
         )
     if isinstance(quality, Quality):
@@ -57,14 +56,11 @@ def _to_tensorboard(record: RunRecord, logger: TensorBoardLogger, step: int) -> 
     writer = logger.experiment
     for tag, figure in figures(record).items():
         writer.add_image(f"report/{tag}", _pixels(figure), step, dataformats="HWC")
-    for group in GROUPS:
-        if (images := record.predictions.get(f"{group}_images")) is not None:
-            writer.add_images(f"report/{group}", images, step, dataformats="NHWC")
-        if len(overlays := _overlays(record, group)):
-            writer.add_images(
-                f"report/{group}_overlays", np.stack(overlays), step, dataformats="NHWC"
-            )
-    for tag, (headings, rows) in tables(record, measure_quality(record.predictions)).items():
+    quality = measure_quality(record.predictions)
+    for tag, images in _images(record, quality).items():
+        pixels = np.stack([image for image, _ in images])
+        writer.add_images(f"report/{tag}", pixels, step, dataformats="NHWC")
+    for tag, (headings, rows) in tables(record, quality).items():
         lines: list[list[Any]] = [[*headings], ["---"] * len(headings), *rows]
         text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
         writer.add_text(f"report/{tag}", text, step)
@@ -80,28 +76,26 @@ def _to_wandb(record: RunRecord, logger: WandbLogger) -> None:
     }
     for tag, (headings, rows) in tables(record, quality).items():
         content[f"report/{tag}"] = wandb.Table(columns=[*headings], data=rows)
-    for group in GROUPS:
-        pictures = stored_pictures(record, group, quality.names) if quality else []
-        if pictures:
-            content[f"report/{group}"] = [
-                wandb.Image(
-                    np.repeat(p.pixels, 3, axis=2) if p.pixels.shape[2] == 1 else p.pixels,
-                    caption=f"{p.predicted} {p.confidence}, true: {p.true}",
-                )
-                for p in pictures
-            ]
-        if len(overlays := _overlays(record, group)):
-            content[f"report/{group}_overlays"] = [wandb.Image(pixels) for pixels in overlays]
+    for tag, images in _images(record, quality).items():
+        content[f"report/{tag}"] = [wandb.Image(p, caption=caption) for p, caption in images]
     logger.experiment.log(content)
 
 
-def _overlays(record: RunRecord, group: str) -> list[np.ndarray]:
-    """Return the overlays of a group of pictures; empty where no maps were stored."""
-    stored = record.predictions
-    if f"{group}_maps" not in stored:
-        return []
-    pairs = zip(stored[f"{group}_images"], stored[f"{group}_maps"], strict=True)
-    return [overlay(pixels, values) for pixels, values in pairs]
+def _images(
+    record: RunRecord, quality: ClassQuality | None
+) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """Return the pictures of each group and their overlays, (H, W, 3) with a caption, by tag."""
+    found: dict[str, list[tuple[np.ndarray, str]]] = {}
+    if quality is None:
+        return found
+    for group in quality.groups:
+        pictures = stored_pictures(record, group, quality.names)
+        shown = [(p, p.overlay) for p in pictures if p.overlay is not None]
+        found[group] = [
+            (np.broadcast_to(p.pixels, (*p.pixels.shape[:2], 3)), p.caption) for p in pictures
+        ]
+        found[f"{group}_overlays"] = [(overlay, p.caption) for p, overlay in shown]
+    return {tag: images for tag, images in found.items() if images}
 
 
 def _pixels(figure: Figure) -> np.ndarray:

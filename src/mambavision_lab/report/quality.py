@@ -4,6 +4,7 @@ Where images have several labels: average precision, precision, recall and F1 by
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,29 +13,23 @@ from torchmetrics.functional.classification import (
     multilabel_average_precision,
 )
 
-from mambavision_lab.report.mask_quality import (
-    ClassTable,
-    MaskQuality,
-    measure_masks,
-    sort_classes,
-)
+from mambavision_lab.report.class_quality import ClassQuality, ClassTable, names_of, sort_classes
+from mambavision_lab.report.mask_quality import measure_masks
 
 NUM_BINS = 15
 
 
 @dataclass
-class Quality:
+class Quality(ClassQuality):
     """Metrics of one test.
 
     Attributes:
-        names: Class names; numbers where the run stored none.
         confusion: Images by (true class, predicted class).
         precision, recall: Per class; NaN where a class was never predicted or never occurs.
         ece: Expected calibration error of the predicted class, 15 equal bins.
         bins: (mean confidence, share of right predictions, images) of each bin that has images.
     """
 
-    names: list[str]
     confusion: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
@@ -67,22 +62,21 @@ class Quality:
 
 
 @dataclass
-class LabelQuality:
+class LabelQuality(ClassQuality):
     """Metrics of one test of several labels, by class; NaN where they are not defined.
 
     Attributes:
-        names: Class names; numbers where the run stored none.
         num_images: Images with the class.
         average_precision: Area under the curve of precision over recall.
         precision, recall, f1: At a probability of 0.5.
     """
 
-    names: list[str]
     num_images: np.ndarray
     average_precision: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
     f1: np.ndarray
+    title: ClassVar[str] = "Precision and recall by class, at a probability of 0.5"
 
     def class_table(self) -> ClassTable:
         """Return the names of the values, and class, images and values of each, lowest AP first."""
@@ -96,10 +90,7 @@ class LabelQuality:
         return [("precision", self.precision), ("recall", self.recall)]
 
 
-AnyQuality = Quality | LabelQuality | MaskQuality
-
-
-def measure_quality(predictions: dict[str, np.ndarray]) -> AnyQuality | None:
+def measure_quality(predictions: dict[str, np.ndarray]) -> ClassQuality | None:
     """Compute the metrics from the arrays of predictions.npz; None where there are none."""
     if "pixels" in predictions:
         return measure_masks(predictions)
@@ -110,9 +101,9 @@ def measure_quality(predictions: dict[str, np.ndarray]) -> AnyQuality | None:
     labels, predicted = predictions["labels"], predictions["predicted"]
     # A diverged network predicts with probability NaN: counted as no confidence.
     confidence = np.nan_to_num(predictions["confidence"], nan=0.0).clip(0, 1)
-    names = [str(name) for name in predictions.get("class_names", [])]
-    num_classes = max(len(names), int(labels.max()) + 1, int(predicted.max()) + 1)
-    names += [str(index) for index in range(len(names), num_classes)]
+    num_named = len(predictions.get("class_names", []))
+    num_classes = max(num_named, int(labels.max()) + 1, int(predicted.max()) + 1)
+    names = names_of(predictions, num_classes)
     confusion = np.bincount(
         labels.astype(np.int64) * num_classes + predicted, minlength=num_classes**2
     ).reshape(num_classes, num_classes)
@@ -136,8 +127,7 @@ def _measure_labels(predictions: dict[str, np.ndarray]) -> LabelQuality:
     targets = predictions["targets"].astype(bool)
     probabilities = np.nan_to_num(predictions["probabilities"], nan=0.0)
     num_classes = targets.shape[1]
-    names = [str(name) for name in predictions.get("class_names", [])]
-    names += [str(index) for index in range(len(names), num_classes)]
+    names = names_of(predictions, num_classes)
     average_precision = multilabel_average_precision(
         torch.from_numpy(probabilities), torch.from_numpy(targets).long(), num_classes, average=None
     )

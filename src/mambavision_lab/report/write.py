@@ -30,7 +30,7 @@ def write_comparison(run_folders: Sequence[str | Path], output: str | Path) -> P
 
 
 def plot_training_curves(run_folder: str | Path, output: str | Path | None = None) -> Path:
-    """Draw loss, top-1 or mAP, learning rate, gradient norm and images/s as one PNG; returns its path.
+    """Draw loss, accuracy (mAP, Dice), learning rate, gradient norm and images/s as a PNG; returns its path.
 
     Args:
         run_folder: Folder of a training run.

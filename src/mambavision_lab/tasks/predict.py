@@ -64,11 +64,7 @@ def predict(cfg: DictConfig) -> None:
         predict_masks(cfg, inference, files)
         return
     num_classes = len(inference.require_class_names())
-    if inference.in_chans not in (1, 3):
-        raise ConfigError(
-            f"{cfg.model_file or cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
-            "image file has; use MambaVisionInference on arrays"
-        )
+    inference.require_file_channels(cfg.model_file or cfg.ckpt_path)
     workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)
     path = Path(cfg.paths.output_dir) / f"predictions.{cfg.format}"
     if path.exists():
@@ -216,6 +212,7 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
     for i, (name, pixels, ranking) in enumerate(shown):
         left, top = i % columns * width + 4, i // columns * height + 4
         plane = pixels if pixels.ndim == 3 else four_slices(pixels)
+        plane = plane if len(plane) == 3 else plane[:1]
         picture = Image.fromarray(plane.expand(3, -1, -1).permute(1, 2, 0).numpy())
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         text = f"{ranking[0][1]:.0%} {ranking[0][0][:18]}" if ranking else "no class"

@@ -47,11 +47,7 @@ def serve(cfg: DictConfig) -> None:
     )
     inference.require_class_names()
     inference.require_images("serve.py")
-    if inference.in_chans not in (1, 3):
-        raise ConfigError(
-            f"{cfg.model_file or cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
-            "image file has; it cannot be served"
-        )
+    inference.require_file_channels(cfg.model_file or cfg.ckpt_path)
     limits = Limits(
         max_bytes=int(cfg.max_megabytes * 1e6),
         max_pixels=int(cfg.max_megapixels * 1e6),

@@ -41,6 +41,14 @@ def test_evaluation_fails_where_the_loss_is_not_finite(
         getattr(make_trainer(), phase)(make_spoilt(1), make_loader(shape=(2, 2, 2)), verbose=False)
 
 
+def test_run_whose_final_test_is_not_finite_has_failed(make_spoilt, make_loader, make_trainer):
+    loader = make_loader(num_images=8, shape=(2, 2, 2))  # 2 batches
+    trainer, module = make_trainer(max_epochs=1), make_spoilt(2)
+    trainer.fit(module, loader)
+    with pytest.raises(FloatingPointError, match=r"^test/loss is nan"):
+        trainer.test(module, loader, verbose=False)
+
+
 # In its first epoch the config is to blame, later the run has failed.
 @pytest.mark.parametrize(
     ("num_good", "kind", "where"),

@@ -11,7 +11,7 @@ _TEST_ADVICE = "look for NaN in the weights or the data, or choose trainer.preci
 
 
 class FiniteLoss(Callback):
-    """End a run whose validation or test has a loss that is NaN or infinite; `ImageClassifier` brings it.
+    """End a run whose validation or test has a loss that is NaN or infinite; `TrainingModule` brings it.
 
     Raises:
         ConfigError, FloatingPointError: A loss is not finite.

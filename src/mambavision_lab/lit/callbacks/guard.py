@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -52,7 +51,7 @@ class Guard(Callback):
     for each step, and a run that is to stop at the first bad step takes some more before it does.
     Gradients that overflow in float16 are the gradient scaler's to skip, and are not counted.
 
-    `ImageClassifier` brings one where a Trainer has none.
+    `TrainingModule` brings one where a Trainer has none.
 
     Args:
         max_bad_steps: How many steps in a row may be skipped; one more stops the run.
@@ -230,11 +229,10 @@ class Guard(Callback):
 def diverged(trainer: Trainer, message: str) -> ConfigError | FloatingPointError:
     """Make the error for what is not finite.
 
-    In a run's first epoch its config is refused, with status 2: it cannot be trained. Later the run has
-    failed, with status 1.
+    In a run's first epoch its config is refused, with status 2: it cannot be trained; and so is an
+    evaluation alone. Later the run has failed, with status 1.
     """
-    is_first = trainer.state.fn != TrainerFn.FITTING or trainer.current_epoch == 0
-    return ConfigError(message) if is_first else FloatingPointError(message)
+    return ConfigError(message) if trainer.current_epoch == 0 else FloatingPointError(message)
 
 
 def _row(step: _Step, rank: int, weight_norm: float) -> BadStep:
