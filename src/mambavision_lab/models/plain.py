@@ -205,9 +205,13 @@ class PlainMambaVision(Backbone):
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             x = self._run([block], x, grid)
             if i in wanted:
-                tokens = join_sequences(x, grid, self.window_slices, self.scan_order)
-                maps.append(tokens.transpose(1, 2).unflatten(2, grid))
+                maps.append(self.map_of_sequences(x, grid))
         return maps
+
+    def map_of_sequences(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Turn what a block gives into a map (N, embed_dim, *grid)."""
+        tokens = join_sequences(x, grid, self.window_slices, self.scan_order)
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return normalised tokens (N, length, embed_dim), row by row, for images (N, C, *sides).

@@ -32,6 +32,8 @@ def render_report(record: RunRecord) -> str:
     quality = measure_quality(record.predictions)
     has_masks = isinstance(quality, MaskQuality)
     headings = _MASK_GROUPS if has_masks else GROUPS
+    names = quality.names if quality else []
+    groups = [(t, _pictures(record, g, names)) for g, t in headings.items()] if quality else []
     return load_template("report.html.j2").render(
         record=record,
         title=record.name,
@@ -44,11 +46,10 @@ def render_report(record: RunRecord) -> str:
         class_headings=quality.class_table()[0] if quality else [],
         classes=_classes(quality) if quality else [],
         counted="pixels" if has_masks else "images",
-        legend=_legend(quality.names) if has_masks else [],  # type: ignore[union-attr]
+        legend=_legend(names) if has_masks else [],
         confused_pairs=quality.confused_pairs() if isinstance(quality, Quality) else None,
-        groups=[(t, _pictures(record, g, quality.names)) for g, t in headings.items()]
-        if quality
-        else [],
+        groups=groups,
+        has_strips=any(picture.is_strip for _, pictures in groups for *_, picture in pictures),
         config=sorted((key, setting_text(value)) for key, value in record.config.items()),
     )
 

@@ -29,6 +29,16 @@ class Picture:
     confidence: str
     overlay: np.ndarray | None = None
 
+    @property
+    def is_strip(self) -> bool:
+        """Whether it shows slices of a volume or clip, side by side."""
+        return is_strip(self.pixels)
+
+
+def is_strip(pixels: np.ndarray) -> bool:
+    """Return whether an image (H, W, C) is wide: slices of a volume or clip, side by side."""
+    return pixels.shape[1] > pixels.shape[0]
+
 
 def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Picture]:
     """List the pictures of a group, "mistakes" or "random"; empty where none were stored."""
@@ -58,7 +68,7 @@ def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Pic
 
 def _of_masks(num_classes: int, image: np.ndarray, masks: np.ndarray, dice: float) -> Picture:
     true, predicted = (mask_overlay(image, mask, num_classes) for mask in masks)
-    return Picture(true, "the left mask", "Dice", None, _percent(dice), predicted)
+    return Picture(true, "the true mask", "Dice", None, _percent(dice), predicted)
 
 
 def _of_several(
