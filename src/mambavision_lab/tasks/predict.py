@@ -64,7 +64,7 @@ def predict(cfg: DictConfig) -> None:
         predict_masks(cfg, inference, files)
         return
     num_classes = len(inference.require_class_names())
-    if inference.in_chans not in (1, 3):
+    if kind == IMAGES and inference.in_chans not in (1, 3):
         raise ConfigError(
             f"{cfg.model_file or cfg.ckpt_path}: its network takes {inference.in_chans} channels, which no "
             "image file has; use MambaVisionInference on arrays"
@@ -216,6 +216,7 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
     for i, (name, pixels, ranking) in enumerate(shown):
         left, top = i % columns * width + 4, i // columns * height + 4
         plane = pixels if pixels.ndim == 3 else four_slices(pixels)
+        plane = plane if plane.shape[0] in (1, 3) else plane[:1]
         picture = Image.fromarray(plane.expand(3, -1, -1).permute(1, 2, 0).numpy())
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         text = f"{ranking[0][1]:.0%} {ranking[0][0][:18]}" if ranking else "no class"
