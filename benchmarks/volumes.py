@@ -52,13 +52,14 @@ def plain_resnet(width: int = RESNET_WIDTH, num_classes: int = 1000) -> nn.Modul
     )
 
 
-def tiny_3d(patch_size: list[int], side: int, window_slices: int | None = None) -> nn.Module:
+def tiny_3d(side: int, **options: int | None) -> nn.Module:
     """Make mambavision_tiny_3d for grey volumes of equal sides."""
-    return create_mambavision(
-        "mambavision_tiny_3d",
-        **{"in_chans": 1, "image_size": side, "num_slices": side},
-        **{"patch_size": patch_size, "window_slices": window_slices},
-    )
+    sizes = {"in_chans": 1, "image_size": side, "num_slices": side}
+    return create_mambavision("mambavision_tiny_3d", **sizes, **options)
+
+
+# Patches as deep as wide, all mixed together.
+CUBES: dict[str, int | None] = {"patch_size": None, "window_slices": None}
 
 
 # Name -> the network, the shape of its input and its tokens.
@@ -68,13 +69,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
         (3, 224, 224),
         196,
     ),
-    "tiny_3d, 128^3, patch 16": (partial(tiny_3d, [16, 16, 16], 128), (1, 128, 128, 128), 512),
-    "tiny_3d, 128^3, patch 1x16x16, windows of 4 slices": (
-        partial(tiny_3d, [1, 16, 16], 128, window_slices=4),
-        (1, 128, 128, 128),
-        8192,
-    ),
-    "tiny_3d, 64^3, patch 8": (partial(tiny_3d, [8, 8, 8], 64), (1, 64, 64, 64), 512),
+    "tiny_3d, 128^3": (partial(tiny_3d, 128), (1, 128, 128, 128), 8192),
+    "tiny_3d, 128^3, cubes of 16": (partial(tiny_3d, 128, **CUBES), (1, 128, 128, 128), 512),
+    "tiny_3d, 64^3": (partial(tiny_3d, 64), (1, 64, 64, 64), 4096),
+    "tiny_3d, 64^3, cubes of 8": (partial(tiny_3d, 64, **CUBES), (1, 64, 64, 64), 512),
     "3-D ResNet-18, 64^3": (plain_resnet, (1, 64, 64, 64), 0),
 }
 

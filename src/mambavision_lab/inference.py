@@ -210,7 +210,7 @@ class MambaVisionInference(
             target: The class to explain, by its name or number; None is the most probable one.
 
         Returns:
-            The map (image_size, image_size), where it comes from, and maps of single layers.
+            The map of the size of the network's images, where it comes from, and maps of single layers.
 
         Raises:
             ConfigError: The image cannot be read, the method or class does not exist, or the method does not
@@ -222,7 +222,7 @@ class MambaVisionInference(
     def explain_pixels(
         self, pixels: Tensor, methods: Sequence[str], target: str | int | None = None
     ) -> dict[str, Explanation]:
-        """Return what `explain` does, for prepared pixels (C, H, W) and by each method."""
+        """Return what `explain` does, for prepared pixels (C, *sides) and by each method."""
         self.require_labels("an explanation")
         if isinstance(target, str):
             target = self.require_class_names().index(self.require_class(target))

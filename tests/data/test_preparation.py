@@ -6,6 +6,7 @@ from volume_bytes import ramp, write_nifti, write_series, write_video
 from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES
 from mambavision_lab.data.preparation import preparation_of
+from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.tasks.predict import contact_sheet, find_images
 
 
@@ -69,9 +70,18 @@ def test_volumes_and_clips_are_found_as_files_and_folders(tmp_path):
     assert find_images(f"{tmp_path}/scans/*", VOLUMES) == names
 
 
+def test_eight_slices_of_a_volume_lie_side_by_side():
+    volume = torch.arange(15).view(1, 15, 1, 1).expand(2, 15, 3, 4)
+    assert side_by_side(volume)[1, 0, ::4].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert side_by_side(volume[:, :3]).shape == (2, 3, 12)
+    assert torch.equal(side_by_side(volume[:, 3]), volume[:, 3])
+
+
 def test_contact_sheet_shows_four_slices_of_a_volume():
     volume = torch.zeros(1, 8, 4, 4, dtype=torch.uint8)
     volume[:, 1], volume[:, 3], volume[:, 5], volume[:, 7] = 40, 90, 140, 190
     sheet = contact_sheet([("a.npy", volume, [("x", 1.0)])]).convert("L")
     places = ((20, 20), (120, 20), (20, 120), (120, 120))
     assert [sheet.getpixel((x + 4, y + 4)) for x, y in places] == [40, 90, 140, 190]
+    two_channels = contact_sheet([("a.npy", torch.cat([volume, volume]), [("x", 1.0)])])
+    assert two_channels.convert("L").getpixel((24, 24)) == 40

@@ -7,6 +7,7 @@ from toys import HIERARCHICAL_TOY, TOY_OPTIONS
 
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.scan_order import order_tokens, restore_tokens
+from mambavision_lab.models.create import create_mambavision
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision
 
@@ -90,6 +91,30 @@ def test_scan_orders_visit_each_token_once_along_their_path():
         assert torch.equal(restore_tokens(ordered, order, (2, 2, 3)), tokens)
     rows = order_tokens(tokens[:, :6], "serpentine", (2, 3))
     assert rows.flatten().tolist() == [0, 1, 2, 5, 4, 3]
+
+
+@pytest.mark.parametrize(
+    ("sides", "patch"),
+    [
+        ((28, 28), (1, 4, 4)),
+        ((32, 32), (1, 4, 4)),
+        ((64, 64), (1, 8, 8)),
+        ((128, 128), (1, 16, 16)),
+        ((16, 112), (1, 16, 16)),  # a clip
+        ((13, 30), (1, 2, 2)),
+    ],
+)
+def test_tiny_net_of_volumes_has_patches_of_one_slice_that_follow_the_plane(sides, patch):
+    num_slices, image_size = sides
+    small = {"num_classes": 2, "in_chans": 1, "embed_dim": 6, "depth": 1, "stem_dim": 2}
+    net = create_mambavision(
+        "mambavision_tiny_3d", num_slices=num_slices, image_size=image_size, **small
+    )
+    assert (net.patch, net.window_slices) == (patch, 4)
+    side = image_size // patch[2]
+    assert net.pos_embed.shape == (1, 6, num_slices, side, side)
+    if image_size < 64:
+        assert net(torch.zeros(2, 1, num_slices, image_size, image_size)).shape == (2, 2)
 
 
 @pytest.mark.parametrize(

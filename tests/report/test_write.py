@@ -74,6 +74,7 @@ def make_run(tmp_path):
 
 def test_report_is_one_offline_file_with_all_its_parts(make_run):
     page = write_report(make_run()).read_text()
+    assert 'class="pictures"' in page
     for part in ("Loss", "Confusion matrix", "ECE", "Most confident mistakes", "kind 3", "50.00%"):
         assert part in page
     assert "<b>" not in page.split("The whole config")[1]
@@ -343,3 +344,19 @@ def test_report_of_several_labels(make_run, make_trainer, make_net):
     headings, rows = tables(record, quality)["classes"]
     assert headings == ["class", "images", "average precision", "precision", "recall", "F1"]
     assert len(rows) == 3
+
+
+def test_report_of_volumes_shows_slices_with_their_maps(make_run, make_trainer, make_net):
+    volumes, labels = torch.randn(6, 2, 10, 16, 16), torch.arange(6) % 3
+    net = make_net(dims=3, num_slices=10, patch_size=[1, 4, 4])
+    run = make_run(num_classes=0)
+    trainer = make_trainer(callbacks=[RecordPredictions(str(run), num_images=4)])
+    loader = DataLoader(TensorDataset(volumes, labels), batch_size=2)
+    trainer.test(ImageClassifier(net, num_classes=3), loader, verbose=False)
+    stored = read_run(run).predictions
+    assert stored["random_images"].shape == (4, 16, 8 * 16, 1)  # eight slices side by side
+    assert stored["random_maps"].shape == (4, 16, 8 * 16)
+    assert stored["random_maps"].reshape(4, 16, 8, 16).any(axis=(1, 3)).all()
+    page = write_report(run).read_text()
+    assert 'class="pictures strips"' in page
+    assert "what the network looked at" in page

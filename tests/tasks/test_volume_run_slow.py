@@ -35,6 +35,14 @@ def test_volumes_are_trained_evaluated_predicted_and_exported(tmp_path, call):
     assert call("predict", f"ckpt_path={checkpoint}", f"images={root}", logs)[0] == 0
     (summary,) = (tmp_path / "logs" / "predict").glob("*/*/summary.json")
     assert json.loads(summary.read_text()) == {"images": 16, "skipped": {}}
+    explained = (
+        "method=scan,gradcam",
+        "measure=true",
+        "num_measured=2",
+        "network=true",
+        "layers=true",
+    )
+    assert call("explain", f"ckpt_path={checkpoint}", f"images={root}", *explained, logs)[0] == 0
     export = ("export=torchscript", f"ckpt_path={checkpoint}", f"output={tmp_path}/exported")
     assert call("export", *export, logs)[0] == 0
     assert (tmp_path / "exported" / "model.ts").is_file()

@@ -14,6 +14,7 @@ from mambavision_lab.errors import ConfigError
 
 SLICES = ("all", "middle", "shuffled")
 _CHUNK = 128  # volumes resized at once
+_NUM_SHOWN = 8  # slices side by side
 
 
 class VolumeDataModule(ImageDataModule):
@@ -105,6 +106,18 @@ def resize_volumes(volumes: Tensor, sides: Sequence[int]) -> Tensor:
             values = F.interpolate(values, list(sides), mode="trilinear")
         resized.append(values.round() if volumes.dtype == torch.uint8 else values)
     return torch.cat(resized).to(volumes.dtype)
+
+
+def side_by_side(pixels: Tensor) -> Tensor:
+    """Lay eight slices of a volume or clip (C, D, H, W), evenly spaced, beside each other: (C, H, 8 W).
+
+    Fewer slices are all shown; images (C, H, W) stay as they are.
+    """
+    if pixels.ndim == 3:
+        return pixels
+    depth = pixels.shape[1]
+    some = torch.linspace(0, depth - 1, min(_NUM_SHOWN, depth)).long()
+    return pixels[:, some].transpose(1, 2).flatten(2)
 
 
 def four_slices(volume: Tensor) -> Tensor:

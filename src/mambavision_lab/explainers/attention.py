@@ -13,7 +13,7 @@ from mambavision_lab.explainers.subject import Subject
 def explain(subject: Subject) -> Explanation:
     """Map how much the last attention block takes from each token, the mean over heads and queries.
 
-    `layers` has the map of every attention block, `details` those of each head, (heads, rows, columns).
+    `layers` has the map of every attention block, `details` those of each head, (heads, *grid).
 
     Raises:
         ConfigError: The network has no attention blocks, or weights are not finite.
@@ -34,7 +34,7 @@ def explain(subject: Subject) -> Explanation:
 
 
 def head_maps(call: AttentionCall) -> Tensor:
-    """Return how much each head takes from each token, the mean over its queries: (heads, rows, columns)."""
+    """Return how much each head takes from each token, the mean over its queries: (heads, *grid)."""
     layout = require_layout(call)
     weights = require_finite(call.weights(), f"attention of {call.name}")
     is_query = (~layout.is_padding()).to(weights)[:, None, :, None]  # padding asks for nothing
@@ -42,8 +42,8 @@ def head_maps(call: AttentionCall) -> Tensor:
     return _each(layout.to_grid, taken)
 
 
-def row(call: AttentionCall, place: tuple[int, int]) -> Tensor:
-    """Return what the token at a row and a column of the map takes from each: (heads, rows, columns).
+def row(call: AttentionCall, place: tuple[int, ...]) -> Tensor:
+    """Return what the token at a place of the map takes from each: (heads, *grid).
 
     Outside its window that is 0. A row sums to 1 with padding and a class token.
     """

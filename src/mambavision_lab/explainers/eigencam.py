@@ -25,6 +25,6 @@ def explain(subject: Subject) -> Explanation:
         directions, sizes, _ = torch.linalg.svd(x, full_matrices=False)
         first = directions[:, 0] * sizes[0]
         first = first * torch.sign(first[first.abs().argmax()])
-        layers[name] = to_image(first.reshape(features.shape[-2:]), subject.image)
+        layers[name] = to_image(first.reshape(features.shape[2:]), subject.image)
     name = [*layers][-1]
     return Explanation(layers[name], f"Eigen-CAM at {name}", layers)

@@ -70,7 +70,7 @@ def measure(
 
     Args:
         net: A network in evaluation mode.
-        images: Normalised, (1, C, H, W) each.
+        images: Normalised, (1, C, H, W) each; volumes and clips (1, C, D, H, W).
         methods: Names.
         masks: Of each image which pixels are the object, (H, W); None leaves the pointing game out.
         progress: Called after each image of each method.

@@ -1,13 +1,17 @@
-"""Find the layer whose features class activation maps are made of, and how they become a map (N, C, H, W)."""
+"""Find the layer whose features class activation maps are made of, and turn it into a map (N, C, *sides)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.explainers.base import in_batches, without_slabs
+from mambavision_lab.layers.position import token_grid
+from mambavision_lab.models.plain import PlainMambaVision
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class FeatureLayer:
 
     Attributes:
         name: Of the module.
-        to_map: Turns its output, tokens or a map of either layout, into (N, C, H, W).
+        to_map: Turns its output, tokens or a map of either layout, into (N, C, *sides).
     """
 
     name: str
@@ -54,41 +58,48 @@ def feature_layers(net: nn.Module, image: Tensor) -> list[FeatureLayer]:
         _, num_chs, reduction = found[-1]
         found[-1] = (f"blocks.{len(anything.blocks) - 1}.norm1", num_chs, reduction)
     return [
-        FeatureLayer(name, _to_map(num_chs, image, reduction, getattr(net, "num_prefix_tokens", 0)))
+        FeatureLayer(name, _to_map(net, num_chs, image, reduction))
         for name, num_chs, reduction in found
     ]
 
 
 @torch.no_grad()
 def feature_maps(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Return the map (N, C, H, W) of each layer with one, by its name, for images (N, C, H, W)."""
-    layers, maps = feature_layers(net, images), {}
+    """Return the map (N, C, *sides) of each layer with one, by its name, for images (N, C, *sides)."""
+    layers = feature_layers(net, images)
+    maps: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     modules = dict(net.named_modules())
 
     def keep(layer: FeatureLayer) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            maps[layer.name] = layer.to_map(output).detach()
+            maps[layer.name].append(layer.to_map(output).detach())
 
         return hook
 
     hooks = [modules[layer.name].register_forward_hook(keep(layer)) for layer in layers]
     try:
-        net.forward(images)
+        with without_slabs(net):
+            for batch in in_batches(images):
+                net.forward(batch)
     finally:
         for hook in hooks:
             hook.remove()
-    return {layer.name: maps[layer.name] for layer in layers if layer.name in maps}
+    return {name: torch.cat(parts) for name, parts in maps.items() if parts}
 
 
 def _to_map(
-    num_chs: int, image: Tensor, reduction: int, num_prefix: int
+    net: nn.Module, num_chs: int, image: Tensor, reduction: int
 ) -> Callable[[Tensor], Tensor]:
+    if isinstance(net, PlainMambaVision):
+        grid = token_grid(image.shape[2:], net.patch)
+        return partial(net.map_of_sequences, grid=grid)
     rows, columns = (-(-side // reduction) for side in image.shape[-2:])
+    num_prefix = getattr(net, "num_prefix_tokens", 0)
 
     def convert(x: Tensor) -> Tensor:
         if x.ndim == 3 and x.shape[1] == num_prefix + rows * columns:
             return x[:, num_prefix:].transpose(1, 2).unflatten(2, (rows, columns))
-        if x.ndim == 4 and x.shape[1] == num_chs:
+        if x.ndim == image.ndim and x.shape[1] == num_chs:
             return x
         if x.ndim == 4 and x.shape[3] == num_chs:
             return x.permute(0, 3, 1, 2)

@@ -11,9 +11,10 @@ def similarity(maps: dict[str, Tensor]) -> Tensor:
     """Return linear CKA of the pooled features of each pair of layers, (layers, layers), 0 to 1.
 
     Args:
-        maps: Features (N, C, H, W) of each layer, of the same images.
+        maps: Features (N, C, *sides) of each layer, of the same images.
     """
-    centred = [x - x.mean(dim=0) for x in (m.double().mean(dim=(2, 3)) for m in maps.values())]
+    pooled = [m.double().mean(dim=[*range(2, m.ndim)]) for m in maps.values()]
+    centred = [x - x.mean(dim=0) for x in pooled]
     kernels = [x @ x.T for x in centred]
     norms = [k.norm().clamp_min(1e-30) for k in kernels]
     rows = [
@@ -24,7 +25,7 @@ def similarity(maps: dict[str, Tensor]) -> Tensor:
 
 
 def singular_values(features: Tensor) -> Tensor:
-    """Return the singular values of the centred features (N, C, H, W) of all places, the largest as 1."""
+    """Return the singular values of the centred features (N, C, *sides) of all places, the largest as 1."""
     x = features.double().transpose(0, 1).flatten(1).T
     x = x - x.mean(dim=0)
     # Of the small covariance, which is as wide as the channels.

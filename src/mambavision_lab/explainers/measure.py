@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mambavision_lab.explainers.base import in_batches
+
 NUM_STEPS = 16  # of a curve
 
 
@@ -31,15 +33,16 @@ class Curves:
 
 @torch.no_grad()
 def curves(net: nn.Module, image: Tensor, values: Tensor, target: int) -> Curves:
-    """Run both curves of an image (1, C, H, W) in the order of a map (H, W)."""
+    """Run both curves of an image or volume (1, C, *sides) in the order of its map (*sides)."""
     order = values.flatten().argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     shares = torch.linspace(0, 1, NUM_STEPS + 1)
-    is_first = (rank.view(values.shape)[None] < (shares * len(order))[:, None, None])[:, None]
+    is_first = (rank < (shares * len(order))[:, None]).view(-1, 1, *values.shape)
     empty = torch.zeros_like(image)
     batch = torch.cat([torch.where(is_first, empty, image), torch.where(is_first, image, empty)])
-    probabilities = net.forward(batch).float().softmax(dim=1)[:, target].cpu()
+    logits = torch.cat([net.forward(part) for part in in_batches(batch)])
+    probabilities = logits.float().softmax(dim=1)[:, target].cpu()
     return Curves(*probabilities.split(NUM_STEPS + 1))
 
 

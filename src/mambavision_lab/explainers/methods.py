@@ -24,6 +24,8 @@ from mambavision_lab.explainers.names import require_methods
 from mambavision_lab.explainers.subject import Subject
 from mambavision_lab.layers.attention import Attention
 from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.layers.position import check_axes
+from mambavision_lab.models.backbone import Backbone
 
 Method = Callable[[Subject], Explanation]
 
@@ -52,19 +54,18 @@ def explain_all(
 
     Args:
         net: A classifier of ours or of timm, in evaluation mode.
-        image: Normalised, (1, C, H, W).
+        image: Normalised, (1, C, H, W); a volume or clip (1, C, D, H, W).
         methods: Names from `METHODS` or `BASELINES`.
         target: The class to explain, for the methods that ask for one; None is the predicted class.
 
     Raises:
-        ConfigError: A method is unknown, the network is not one of images or lacks the blocks that it
-            needs, a package is missing, the class does not exist, or the network gives values that are not
-            finite.
+        ConfigError: A method is unknown, the network takes images of other axes or lacks the blocks that
+            it needs, a package is missing, the class does not exist, or the network gives values that are
+            not finite.
     """
     names = [*methods]
     require_methods(names)
-    if image.ndim != 4:
-        raise ConfigError("volumes and clips cannot be explained so far; give a network of images")
+    check_axes(image.shape[2:], [1] * (net.dims if isinstance(net, Backbone) else 2))
     with torch.inference_mode(False):
         image = image.clone()  # one that may carry gradients
         if target is None:

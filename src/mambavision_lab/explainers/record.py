@@ -16,24 +16,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mambavision_lab.explainers.base import require_finite
+from mambavision_lab.explainers.base import require_finite, without_slabs
 from mambavision_lab.explainers.calls import AttentionCall, Call, Record, ScanCall
 from mambavision_lab.explainers.tokens import TokenLayout
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.layers.position import token_grid
+from mambavision_lab.layers.window import sequence_window
 from mambavision_lab.models.plain import PlainMambaVision
 from mambavision_lab.models.stage import Stage, fit_window
 
 
 @torch.no_grad()
 def record(net: nn.Module, image: Tensor) -> Record:
-    """Run a network on one image (1, C, H, W).
+    """Run a network on one image (1, C, H, W), volume or clip (1, C, D, H, W).
 
     Raises:
         ConfigError: It gives values that are not finite.
     """
     recorder = _Recorder(net, image)
     with ExitStack() as hooks:
+        hooks.enter_context(without_slabs(net))
         for name, module in net.named_modules():
             hooks.enter_context(_hooked(recorder, name, module))
         hooks.enter_context(_AttentionMode(recorder))
@@ -47,7 +49,7 @@ def _is_swin(module: nn.Module) -> bool:
 
 
 def _pair(sides: Sequence[int]) -> tuple[int, int]:
-    rows, columns = sides
+    rows, columns = sides  # timm's are networks of images
     return rows, columns
 
 
@@ -58,19 +60,20 @@ class _Recorder:
         self.calls: list[Call] = []
         self.names: list[str] = [""]  # of the modules that run, the innermost last
         self.window_layout: TokenLayout | None = None
-        self.net, self.image_size = net, (image.shape[-2], image.shape[-1])
+        self.net, self.sides = net, tuple(image.shape[2:])
 
     def layout(self, length: int) -> TokenLayout | None:
         """Find the layout of sequences of this length."""
         if self.window_layout is not None:
             return self.window_layout
         if isinstance(self.net, PlainMambaVision):
-            grid = _pair(token_grid(self.image_size, self.net.patch))
-            return TokenLayout(grid, grid, order=self.net.scan_order)
+            grid = token_grid(self.sides, self.net.patch)
+            window = sequence_window(grid, self.net.window_slices)
+            return TokenLayout(grid, window, order=self.net.scan_order)
         patches: Any = getattr(self.net, "patch_embed", None)  # of timm's vision transformers
         if not hasattr(patches, "grid_size"):
             return None
-        grid = _pair(patches.dynamic_feat_size(self.image_size))
+        grid = _pair(patches.dynamic_feat_size(self.sides))
         num_prefix = length - math.prod(grid)
         is_known = num_prefix == getattr(self.net, "num_prefix_tokens", 0)
         return TokenLayout(grid, grid, num_prefix) if is_known else None
@@ -129,8 +132,9 @@ def _hooked(recorder: _Recorder, name: str, module: nn.Module) -> Iterator[None]
     def start(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         recorder.names.append(name)
         if isinstance(module, Stage) and module.window_size is not None:
-            grid = _pair(inputs[0].shape[2:])
-            window = _pair(fit_window(module.window_size, grid, module.clamp_windows, 1))
+            grid = tuple(inputs[0].shape[2:])
+            slices = module.window_slices or module.window_size
+            window = fit_window(module.window_size, grid, module.clamp_windows, slices)
             recorder.window_layout = TokenLayout(grid, window, order=module.scan_order)
         elif _is_swin(module):
             block: Any = module

@@ -14,10 +14,9 @@ Source: Abnar and Zuidema 2020, arXiv:2005.00928, whose product this is where al
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambavision_lab.explainers.base import Explanation, require_finite, to_image
+from mambavision_lab.explainers.base import Explanation, require_finite, resize, to_image
 from mambavision_lab.explainers.calls import AttentionCall, Call, require_layout
 from mambavision_lab.explainers.scan import pulled
 from mambavision_lab.explainers.subject import Subject
@@ -37,14 +36,14 @@ def explain(subject: Subject) -> Explanation:
 
 
 def follow(net: nn.Module, calls: Sequence[Call], image: Tensor) -> dict[str, Tensor]:
-    """Return how much of each token in front of each block reaches the pooled output, as maps (H, W)."""
+    """Return how much of each token in front of each block reaches the pooled output, as maps of its size."""
     layout = require_layout(calls[-1])
     values = _start(net, layout)
     layers: dict[str, Tensor] = {}
     for call in reversed(calls):
         own = require_layout(call)
         if own != layout:
-            values = own.from_grid(_resize(layout.to_grid(values), own.grid))
+            values = own.from_grid(_spread(layout.to_grid(values), own.grid))
             layout = own
         values = (values + through(call, values)) / 2
         layers[call.name] = to_image(layout.to_grid(values), image)
@@ -73,7 +72,7 @@ def _start(net: nn.Module, layout: TokenLayout) -> Tensor:
     return values
 
 
-def _resize(grid: Tensor, size: tuple[int, int]) -> Tensor:
+def _spread(grid: Tensor, size: tuple[int, ...]) -> Tensor:
     """Spread a map over another grid; its sum stays."""
-    wide = F.interpolate(grid[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+    wide = resize(grid, size)
     return wide * (grid.sum() / wide.sum().clamp_min(1e-30))

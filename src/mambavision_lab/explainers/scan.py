@@ -55,8 +55,8 @@ def explain(subject: Subject) -> Explanation:
     return Explanation(layers[last.name], source, layers, details)
 
 
-def row(call: ScanCall, place: tuple[int, int]) -> Tensor:
-    """Return alpha[t, s] of the token t at a row and a column of the map: (dim, rows, columns), signed.
+def row(call: ScanCall, place: tuple[int, ...]) -> Tensor:
+    """Return alpha[t, s] of the token t at a place of the map: (dim, *grid), signed.
 
     Outside its window that is 0.
     """

@@ -20,7 +20,7 @@ class Subject:
 
     Attributes:
         net: In evaluation mode.
-        image: Normalised, (1, C, H, W).
+        image: Normalised, (1, C, H, W); a volume or clip (1, C, D, H, W).
         target: The class to explain.
     """
 

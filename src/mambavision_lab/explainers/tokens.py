@@ -14,28 +14,28 @@ class TokenLayout:
     """Sequences of tokens as parts of a map.
 
     Attributes:
-        grid: Rows and columns of the map, without padding.
-        window: Rows and columns of the tokens in one sequence.
+        grid: Sides of the map without padding: rows and columns, of volumes slices before them.
+        window: Sides of the tokens in one sequence.
         num_prefix: Tokens in front of those of the map, such as a class token; then there is one sequence.
         order: Of the tokens in a sequence.
         shift: Rows and columns by which the map is rolled up and left before it is cut (Swin).
     """
 
-    grid: tuple[int, int]
-    window: tuple[int, int]
+    grid: tuple[int, ...]
+    window: tuple[int, ...]
     num_prefix: int = 0
     order: ScanOrder = "plain"
     shift: tuple[int, int] = (0, 0)
 
     def to_grid(self, values: Tensor) -> Tensor:
-        """Turn a value per token (sequences, length) into a map (rows, columns), without padding."""
+        """Turn a value per token (sequences, length) into a map of the grid's sides, without padding."""
         tokens = values[:, self.num_prefix :, None]
         joined = join_windows(tokens, self.window, self.grid, self.order)[0, 0]
-        return joined.roll(self.shift, dims=(0, 1))
+        return joined.roll(self.shift, (-2, -1))
 
     def from_grid(self, values: Tensor) -> Tensor:
-        """Turn a map (rows, columns) into a value per token (sequences, length); padding gets 0."""
-        rolled = values.roll([-s for s in self.shift], dims=(0, 1))
+        """Turn a map of the grid's sides into a value per token (sequences, length); padding gets 0."""
+        rolled = values.roll([-s for s in self.shift], (-2, -1))
         tokens = cut_windows(rolled[None, None], self.window, self.order)[..., 0]
         return torch.cat([tokens.new_zeros(len(tokens), self.num_prefix), tokens], dim=1)
 
@@ -45,9 +45,9 @@ class TokenLayout:
         is_real[:, : self.num_prefix] = True
         return ~is_real
 
-    def find(self, row: int, column: int) -> tuple[int, int]:
+    def find(self, *place: int) -> tuple[int, int]:
         """Return the sequence and the position in it of the token at a place of the map."""
-        place = torch.zeros(self.grid)
-        place[row, column] = 1
-        sequence, position = self.from_grid(place).nonzero()[0].tolist()
+        marked = torch.zeros(self.grid)
+        marked[place] = 1
+        sequence, position = self.from_grid(marked).nonzero()[0].tolist()
         return sequence, position

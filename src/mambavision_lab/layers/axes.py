@@ -1,9 +1,11 @@
 """What depends on the number of spatial axes: 2 for images (H, W), 3 for volumes and clips (D, H, W)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
+
+_T = TypeVar("_T", int, int | None)
 
 CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -19,8 +21,8 @@ def check_dims(dims: int) -> None:
         raise ValueError(f"dims={dims!r}: wanted 2 (images) or 3 (volumes and clips)")
 
 
-def per_axis(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
-    """Return one value for each axis: a number stands for all of them.
+def per_axis(name: str, value: _T | Sequence[_T], dims: int) -> tuple[_T, ...]:
+    """Return one value for each axis: a single one stands for all of them.
 
     Raises:
         ValueError: There are not as many values as axes.

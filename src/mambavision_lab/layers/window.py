@@ -47,7 +47,7 @@ def cut_sequences(
     """Cut tokens (N, length, C), row by row on a grid, into sequences of some slices; None is all of them."""
     if window_slices is None:
         return order_tokens(tokens, order, grid)
-    window = (fit_slices(window_slices, grid[0]), *grid[1:])
+    window = sequence_window(grid, window_slices)
     return cut_windows(tokens.transpose(1, 2).unflatten(2, grid), window, order)
 
 
@@ -57,8 +57,14 @@ def join_sequences(
     """Join what `cut_sequences` cut into tokens (N, length, C), row by row."""
     if window_slices is None:
         return restore_tokens(x, order, grid)
-    window = (fit_slices(window_slices, grid[0]), *grid[1:])
+    window = sequence_window(grid, window_slices)
     return join_windows(x, window, grid, order).flatten(2).transpose(1, 2)
+
+
+def sequence_window(grid: Sequence[int], window_slices: int | None) -> tuple[int, ...]:
+    """Return the sides of the tokens in a sequence: some slices of the grid; None is all of them."""
+    slices = grid[0] if window_slices is None else fit_slices(window_slices, grid[0])
+    return (slices, *grid[1:])
 
 
 def fit_slices(window_slices: int, num_slices: int) -> int:

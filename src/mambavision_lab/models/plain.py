@@ -42,7 +42,7 @@ class PlainMambaVision(Backbone):
             given at run time.
         patch_size: Pixels per token and side, 1, 2, 4, 8 or 16; None follows the image: the largest
             that divides it and leaves at least seven tokens a side (16 at 224, 4 at 32 and 28), in a volume
-            also along its slices. One number for each axis makes patches of other sides.
+            also along its slices. One number or None for each axis makes patches of other sides.
         stem_dim: Channels after the stem's first convolution.
         embed_dim: Channels of the tokens.
         depth: Number of blocks.
@@ -85,7 +85,7 @@ class PlainMambaVision(Backbone):
         num_classes: int = 1000,
         in_chans: int = 3,
         image_size: int = 224,
-        patch_size: int | Sequence[int] | None = None,
+        patch_size: int | Sequence[int | None] | None = None,
         stem_dim: int = 48,
         embed_dim: int = 192,
         depth: int = 6,
@@ -140,8 +140,10 @@ class PlainMambaVision(Backbone):
         self.window_slices = window_slices if dims == 3 else None
         self.slab_slices = slab_slices if dims == 3 else None
         sides = (num_slices or image_size, image_size, image_size)[-dims:]
-        given = [default_patch_size(side) for side in sides] if patch_size is None else patch_size
-        self.patch = per_axis("patch_size", given, dims)
+        given = zip(per_axis("patch_size", patch_size, dims), sides, strict=True)
+        self.patch = tuple(
+            default_patch_size(side) if size is None else size for size, side in given
+        )
         self.patch_size = self.patch[-1]  # in the plane
         self.use_checkpointing = use_checkpointing
         self.stem = ConvStem(in_chans, stem_dim, embed_dim, self.patch, dims)
@@ -205,9 +207,13 @@ class PlainMambaVision(Backbone):
         for i, block in enumerate(self.blocks[: max(wanted) + 1]):
             x = self._run([block], x, grid)
             if i in wanted:
-                tokens = join_sequences(x, grid, self.window_slices, self.scan_order)
-                maps.append(tokens.transpose(1, 2).unflatten(2, grid))
+                maps.append(self.map_of_sequences(x, grid))
         return maps
+
+    def map_of_sequences(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Turn what a block gives into a map (N, embed_dim, *grid)."""
+        tokens = join_sequences(x, grid, self.window_slices, self.scan_order)
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return normalised tokens (N, length, embed_dim), row by row, for images (N, C, *sides).

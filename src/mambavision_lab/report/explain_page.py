@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from mambavision_lab.report.overlays import enlarge, overlay
 from mambavision_lab.report.page import data_url, load_template, svg
+from mambavision_lab.report.pictures import is_strip
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ShownImage:
 
     Attributes:
         name: Of its file, or its place among the test images.
-        pixels: (H, W, C) uint8, C = 1 or 3.
+        pixels: (H, W, C) uint8, C = 1 or 3; of volumes and clips, as of their maps, slices side by side.
         classes: The most probable classes with their probabilities.
         target: The class that the maps explain.
         true: Its class, or None where it is not known.
@@ -84,6 +85,7 @@ def render_explanations(
         notes=notes,
         methods=[shown.method for shown in images[0].maps] if images else [],
         rows=rows,
+        has_strips=bool(images) and is_strip(images[0].pixels),
         table=table,
         figures=[(heading, svg(figure)) for heading, figure in figures],
     )

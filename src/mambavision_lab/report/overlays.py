@@ -55,6 +55,6 @@ def overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def enlarge(pixels: np.ndarray, least: int = 112) -> np.ndarray:
-    """Repeat the pixels of a small image (H, W, C) until its longer side has at least so many."""
-    times = max(1, -(-least // max(pixels.shape[:2])))
+    """Repeat the pixels of a small image (H, W, C) until its shorter side has at least so many."""
+    times = max(1, -(-least // min(pixels.shape[:2])))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)

@@ -153,13 +153,15 @@ def _quality(record: RunRecord, quality: ClassQuality | None) -> dict[str, Any]:
     """Return what the page shows of the test's predictions; nothing without them."""
     if quality is None:
         return {}
-    groups = quality.groups.items()
+    titles = quality.groups.items()
+    groups = [(title, _pictures(record, group, quality.names)) for group, title in titles]
     return {
         "quality_figures": [(t, svg(f)) for t, f in quality_figures(quality)],
         "class_headings": quality.class_table()[0],
         "classes": _classes(quality),
         "confused_pairs": quality.confused_pairs() if isinstance(quality, Quality) else None,
-        "groups": [(t, _pictures(record, group, quality.names)) for group, t in groups],
+        "groups": groups,
+        "has_strips": any(picture.is_strip for _, pictures in groups for *_, picture in pictures),
     }
 
 

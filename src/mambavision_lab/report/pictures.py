@@ -42,6 +42,16 @@ class Picture:
         truth = "" if self.true is None else f", true: {self.true}"
         return f"{self.predicted} {self.confidence}{truth}"
 
+    @property
+    def is_strip(self) -> bool:
+        """Whether it shows slices of a volume or clip, side by side."""
+        return is_strip(self.pixels)
+
+
+def is_strip(pixels: np.ndarray) -> bool:
+    """Return whether an image (H, W, C) is wide: slices of a volume or clip, side by side."""
+    return pixels.shape[1] > pixels.shape[0]
+
 
 def stored_pictures(record: RunRecord, group: str, names: list[str]) -> list[Picture]:
     """List the pictures of a group, "mistakes" or "random"; empty where none were stored."""

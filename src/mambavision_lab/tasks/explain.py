@@ -8,7 +8,9 @@ from omegaconf import DictConfig
 from PIL import Image
 from rich.progress import track
 from rich.table import Table
+from torch import Tensor
 
+from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.files import write_atomically
@@ -34,7 +36,7 @@ def explain(cfg: DictConfig) -> None:
     inference = MambaVisionInference(
         cfg.ckpt_path, device=cfg.device, scan_backend=cfg.ops.selective_scan.backend
     )
-    inference.require_images("explain.py")
+    inference.require_labels("explain.py")
     if cfg.measure and inference.is_multilabel:
         raise ConfigError(
             "measure=true: deletion and insertion follow the one class of an image, and this network gives "
@@ -75,7 +77,8 @@ def explain(cfg: DictConfig) -> None:
     )
     write_atomically(folder / "explain.html", page)
     write_json({"images": len(images), "skipped": skipped}, folder / "summary.json")
-    console.print(f"{len(images)} images explained, {len(skipped)} skipped")
+    noun = inference.preparation.kind.noun
+    console.print(f"{len(images)} {noun} explained, {len(skipped)} skipped")
     console.print(f"written: {short_path(folder)}/explain.html and overlays", soft_wrap=True)
 
 
@@ -104,15 +107,20 @@ def explain_one(
 
 
 def picture_pixels(image: NamedImage) -> np.ndarray:
-    """Return an image as a picture, (H, W, C) with C = 1 or 3."""
-    pixels = image.pixels if image.pixels.shape[0] in (1, 3) else image.pixels[:1]
+    """Return an image as a picture, (H, W, C) with C = 1 or 3; of a volume or clip slices side by side."""
+    pixels = side_by_side(image.pixels if image.pixels.shape[0] in (1, 3) else image.pixels[:1])
     return pixels.permute(1, 2, 0).cpu().numpy()
 
 
 def _shown_map(name: str, explanation: Explanation) -> ShownMap:
-    layers = {key: layer.cpu().numpy() for key, layer in explanation.layers.items()}
-    values = explanation.map.cpu().numpy()
+    layers = {key: _plane(layer) for key, layer in explanation.layers.items()}
+    values = _plane(explanation.map)
     return ShownMap(name, values, explanation.source, explanation.notes, layers)
+
+
+def _plane(values: Tensor) -> np.ndarray:
+    """Return a map as a picture shows it, (H, W)."""
+    return side_by_side(values[None])[0].cpu().numpy()
 
 
 def save_overlays(images: Sequence[ShownImage], folder: Path) -> None:

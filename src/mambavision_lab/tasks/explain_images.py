@@ -18,11 +18,11 @@ from mambavision_lab.tasks.predict import find_images
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image to explain.
+    """An image, volume or clip to explain.
 
     Attributes:
         name: Of its file, or its place among the test images.
-        pixels: Prepared, uint8 (C, H, W).
+        pixels: Prepared, uint8 (C, H, W) or (C, D, H, W).
         true: Its class, or None where it is not known.
     """
 
@@ -45,7 +45,7 @@ def read_images(
     """
     found: list[NamedImage] = []
     skipped: dict[str, str] = {}
-    files = find_images(images)
+    files = find_images(images, inference.preparation.kind)
     for name in files:
         try:
             pixels = inference.prepare(name)

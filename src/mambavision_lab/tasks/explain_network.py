@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import missing_extra
 from mambavision_lab.explainers.features import feature_maps
 from mambavision_lab.explainers.features_of_layers import similarity, singular_values
@@ -53,7 +54,7 @@ def network_figures(
 
 def _draw_field(field: Tensor) -> Figure:
     figure, axes = new_figure(3.6, 3.4)
-    axes.imshow(field.cpu().numpy() ** 0.5, cmap="cividis")
+    axes.imshow(side_by_side(field[None])[0].cpu().numpy() ** 0.5, cmap="cividis")
     _plain(axes, "pixels", "pixels (root of the gradient)")
     return figure
 

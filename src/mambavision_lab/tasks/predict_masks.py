@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.data.mask_files import stem_of
+from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.report.overlays import mask_colors, mask_overlay
@@ -45,7 +46,7 @@ def predict_masks(cfg: DictConfig, inference: MambaVisionInference, files: list[
             console.print(f"skipped: {printable(error)}", soft_wrap=True)
             continue
         write_mask(mask, path, folder / "masks" / targets[path], len(names))
-        if len(shares) < cfg.num_pictures and mask.ndim == 2:
+        if len(shares) < cfg.num_pictures:
             _write_overlay(inference, path, mask, folder / "overlays")
         shares[path] = (mask.flatten().bincount(minlength=len(names)) / mask.numel()).tolist()
     write_json({"images": len(shares), "skipped": skipped}, folder / "summary.json")
@@ -121,8 +122,9 @@ def _write_overlay(inference: MambaVisionInference, path: str, mask: Tensor, fol
     read = inference.preparation.read
     assert read is not None
     folder.mkdir(exist_ok=True)
-    pixels = read(path).permute(1, 2, 0).numpy()
-    drawn = mask_overlay(pixels, mask.numpy(), len(inference.require_class_names()))
+    pixels = side_by_side(read(path)).permute(1, 2, 0).numpy()
+    plane = side_by_side(mask[None])[0].numpy()
+    drawn = mask_overlay(pixels, plane, len(inference.require_class_names()))
     Image.fromarray(drawn).save(folder / f"{stem_of(Path(path))}.png")
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
+from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.explainers.methods import default_method, explain
 from mambavision_lab.explainers.names import require_methods
@@ -20,7 +21,6 @@ from mambavision_lab.lit.callbacks.mask_samples import mask_columns, mask_rows
 log = logging.getLogger(__name__)
 
 FILE = "predictions.npz"
-_NUM_SLICES = 8  # of a volume or clip
 THUMBNAIL_SIZE = 112  # pixels, longer side
 
 
@@ -34,7 +34,8 @@ class RecordPredictions(Callback):
 
     And what the network looked at: `<group>_maps` (N, H, W) uint8, each scaled to its maximum. Of a
     segmentation: `pixels` by true and predicted class, and `<group>_masks` (N, 2, H, W), true and predicted,
-    with the mean Dice of each, `<group>_dice`; its mistakes are those of the lowest Dice.
+    with the mean Dice of each, `<group>_dice`; its mistakes are those of the lowest Dice. Of volumes and
+    clips slices lie side by side.
 
     Args:
         folder: Folder that receives the file.
@@ -150,11 +151,11 @@ class RecordPredictions(Callback):
 def _map(
     net: nn.Module, image: Tensor, method: str | None, target: int, size: tuple[int, ...]
 ) -> np.ndarray:
-    """Explain one image (C, H, W); returns its map at a thumbnail's size, uint8."""
+    """Explain one image (C, H, W) or volume (C, D, H, W); returns its map at a thumbnail's size, uint8."""
     name = default_method(net) if method in (None, "auto") else str(method)
     dtype = next(net.parameters()).dtype
     values = explain(net, image[None].to(dtype), name, target).map.float().cpu()
-    small = F.interpolate(values[None, None], size, mode="area")[0, 0]
+    small = F.interpolate(side_by_side(values[None])[None], size, mode="area")[0, 0]
     return (255 * small / small.max().clamp_min(1e-30)).round().byte().numpy()
 
 
@@ -205,7 +206,7 @@ def thumbnail(image: Tensor, data: Any) -> np.ndarray:
         image: Input of the network.
         data: Data module with `mean` and `std`; without them the image is scaled to its own range.
     """
-    pixels = _side_by_side(image.detach().float().cpu())
+    pixels = side_by_side(image.detach().float().cpu())
     mean, std = getattr(data, "mean", None), getattr(data, "std", None)
     if mean is None or std is None:
         low, high = pixels.min(), pixels.max()
@@ -222,16 +223,8 @@ def thumbnail(image: Tensor, data: Any) -> np.ndarray:
 
 def mask_thumbnail(masks: Tensor) -> np.ndarray:
     """Shrink masks (2, H, W) as `thumbnail` does an image, without new values; uint8."""
-    pixels = _side_by_side(masks.cpu()).to(torch.uint8)
+    pixels = side_by_side(masks.cpu()).to(torch.uint8)
     scale = THUMBNAIL_SIZE / max(masks.shape[-2:])
     if scale < 1:
         pixels = F.interpolate(pixels[None], scale_factor=scale, mode="nearest-exact")[0]
     return pixels.numpy()
-
-
-def _side_by_side(pixels: Tensor) -> Tensor:
-    """Lay some slices of a volume (C, D, H, W) beside each other, first to last; images stay as they are."""
-    if pixels.ndim == 3:
-        return pixels
-    some = torch.linspace(0, pixels.shape[1] - 1, min(_NUM_SLICES, pixels.shape[1])).long()
-    return pixels[:, some].transpose(1, 2).flatten(2)
