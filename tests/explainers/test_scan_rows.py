@@ -51,25 +51,11 @@ def test_scan_row_is_the_formula():
     B, C = torch.randn(2, 1, 6, 3, dtype=torch.float64)
     t = 4
     weights = F.one_hot(torch.tensor([t]), 6).double()
-    (row,) = scan.pull_back([((u, delta, A, B, C), {"backend": "reference"})], weights)
+    row = scan.pull_back((u, delta, A, B, C), {"backend": "reference"}, weights)
     for s in range(6):
         decay = torch.exp(A * delta[0, s + 1 : t + 1].sum(dim=0)[:, None])
         alpha = (C[0, t] * decay * B[0, s]).sum(dim=-1) * delta[0, s] if s <= t else torch.zeros(2)
         torch.testing.assert_close(row[0, s], alpha.double())
-
-
-@pytest.mark.parametrize("is_reverse", [False, True])
-def test_rows_of_a_sequence_in_strips_are_those_of_the_whole(is_reverse):
-    u, delta = torch.randn(2, 10, 3), torch.rand(2, 10, 3)
-    A, B, C = -torch.rand(3, 4), torch.randn(2, 10, 4), torch.randn(2, 10, 4)
-    options = {"reverse": is_reverse, "backend": "torch"}
-    weights = torch.rand(2, 10)
-    (whole,) = scan.pull_back([((u, delta, A, B, C), options)], weights)
-    order = (slice(6, 10), slice(0, 6)) if is_reverse else (slice(0, 6), slice(6, 10))
-    strips = [((u[:, s], delta[:, s], A, B[:, s], C[:, s]), options) for s in order]
-    parts = scan.pull_back(strips, torch.cat([weights[:, s] for s in order], dim=1))
-    for s, part in zip(order, parts, strict=True):
-        torch.testing.assert_close(part, whole[:, s])
 
 
 def test_scan_rows_of_windows_lie_where_their_tokens_are():

@@ -4,7 +4,7 @@ Relevance starts at the tokens that the head pools and passes each block from th
 
     v  <-  (v + v M) / 2,    M the block's attention (the mean of its heads, rows that sum to 1),
 
-where the half is the residual connection. For a mixer v M is what one backward pass of its scan gives,
+where the half is the residual connection. For a mixer v M is what one scan in the other direction gives,
 in absolute value, the mean over channels, scaled to the sum of v; so nothing quadratic is made for it.
 MLPs and convolutions are passed over, as they mix no or near tokens.
 

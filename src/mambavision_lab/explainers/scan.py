@@ -11,7 +11,7 @@ Source: the view of Mamba as attention is that of Ali, Zimerman and Wolf 2024, a
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,17 +74,13 @@ def pulled(call: ScanCall, weights: Tensor) -> Tensor:
 
 
 def _pull(call: ScanCall, weights: Tensor) -> Tensor:
-    return sum(
-        (pull_back([(arguments, options)], weights)[0] for arguments, options in call.arguments),
-        start=torch.zeros(()),
-    )
+    directions = (pull_back(*given, weights) for given in call.arguments)
+    return sum(directions, start=torch.zeros(()))
 
 
 @torch.no_grad()
-def pull_back(
-    strips: Sequence[tuple[tuple[Any, ...], dict[str, Any]]], weights: Tensor
-) -> list[Tensor]:
-    """Return the sum over t of weights[t] alpha[t, s], for each strip of a sequence, by one scan.
+def pull_back(arguments: tuple[Any, ...], options: dict[str, Any], weights: Tensor) -> Tensor:
+    """Return the sum over t of weights[t] alpha[t, s], by one scan.
 
     The gradient of a scan with respect to u is a scan in the other direction, in which B and C change places
     and each step uses the delta of the token behind it:
@@ -92,29 +88,18 @@ def pull_back(
         p[s] = exp(A · delta[s + 1]) p[s + 1] + C[s] weights[s],    result[s] = delta[s] B[s] · p[s].
 
     Args:
-        strips: Arguments (u, delta, A, B, C, ...) and keywords of `selective_scan`, of each strip in the
-            order in which they are scanned; each starts from the state in which the one before ended.
-        weights: (batch, length) of the whole sequence, in the order of the strips.
+        arguments: (u, delta, A, B, C, ...) of `selective_scan`.
+        options: Its keywords.
+        weights: Of the output tokens, (batch, length).
 
     Returns:
-        Signed, (batch, length of the strip, dim).
+        Signed, (batch, length, dim).
     """
-    (_, _, A, *_), options = strips[0]
-    is_reverse = options.get("reverse", False)
-    steps = [_step_sizes(*strip) for strip in strips]
-    lengths = [step.shape[1] for step in steps]
-    parts = [
-        (step, B, C, w)
-        for step, ((_, _, _, B, C, *_), _), w in zip(
-            steps, strips, weights.split(lengths, 1), strict=True
-        )
-    ]
-    order = slice(None, None, -1 if is_reverse else 1)  # strips lie in the order of the tokens then
-    step, B, C, w = (torch.cat(tensors, dim=1) for tensors in zip(*parts[order], strict=True))
+    _, _, A, B, C, *_ = arguments
+    is_reverse, step = options.get("reverse", False), _step_sizes(arguments, options)
     behind = step.roll(1 if is_reverse else -1, 1).clamp_min(_SMALLEST_STEP)
     kept = {"reverse": not is_reverse, "backend": options.get("backend", "auto")}
-    pulled = step * _scan(w[..., None].to(step) / behind, behind, A, C, B, None, **kept)
-    return list(pulled.split(lengths[order], dim=1))[order]
+    return step * _scan(weights[..., None].to(step) / behind, behind, A, C, B, None, **kept)
 
 
 def mixer_map(call: ScanCall, weights: Tensor) -> Tensor:
