@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -11,6 +13,7 @@ from PIL import Image
 
 from mambavision_lab.data.digits import DigitsDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
+from mambavision_lab.data.volume_folder import VolumeFolderDataModule
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.timm_classifier import timm_classifier
 from mambavision_lab.tasks import evaluate
@@ -91,6 +94,36 @@ def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
     assert "choose data=image_folder" in refusal(
         lambda: evaluate._choose_images(cfg, data, Path("x"))
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "warned"),
+    [
+        ({}, [], []),
+        ({"value_range": None}, [], ["data.value_range=None, but the run was trained with"]),
+        ({"value_range": None}, ["data.value_range=null"], []),
+        ({"spacing": 2, "slices": "middle"}, [], ["data.slices=middle", "data.spacing=[2.0"]),
+    ],
+)
+def test_evaluation_warns_of_what_the_data_prepare_otherwise(
+    tmp_path, monkeypatch, caplog, changed, given, warned
+):
+    for name in ("calm", "rough"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            np.save(tmp_path / name / f"{k}.npy", np.zeros((4, 8, 8), np.uint8))
+
+    def make(**settings):
+        own = {**SETTINGS, "in_chans": 1, "num_slices": 4, "spacing": [3, 1, 1]}
+        return VolumeFolderDataModule(
+            root=str(tmp_path), **own | {"value_range": [-160, 240]} | settings
+        )
+
+    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": given}))
+    monkeypatch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
+    evaluate._compare_preprocessing(make(**changed), make().metadata())
+    assert len(caplog.messages) == len(warned)
+    assert all(words in message for words, message in zip(warned, caplog.messages, strict=True))
 
 
 class Images:

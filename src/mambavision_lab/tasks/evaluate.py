@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.folder_listing import FolderListing
 from mambavision_lab.errors import ConfigError, reason
@@ -31,6 +32,8 @@ _LABELS = {
     False: "one class for each",
     True: "several labels for each (a CSV with the column labels)",
 }
+# What data modules store beside their settings.
+_NO_SETTINGS = ("num_classes", "class_names", "keeps_aspect", "is_multilabel", "has_masks")
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -134,19 +137,15 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
             f"data: the network was trained on {kinds[not data.has_masks]}, and these data have "
             f"{kinds[data.has_masks]}; give data of the same kind"
         )
-    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    for name in (
-        *("in_chans", "image_size", "num_slices", "crop_fraction", "spacing", "frame_stride"),
-        *("mean", "std"),
-    ):
-        value = getattr(data, name, None)
-        if name not in trained or not hasattr(data, name) or value == trained[name]:
-            continue
-        if name == "in_chans":
-            raise ConfigError(
-                f"data.in_chans={value}: the network takes {trained[name]}; give that"
-            )
-        if not any(override.startswith(f"data.{name}=") for override in given):
+    if data.in_chans != trained.get("in_chans", data.in_chans):
+        raise ConfigError(
+            f"data.in_chans={data.in_chans}: the network takes {trained['in_chans']}; give that"
+        )
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    given = {key_of(override) for override in overrides}
+    for name, value in data.metadata().items():
+        is_setting = name not in _NO_SETTINGS and f"data.{name}" not in given
+        if is_setting and value != trained.get(name, value):
             log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
 
 
