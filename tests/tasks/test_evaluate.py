@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.data.digits import DigitsDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.data.volume_folder import VolumeFolderDataModule
@@ -92,6 +93,10 @@ def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
     data = DigitsDataModule(**{**SETTINGS, "num_classes": 10})
     cfg = OmegaConf.create({"use_all_images": True})
     assert "choose data=image_folder" in refusal(
+        lambda: evaluate._choose_images(cfg, data, Path("x"))
+    )
+    data = create_datamodule("synthetic_segmentation_3d")
+    assert "choose data=mask_folder_3d" in refusal(
         lambda: evaluate._choose_images(cfg, data, Path("x"))
     )
 

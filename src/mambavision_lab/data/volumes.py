@@ -37,6 +37,10 @@ class VolumeDataModule(ImageDataModule):
         require_positive(num_slices=num_slices)
         if slices not in SLICES:
             raise ConfigError(f"data.slices={slices} is unknown; choose {', '.join(SLICES)}")
+        if self.has_masks and slices != "all":
+            raise ConfigError(
+                f"data.slices={slices}: masks are of whole volumes; give data.slices=all"
+            )
         self.num_slices, self.slices = num_slices, slices
 
     @property

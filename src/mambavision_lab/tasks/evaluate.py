@@ -10,7 +10,7 @@ from torch import nn
 
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.data.folder_listing import FolderListing
+from mambavision_lab.data.listing import Listing
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.metrics import main_metric
@@ -31,6 +31,13 @@ log = logging.getLogger(__name__)
 _LABELS = {
     False: "one class for each",
     True: "several labels for each (a CSV with the column labels)",
+}
+# Whether there are masks, and the number of axes -> the data of that kind in a folder.
+_FOLDERS = {
+    (False, 2): "image_folder",
+    (False, 3): "volume_folder",
+    (True, 2): "mask_folder",
+    (True, 3): "mask_folder_3d",
 }
 # What data modules store beside their settings.
 _NO_SETTINGS = ("num_classes", "class_names", "keeps_aspect", "is_multilabel", "has_masks")
@@ -93,12 +100,12 @@ def evaluate(cfg: DictConfig) -> float:
 
 def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
     """Choose all images of another folder than the run's, or the test split; returns a description."""
-    listing: FolderListing | None = getattr(data, "listing", None)
+    listing: Listing | None = getattr(data, "listing", None)
     if listing is None:
         if cfg.use_all_images:
             raise ConfigError(
                 f"use_all_images=true: {type(data).__name__} has a test split of its own; "
-                "choose data=image_folder data.root=FOLDER"
+                f"choose data={_FOLDERS[data.has_masks, len(data.sides)]} data.root=FOLDER"
             )
         return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
     snapshot = find_snapshot_around(path)
