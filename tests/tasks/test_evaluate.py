@@ -17,7 +17,7 @@ from mambavision_lab.data.image_folder import ImageFolderDataModule
 from mambavision_lab.data.volume_folder import VolumeFolderDataModule
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.timm_classifier import timm_classifier
-from mambavision_lab.tasks import evaluate
+from mambavision_lab.tasks import evaluate, evaluated
 
 STORED = Path(__file__).parents[1] / "runs" / "stored_run"
 SETTINGS = {"image_size": 8, "in_chans": 3, "num_classes": 2, "mean": [0.5], "std": [0.25]}
@@ -165,3 +165,18 @@ def test_evaluation_refuses_a_size_that_the_network_does_not_take(make_net, refu
     fixed = timm_classifier(name="mixer_s16_224", image_size=32, **SMALL)
     message = refusal(lambda: evaluate._fit_to_size(fixed, Images(64)))
     assert message.startswith("data.image_size=64: MlpMixer does not take images of 64 x 64 pixels")
+
+
+def test_exported_file_says_how_volumes_are_prepared(monkeypatch):
+    stored = {"image_size": 8, "in_chans": 1, "mean": [0.5], "std": [0.2], "background": [0, 0, 0]}
+    stored |= {"spacing": [3.0, 1.0, 1.0], "value_range": [-160.0, 240.0], "num_slices": 4}
+    described = {"preprocessing": stored, "class_names": ["calm", "rough"]}
+    monkeypatch.setattr(evaluated, "load_network", lambda *_: (described, None, None))
+    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": ["data.num_slices=6"]}))
+    monkeypatch.setattr(evaluated.HydraConfig, "get", lambda: hydra)
+    own = {"image_size": 64, "in_chans": 1, "mean": [0], "std": [1], "num_slices": 6}
+    own |= {"spacing": None, "value_range": None, "slices": "all"}
+    cfg = OmegaConf.create({"model_file": "x.onnx", "data": own})
+    evaluated.ExportedNetwork(cfg)
+    kept = {"slices": "all", "num_slices": 6}
+    assert cfg.data == {k: x for k, x in stored.items() if k != "background"} | kept

@@ -22,7 +22,9 @@ from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.callbacks.rank_watch import RankWatch
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
+from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
+from mambavision_lab.lit.segmentation import SegmentationModule
 from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
@@ -110,6 +112,24 @@ def build_classifier(
     return classifier
 
 
+def wrap_described(net: nn.Module, description: Mapping[str, Any]) -> TrainingModule:
+    """Wrap a saved or exported network to measure it as its training did, from its description."""
+    num_classes = len(description["class_names"])
+    if description.get("has_masks"):
+        return SegmentationModule(
+            net,
+            num_classes=num_classes,
+            include_background=bool(description.get("include_background")),
+            channels_last=False,
+        )
+    return ImageClassifier(
+        net,
+        num_classes=num_classes,
+        is_multilabel=bool(description.get("is_multilabel")),
+        channels_last=False,
+    )
+
+
 def build_tta(
     cfg: DictConfig, net: nn.Module, data: ImageDataModule
 ) -> TestTimeAugmentation | None:
@@ -163,6 +183,8 @@ def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     if "pretrained" in model:
         model["pretrained"] = None  # replaced by the checkpoint's own weights
     stored = {"name": cfg.name, "model": model, "data": data.metadata()}
+    if (counted := cfg.classifier.get("include_background")) is not None:  # of a segmentation
+        stored["include_background"] = counted
     return stored | {"settings": settings_of(cfg)}
 
 
