@@ -1,9 +1,10 @@
 """Save networks, and load them from training checkpoints, run folders and folders of safetensors.
 
-A saved network is a description and its weights by name. The description holds plain values:
-`architecture` (a constructor call), `preprocessing`, `class_names`, `is_multilabel`, `has_masks`, of a
-segmentation `include_background`, and where they are known the run's `name` and `metrics`. Nothing pickled in a file is run. Weights to start a training from are the
-subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
+A saved network is a description and its weights by name. The description holds plain values: `architecture`
+(a constructor call), `preprocessing`, `class_names`, `is_multilabel`, `has_masks`, of a segmentation
+`include_background`, and where they are known the run's `name` and `metrics`. Nothing pickled in a file is
+run. Weights to start a training from are the subject of `pretrained.py`, the Hugging Face hub that of
+`hub.py`.
 """
 
 import inspect

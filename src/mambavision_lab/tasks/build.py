@@ -103,13 +103,28 @@ def build_classifier(
         _recursive_=False,
         **arguments,
     )
-    if classifier.has_masks != data.get("has_masks", False):
-        kinds = ("classes of images", "masks")
-        raise ConfigError(
-            f"classifier: {type(classifier).__name__} trains {kinds[classifier.has_masks]}, and the data "
-            f"have {kinds[not classifier.has_masks]}; choose experiment=segmentation for masks alone"
-        )
+    refuse_other_targets(
+        f"classifier: {type(classifier).__name__} trains",
+        classifier.has_masks,
+        data,
+        "choose experiment=segmentation for masks alone",
+    )
     return classifier
+
+
+def refuse_other_targets(
+    trains: str, has_masks: bool, data: Mapping[str, Any], advice: str
+) -> None:
+    """Refuse data with masks for what takes classes of images, named for the message, and vice versa.
+
+    Raises:
+        ConfigError: They are of the other kind.
+    """
+    kinds, found = ("classes of images", "masks"), bool(data.get("has_masks"))
+    if found != has_masks:
+        raise ConfigError(
+            f"{trains} {kinds[has_masks]}, and the data have {kinds[found]}; {advice}"
+        )
 
 
 def wrap_described(net: nn.Module, description: Mapping[str, Any]) -> TrainingModule:

@@ -22,6 +22,7 @@ from mambavision_lab.tasks.build import (
     build_trainer,
     build_tta,
     device_name,
+    refuse_other_targets,
 )
 from mambavision_lab.tasks.console import print_panel, print_results
 from mambavision_lab.tasks.evaluated import CheckpointNetwork, Evaluated, ExportedNetwork
@@ -138,19 +139,20 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
             f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, "
             f"but these images have {_LABELS[data.is_multilabel]}"
         )
-    if data.has_masks != trained.get("has_masks", False):
-        kinds = ("classes of images", "masks")
-        raise ConfigError(
-            f"data: the network was trained on {kinds[not data.has_masks]}, and these data have "
-            f"{kinds[data.has_masks]}; give data of the same kind"
-        )
+    stored = data.metadata()
+    refuse_other_targets(
+        "data: the network was trained on",
+        bool(trained.get("has_masks")),
+        stored,
+        "give data of the same kind",
+    )
     if data.in_chans != trained.get("in_chans", data.in_chans):
         raise ConfigError(
             f"data.in_chans={data.in_chans}: the network takes {trained['in_chans']}; give that"
         )
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
     given = {key_of(override) for override in overrides}
-    for name, value in data.metadata().items():
+    for name, value in stored.items():
         is_setting = name not in _NO_SETTINGS and f"data.{name}" not in given
         if is_setting and value != trained.get(name, value):
             log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
