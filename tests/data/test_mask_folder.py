@@ -187,3 +187,15 @@ def test_truncated_nifti_is_refused(tmp_path, refusal):
         path.write_bytes(path.read_bytes()[:400])
     data = make_3d(tmp_path)
     assert "cannot be read as a volume" in refusal(lambda: data.splits.train[0])
+
+
+def test_masks_are_checked_before_a_training(tmp_path, refusal, caplog):
+    write_images(tmp_path)
+    truncate(tmp_path)
+    state = torch.get_rng_state()
+    message = refusal(make(tmp_path).prepare_data)
+    assert "1 of the images with masks cannot be read, all listed above, such as: " in message
+    assert "masks/0.png: cannot be read as a mask" in caplog.text
+    assert len(make(tmp_path, fit="crop", image_size=11).find_bad_images()) == 6
+    assert torch.equal(torch.get_rng_state(), state)
+    make(tmp_path, check_files=False).prepare_data()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
+from mambavision_lab.data.base import ImageDataModule, auto_workers
 from mambavision_lab.data.decode import decode, open_image
 from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
@@ -92,7 +92,7 @@ def scan_images(data: ImageDataModule, num_scanned: int | None) -> list[ImageRec
         chosen = np.linspace(0, len(files) - 1, num_scanned).round().astype(int)
         files = [files[index] for index in chosen]
     scan = partial(_scan_file, fit=evaluation_transform(data.image_size))
-    with ThreadPool(min(available_cores(), MAX_AUTO_WORKERS)) as pool:
+    with ThreadPool(auto_workers()) as pool:
         return records + pool.starmap(scan, files, chunksize=16)
 
 

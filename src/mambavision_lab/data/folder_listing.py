@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from mambavision_lab.data.checked_files import CheckedFiles
 from mambavision_lab.data.class_folders import ImageLister, class_folder, list_classes, name_classes
 from mambavision_lab.data.class_names import read_class_names
 from mambavision_lab.data.folders import IMAGES, FileKind
@@ -17,6 +19,30 @@ from mambavision_lab.data.val_labels import read_val_labels
 from mambavision_lab.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+
+def listing_of(data: CheckedFiles, **settings: Any) -> "FolderListing":
+    """Make the listing of a data module's folder, with its kind, labels, val_fraction and seed.
+
+    Raises:
+        ConfigError: Two of the settings exclude each other.
+    """
+    assert data.root is not None
+    listing = FolderListing(
+        data.root,
+        data.kind,
+        is_multilabel=data.is_multilabel,
+        val_fraction=data.val_fraction,
+        seed=data.seed,
+        **settings,
+    )
+    if data.is_multilabel and data.sampler == "balanced":
+        what = "an image" if data.kind is IMAGES else data.kind.noun
+        raise ConfigError(
+            f"data.sampler=balanced: {what} of several classes cannot be given once for each; leave "
+            "data.sampler=random, or weigh the classes by loss.pos_weight=balanced"
+        )
+    return listing
 
 
 class FolderListing(Listing):

@@ -9,7 +9,7 @@ from mambavision_lab.data.split_folders import find_splits
 
 T = TypeVar("T")
 
-_FOLDERS = {"test": "test", "val": "val"}
+FOLDERS = {"test": "test", "val": "val"}
 
 
 class Listing:
@@ -22,7 +22,7 @@ class Listing:
     """
 
     def __init__(
-        self, root: str, kind: FileKind = IMAGES, *, folders: Mapping[str, str] = _FOLDERS
+        self, root: str, kind: FileKind = IMAGES, *, folders: Mapping[str, str] = FOLDERS
     ) -> None:
         self.root, self.kind, self.folders = root, kind, folders
         self._is_all_for_test = False
