@@ -12,11 +12,11 @@ from mambavision_lab.errors import ConfigError
         (["data=synthetic_volumes", "data.slices=middle", "model.dims=3"], r"the data are images"),
         (
             ["experiment=segmentation", "data=synthetic_segmentation_3d"],
-            "give model.dims=3, as experiment=segmentation_3d does, or data=mask_folder",
+            "choose experiment=segmentation_3d, or data=mask_folder",
         ),
         (
             ["experiment=segmentation_3d", "data=synthetic_segmentation"],
-            "give model.dims=2, as experiment=segmentation does, or data=mask_folder_3d",
+            "choose experiment=segmentation, or data=mask_folder_3d",
         ),
     ],
 )

@@ -24,14 +24,14 @@ def check_axes(cfg: dict[str, Any]) -> None:
     if has_volumes and dims == 2:
         advice = "choose a model such as mambavision_nano_3d, or data.slices=middle"
         if has_masks:
-            advice = "give model.dims=3, as experiment=segmentation_3d does, or data=mask_folder"
+            advice = "choose experiment=segmentation_3d, or data=mask_folder"
         raise ConfigError(
             f"model.dims={dims}: takes images, and the data are volumes or clips; {advice}"
         )
     if dims == 3 and not has_volumes:
         advice = "choose a model without _3d, or data such as synthetic_volumes"
         if has_masks:
-            advice = "give model.dims=2, as experiment=segmentation does, or data=mask_folder_3d"
+            advice = "choose experiment=segmentation, or data=mask_folder_3d"
         raise ConfigError(
             f"model.dims={dims}: takes volumes or clips, and the data are images; {advice}"
         )
