@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from volume_bytes import ramp, write_nifti
 
 from mambavision_lab import create_datamodule
 from mambavision_lab.analysis.image_statistics import describe, scan_images
@@ -67,6 +68,19 @@ def test_sizes_modes_and_classes_of_files_are_counted(tmp_path):
     assert found["width"] == [20, 45, 90]
     assert found["height"] == [12, 21, 60]
     assert found["modes"] == {"PNG RGB": 4, "JPEG L": 2, "JPEG CMYK": 2}
+
+
+def test_modes_name_the_whole_suffix_of_volumes_with_and_without_masks(tmp_path):
+    volume = ramp(4, 6, 6) % 2
+    for folder in ("a", "b", "images", "masks"):
+        root = tmp_path / ("pairs" if len(folder) > 1 else "classes")
+        for k in range(3):
+            write_nifti(root / folder / f"{k}.v1.nii.gz", volume)
+    sizes = {"num_slices": 4, "image_size": 6}
+    for name, root in (("volume_folder", "classes"), ("mask_folder_3d", "pairs")):
+        data = create_datamodule(name, root=tmp_path / root, **sizes)
+        found = describe(data, scan_images(data, None))
+        assert [*found["modes"]] == [".nii.gz, 1 channel, 4 slices"]
 
 
 def test_rotated_photograph_has_its_upright_size(tmp_path):

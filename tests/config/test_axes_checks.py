@@ -10,6 +10,14 @@ from mambavision_lab.errors import ConfigError
         (["data=synthetic_clips"], r"model.dims=2: .* such as mambavision_nano_3d"),
         (["model=mambavision_nano_3d"], r"model.dims=3: .* choose a model without _3d"),
         (["data=synthetic_volumes", "data.slices=middle", "model.dims=3"], r"the data are images"),
+        (
+            ["experiment=segmentation", "data=synthetic_segmentation_3d"],
+            "choose experiment=segmentation_3d, or data=mask_folder",
+        ),
+        (
+            ["experiment=segmentation_3d", "data=synthetic_segmentation"],
+            "choose experiment=segmentation, or data=mask_folder_3d",
+        ),
     ],
 )
 def test_networks_and_data_of_other_axes_are_refused(arguments, message):

@@ -64,3 +64,13 @@ def test_images_must_be_there(tmp_path, refusal):
     assert message.startswith(f"images={photos}: no images there; give ")
     for images in (str(tmp_path), f"{photos}/*.png", None):
         check_files(OmegaConf.create(), {"images": images})
+
+
+@pytest.mark.parametrize(
+    ("data", "noun"), [("volume_folder", "volumes"), ("video_folder", "clips")]
+)
+@pytest.mark.parametrize("more", [(), ("data.num_classes=2",)])
+def test_folders_of_volumes_and_clips_are_missed_as_such(tmp_path, refusal, data, noun, more):
+    given = (f"data={data}", f"data.root={tmp_path}/no", "model=mambavision_nano_3d", *more)
+    message = refusal(lambda: check_command("train", *given))
+    assert f"no such folder; wanted a folder that holds train/<class>/<{noun}>" in message

@@ -157,3 +157,9 @@ def test_class_folders_refuse_a_split_that_links_into_another(touch, refusal):
 def test_class_folders_name_the_suffixes_of_a_class_without_images(touch, refusal):
     root = touch("a/0.heic", "a/1.heic", "b/0.png")
     assert f"{root}/a: holds no images, but 2 .heic" in refusal(lambda: listed(root))
+
+
+def test_classes_of_volumes_are_counted_beside_folders_of_images(touch, refusal):
+    root = touch("train/a/0.nii.gz", "train/b/0.nii.gz", "val/a/1.npy", "previews/0.png")
+    assert count_classes(root, None, None, "volumes") == 2
+    assert "previews/ holds images beside" in refusal(lambda: count_classes(root))

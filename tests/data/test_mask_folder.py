@@ -43,6 +43,37 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     assert [len(s) for s in (splits.train, splits.val, splits.test)] == [4, 2, 3]
 
 
+def test_folders_of_splits_may_have_their_usual_names(tmp_path):
+    for name, num in (("Train", 6), ("validation", 2)):
+        write_images(tmp_path / name, num)
+    splits = make(tmp_path).splits
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [5, 2, 1]
+    (tmp_path / "Train").rename(tmp_path / "Testing")
+    assert make(tmp_path).listing.describe_test() == f"all of {tmp_path}/Testing"
+
+
+@pytest.mark.parametrize(
+    ("names", "num", "folder"),
+    [(["train", "val"], 2, "/val"), (["test"], 3, "/test"), ([""], 4, "")],
+)
+def test_evaluation_of_another_folder_takes_all_of_one_split(tmp_path, names, num, folder):
+    for k, name in enumerate(names):
+        write_images(tmp_path / name, num + len(names) - 1 - k)
+    data = make(tmp_path)
+    data.listing.use_all_for_test()
+    splits = data.splits
+    assert [len(s) for s in (splits.train, splits.val, splits.test)] == [0, 0, num]
+    assert data.listing.describe_test() == f"all of {tmp_path}{folder}"
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_two_files_of_one_name_are_refused(tmp_path, refusal, folder):
+    write_images(tmp_path)
+    Image.new("L", (12, 10)).save(tmp_path / folder / "3.tif")
+    message = refusal(lambda: make(tmp_path).splits)
+    assert message.startswith(f"{tmp_path}/{folder}/3.tif: has the name of 3.png")
+
+
 @pytest.mark.parametrize("fit", ["resize", "crop"])
 def test_mask_fits_its_image(tmp_path, fit):
     data = make(write_images(tmp_path, size=(16, 16)), fit=fit, batch_size=2)
@@ -113,6 +144,16 @@ def test_missing_mask_or_folder_is_refused(tmp_path, refusal):
     (tmp_path / "masks" / "4.png").unlink()
     assert "images/4.png: has no mask" in refusal(lambda: make(tmp_path).splits)
     assert "no folder" in refusal(lambda: make(tmp_path / "images").splits)
+    assert "wanted images/ and masks/" in refusal(lambda: make(tmp_path / "gone").splits)
+    (tmp_path / "test").mkdir()
+    assert "images/ holds images beside test/" in refusal(lambda: make(tmp_path).splits)
+    write_images(tmp_path / "alone" / "test")
+    assert "holds test, but no train" in refusal(lambda: make(tmp_path / "alone").splits)
+
+
+def test_part_of_the_slices_is_refused(tmp_path, refusal):
+    message = refusal(lambda: make_3d(tmp_path, slices="middle"))
+    assert message == "data.slices=middle: masks are of whole volumes; give data.slices=all"
 
 
 def test_image_smaller_than_its_window_is_refused(tmp_path, refusal):
@@ -146,3 +187,15 @@ def test_truncated_nifti_is_refused(tmp_path, refusal):
         path.write_bytes(path.read_bytes()[:400])
     data = make_3d(tmp_path)
     assert "cannot be read as a volume" in refusal(lambda: data.splits.train[0])
+
+
+def test_masks_are_checked_before_a_training(tmp_path, refusal, caplog):
+    write_images(tmp_path)
+    truncate(tmp_path)
+    state = torch.get_rng_state()
+    message = refusal(make(tmp_path).prepare_data)
+    assert "1 of the images with masks cannot be read, all listed above, such as: " in message
+    assert "masks/0.png: cannot be read as a mask" in caplog.text
+    assert len(make(tmp_path, fit="crop", image_size=11).find_bad_images()) == 6
+    assert torch.equal(torch.get_rng_state(), state)
+    make(tmp_path, check_files=False).prepare_data()

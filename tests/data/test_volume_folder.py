@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -225,3 +227,12 @@ def test_loose_slices_and_empty_classes_are_refused(tmp_path, refusal):
     assert "holds no class folders, but 3 volumes" in refusal(
         lambda: make(tmp_path / "z" / "calm", num_classes=2).splits
     )
+
+
+def test_missing_package_is_named_once_and_not_for_each_file(tmp_path, refusal, monkeypatch):
+    for name in ("a", "b"):
+        for k in range(3):
+            write_nifti(tmp_path / name / f"{k}.nii", ramp(3, 4, 4))
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    message = refusal(make(tmp_path).prepare_data)
+    assert message.startswith("a volume in NIfTI needs nibabel; install it with: ")

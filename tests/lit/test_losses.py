@@ -140,3 +140,11 @@ def test_teacher_that_numbers_other_classes_is_refused():
     check_teachers(loss, ["ant", "cat", "bee"])
     with pytest.raises(ConfigError, match="its class 1 is 'cat', that of the data is 'bee'"):
         check_teachers(loss, ["ant", "bee", "cat"])
+
+
+def test_divergence_of_masks_is_the_mean_over_their_pixels():
+    logits, wanted = torch.randn(2, 2, 3, 4, 5)
+    pixels = [
+        divergence(logits[:, :, i, j], wanted[:, :, i, j]) for i in range(4) for j in range(5)
+    ]
+    torch.testing.assert_close(divergence(logits, wanted), torch.stack(pixels).mean())

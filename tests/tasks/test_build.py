@@ -9,9 +9,17 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.errors import RunError
 from mambavision_lab.files import configs_folder, list_choices
-from mambavision_lab.tasks.build import build, build_multi_scale, build_optimizer
+from mambavision_lab.models.saved import read_saved
+from mambavision_lab.tasks.build import (
+    build,
+    build_multi_scale,
+    build_optimizer,
+    metadata,
+    wrap_described,
+)
 
 ADAMW = {"_target_": "torch.optim.adamw.AdamW", "_partial_": True, "lr": 1e-3}
 
@@ -119,3 +127,26 @@ def test_sizes_that_a_network_does_not_take_are_refused(make_net, refusal, sizes
     assert refusal(lambda: build_multi_scale(cfg, net, data)).startswith(wanted)
     cfg.multi_scale.sizes = [16]
     assert build_multi_scale(cfg, net, data).sizes == [16]
+
+
+@pytest.mark.parametrize("include_background", [False, True])
+def test_described_segmentation_counts_the_background_as_its_training_did(include_background):
+    masks = torch.zeros(1, 4, 4, dtype=torch.long)
+    masks[0, 0, 0] = 1
+    description = {"class_names": ["ground", "cat"], "has_masks": True}
+    description["include_background"] = include_background
+    metric = wrap_described(nn.Identity(), description).metrics["test"]["dice"]
+    metric.update(nn.functional.one_hot(torch.zeros_like(masks), 2).movedim(-1, 1).float(), masks)
+    wanted = 30 / 31 / 2 if include_background else 0.0  # no cat is found
+    assert float(metric.compute()) == pytest.approx(wanted)
+
+
+def test_checkpoint_of_a_segmentation_says_whether_the_background_counts(tmp_path):
+    nodes = {"name": "x", "model": {}, "trainer": {}, "classifier": {"include_background": True}}
+    cfg = OmegaConf.create(nodes)
+    data = create_datamodule("synthetic_segmentation", num_train=4, num_val=2, num_test=2)
+    stored = metadata(cfg, data)
+    torch.save({"state_dict": {}, "hyper_parameters": stored}, tmp_path / "best.ckpt")
+    assert read_saved(tmp_path / "best.ckpt")[0]["include_background"] is True
+    cfg.classifier = {}
+    assert "include_background" not in metadata(cfg, data)

@@ -3,17 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
+from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.data.digits import DigitsDataModule
 from mambavision_lab.data.image_folder import ImageFolderDataModule
+from mambavision_lab.data.volume_folder import VolumeFolderDataModule
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.timm_classifier import timm_classifier
-from mambavision_lab.tasks import evaluate
+from mambavision_lab.tasks import evaluate, evaluated
 
 STORED = Path(__file__).parents[1] / "runs" / "stored_run"
 SETTINGS = {"image_size": 8, "in_chans": 3, "num_classes": 2, "mean": [0.5], "std": [0.25]}
@@ -91,6 +95,40 @@ def test_evaluation_refuses_all_images_of_data_without_a_folder(refusal):
     assert "choose data=image_folder" in refusal(
         lambda: evaluate._choose_images(cfg, data, Path("x"))
     )
+    data = create_datamodule("synthetic_segmentation_3d")
+    assert "choose data=mask_folder_3d" in refusal(
+        lambda: evaluate._choose_images(cfg, data, Path("x"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "warned"),
+    [
+        ({}, [], []),
+        ({"value_range": None}, [], ["data.value_range=None, but the run was trained with"]),
+        ({"value_range": None}, ["data.value_range=null"], []),
+        ({"spacing": 2, "slices": "middle"}, [], ["data.slices=middle", "data.spacing=[2.0"]),
+    ],
+)
+def test_evaluation_warns_of_what_the_data_prepare_otherwise(
+    tmp_path, monkeypatch, caplog, changed, given, warned
+):
+    for name in ("calm", "rough"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            np.save(tmp_path / name / f"{k}.npy", np.zeros((4, 8, 8), np.uint8))
+
+    def make(**settings):
+        own = {**SETTINGS, "in_chans": 1, "num_slices": 4, "spacing": [3, 1, 1]}
+        return VolumeFolderDataModule(
+            root=str(tmp_path), **own | {"value_range": [-160, 240]} | settings
+        )
+
+    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": given}))
+    monkeypatch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
+    evaluate._compare_preprocessing(make(**changed), make().metadata())
+    assert len(caplog.messages) == len(warned)
+    assert all(words in message for words, message in zip(warned, caplog.messages, strict=True))
 
 
 class Images:
@@ -127,3 +165,18 @@ def test_evaluation_refuses_a_size_that_the_network_does_not_take(make_net, refu
     fixed = timm_classifier(name="mixer_s16_224", image_size=32, **SMALL)
     message = refusal(lambda: evaluate._fit_to_size(fixed, Images(64)))
     assert message.startswith("data.image_size=64: MlpMixer does not take images of 64 x 64 pixels")
+
+
+def test_exported_file_says_how_volumes_are_prepared(monkeypatch):
+    stored = {"image_size": 8, "in_chans": 1, "mean": [0.5], "std": [0.2], "background": [0, 0, 0]}
+    stored |= {"spacing": [3.0, 1.0, 1.0], "value_range": [-160.0, 240.0], "num_slices": 4}
+    described = {"preprocessing": stored, "class_names": ["calm", "rough"]}
+    monkeypatch.setattr(evaluated, "load_network", lambda *_: (described, None, None))
+    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": ["data.num_slices=6"]}))
+    monkeypatch.setattr(evaluated.HydraConfig, "get", lambda: hydra)
+    own = {"image_size": 64, "in_chans": 1, "mean": [0], "std": [1], "num_slices": 6}
+    own |= {"spacing": None, "value_range": None, "slices": "all"}
+    cfg = OmegaConf.create({"model_file": "x.onnx", "data": own})
+    evaluated.ExportedNetwork(cfg)
+    kept = {"slices": "all", "num_slices": 6}
+    assert cfg.data == {k: x for k, x in stored.items() if k != "background"} | kept

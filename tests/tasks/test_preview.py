@@ -153,3 +153,25 @@ def test_preview_refuses_in_one_line(call, option, named):
     assert (status, err.count("\n")) == (2, 1), err
     assert err.startswith("error: ")
     assert named in err
+
+
+def test_check_of_a_preview_reads_masks_and_volumes(call, tmp_path):
+    root = tmp_path / "pairs"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (8, 8), i if folder == "masks" else 9).save(root / folder / f"{i}.png")
+    options = ("data.image_size=8", "check=true")
+    status, out, err = call("preview", "data=mask_folder", f"data.root={root}", *options)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "2 of the images with masks cannot be read, all listed above, such as: " in err
+    assert out.count("and data.num_classes=2") == 2
+    for name in ("a", "b"):
+        (tmp_path / "volumes" / name).mkdir(parents=True)
+        for i in range(3):
+            np.save(tmp_path / "volumes" / name / f"{i}.npy", np.zeros((4, 8, 8), np.uint8))
+    (tmp_path / "volumes" / "a" / "0.npy").write_bytes(b"no volume")
+    volumes = ("data=volume_folder", f"data.root={tmp_path}/volumes", "data.num_slices=4")
+    status, _, err = call("preview", *volumes, *options)
+    assert (status, "1 of the volumes cannot be read" in err) == (2, True)
+    assert "on_bad_image" not in err

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
+from mambavision_lab.data.base import ImageDataModule, auto_workers
 from mambavision_lab.data.decode import decode, open_image
 from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.labelled_files import LabelledFiles
-from mambavision_lab.data.mask_files import MaskFiles
+from mambavision_lab.data.mask_files import MaskFiles, stem_of
 from mambavision_lab.errors import ConfigError
 
 SPLITS = ("train", "val", "test")
@@ -92,7 +92,7 @@ def scan_images(data: ImageDataModule, num_scanned: int | None) -> list[ImageRec
         chosen = np.linspace(0, len(files) - 1, num_scanned).round().astype(int)
         files = [files[index] for index in chosen]
     scan = partial(_scan_file, fit=evaluation_transform(data.image_size))
-    with ThreadPool(min(available_cores(), MAX_AUTO_WORKERS)) as pool:
+    with ThreadPool(auto_workers()) as pool:
         return records + pool.starmap(scan, files, chunksize=16)
 
 
@@ -208,32 +208,11 @@ def classes_in(mask: Tensor) -> tuple[int, ...]:
     return tuple(mask.unique().tolist())
 
 
-def _scan_masks(split: str, files: MaskFiles, index: int) -> ImageRecord:
-    """Look at an image or volume and its mask, at their own size."""
-    path, _ = files.pairs[index]
-    try:
-        pixels, mask = files.load(index)
-    except ConfigError as error:
-        return ImageRecord(split, index, path, (), str(error))
-    return ImageRecord(
-        split,
-        index,
-        path,
-        classes_in(mask),
-        digest=_digest(Path(path).read_bytes()),
-        size=(pixels.shape[-1], pixels.shape[-2]),
-        mode=f"{Path(path).suffix}, {_shape(pixels)}",
-        moments=_moments(pixels[None])[0].numpy() if split == "train" else None,
-    )
-
-
 def _scan_file(
     split: str, files: LabelledFiles | MaskFiles, index: int, fit: v2.Transform
 ) -> ImageRecord:
-    if isinstance(files, MaskFiles):
-        return _scan_masks(split, files, index)
     if not isinstance(files, ImageFiles):
-        return _scan_volume(split, files, index)
+        return _scan_pixels(split, files, index)
     source, label = files.items[index]
     name = str(source)
     try:
@@ -255,22 +234,25 @@ def _scan_file(
     )
 
 
-def _scan_volume(split: str, files: Any, index: int) -> ImageRecord:
-    """Look at a volume or clip, as the network receives it."""
-    path, label = files.items[index]
+def _scan_pixels(split: str, files: Any, index: int) -> ImageRecord:
+    """Look at a volume or clip as the network receives it, or at what has a mask, at its own size."""
+    has_mask = isinstance(files, MaskFiles)
+    path, label = (files.pairs[index][0], ()) if has_mask else files.items[index]
     try:
-        pixels, _ = files[index]
+        pixels, target = files.load(index) if has_mask else files[index]
     except ConfigError as error:
         return ImageRecord(split, index, path, label, str(error))
-    content = Path(path).read_bytes() if Path(path).is_file() else pixels.numpy().tobytes()
+    file = Path(path)
+    is_file = file.is_file()
+    suffix = file.name.removeprefix(stem_of(file)) if is_file else "folder"
     return ImageRecord(
         split,
         index,
         path,
-        label,
-        digest=_digest(content),
+        classes_in(target) if has_mask else label,
+        digest=_digest(file.read_bytes() if is_file else pixels.numpy().tobytes()),
         size=(pixels.shape[-1], pixels.shape[-2]),
-        mode=f"{Path(path).suffix or 'folder'}, {_shape(pixels)}",
+        mode=f"{suffix}, {_shape(pixels)}",
         moments=_moments(pixels[None])[0].numpy() if split == "train" else None,
     )
 

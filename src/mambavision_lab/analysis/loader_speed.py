@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from copy import copy
 
 from mambavision_lab.data.base import (
-    MAX_AUTO_WORKERS,
     Batch,
     ImageDataModule,
-    available_cores,
+    auto_workers,
 )
 
 
 def worker_counts(data: ImageDataModule) -> list[int]:
     """Return the numbers of workers to compare: none, and the data module's or one per core."""
-    return [0, data.num_workers or min(available_cores(), MAX_AUTO_WORKERS)]
+    return [0, data.num_workers or auto_workers()]
 
 
 def measure_loading(data: ImageDataModule, num_workers: int, seconds: float) -> float:

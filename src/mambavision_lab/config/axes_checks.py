@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mambavision_lab.config.mask_checks import trains_masks
 from mambavision_lab.errors import ConfigError
 
 _OURS = "mambavision_lab."  # the axes of other data modules are not known
@@ -19,15 +20,20 @@ def check_axes(cfg: dict[str, Any]) -> None:
         return
     has_volumes = "num_slices" in data and data.get("slices") != "middle"
     dims = model.get("dims", 2)
+    has_masks = trains_masks(cfg)
     if has_volumes and dims == 2:
+        advice = "choose a model such as mambavision_nano_3d, or data.slices=middle"
+        if has_masks:
+            advice = "choose experiment=segmentation_3d, or data=mask_folder"
         raise ConfigError(
-            f"model.dims={dims}: takes images, and the data are volumes or clips; choose a model such as "
-            "mambavision_nano_3d, or data.slices=middle"
+            f"model.dims={dims}: takes images, and the data are volumes or clips; {advice}"
         )
     if dims == 3 and not has_volumes:
+        advice = "choose a model without _3d, or data such as synthetic_volumes"
+        if has_masks:
+            advice = "choose experiment=segmentation, or data=mask_folder_3d"
         raise ConfigError(
-            f"model.dims={dims}: takes volumes or clips, and the data are images; choose a model without "
-            "_3d, or data such as synthetic_volumes"
+            f"model.dims={dims}: takes volumes or clips, and the data are images; {advice}"
         )
     augment = data.get("augment") or {}
     if has_volumes:

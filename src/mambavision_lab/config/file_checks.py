@@ -30,6 +30,10 @@ _COUNTS: dict[str, tuple[Callable[..., int], tuple[str, ...]]] = {
         ("root", "subset", "label_column", "classes"),
     ),
 }
+_NOUNS = {  # of what is no image
+    "mambavision_lab.data.volume_folder.VolumeFolderDataModule": "volumes",
+    "mambavision_lab.data.video_folder.VideoFolderDataModule": "clips",
+}
 _TEACHER = "mambavision_lab.models.teacher.load_teacher"
 
 
@@ -75,8 +79,10 @@ def _check_data(cfg: DictConfig, node: dict[str, Any]) -> None:
     if count_hf_classes is _COUNTS[target][0] and is_hub_id(str(node["root"])):
         return  # to look would be to download it
     count, names = _COUNTS[target]
-    only_evaluates = {"is_training": False} if count is count_classes and task == "eval" else {}
-    found, given = count(*map(node.get, names), **only_evaluates), node["num_classes"]
+    options: dict[str, Any] = {}
+    if count is count_classes:
+        options = {"noun": _NOUNS.get(str(target), "images"), "is_training": task != "eval"}
+    found, given = count(*map(node.get, names), **options), node["num_classes"]
     if found != given and task != "eval":  # which names the classes that the network does not know
         raise ConfigError(
             f"data.num_classes={given}, but the data have {found} classes; leave data.num_classes as it is"

@@ -5,7 +5,7 @@ from typing import Any
 from mambavision_lab.errors import ConfigError
 
 SEGMENTATION = "mambavision_lab.lit.segmentation.SegmentationModule"
-_CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
+CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _LOSS = "mambavision_lab.lit.mask_losses.DiceCrossEntropy"
 # What takes or gives masks; of other targets of ours it is known that they do not.
 _DATA = (
@@ -47,7 +47,7 @@ def check_masks(resolved: dict[Any, Any]) -> None:
         key: str((resolved.get(key) or {}).get("_target_", ""))
         for key in ("data", "model", "loss", "classifier")
     }
-    if targets["classifier"] not in (SEGMENTATION, _CLASSIFIER):
+    if targets["classifier"] not in (SEGMENTATION, CLASSIFIER):
         return  # a module of the user's
     is_segmentation = targets["classifier"] == SEGMENTATION
     known = {"data": _DATA, "model": _NETS, "loss": (_LOSS, *_ANY_LOSS)}

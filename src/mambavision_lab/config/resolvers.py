@@ -33,7 +33,7 @@ def register() -> None:
 
 
 def _count_classes(*data: Any, _root_: DictConfig) -> int:
-    """Count the classes of a folder of images; in an evaluation it needs no training images."""
+    """Count the classes of a folder; in an evaluation it needs no training images."""
     return count_classes(*data, is_training=schema.task_of(_root_) != "eval")
 
 

@@ -4,14 +4,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mambavision_lab.config.mask_checks import SEGMENTATION
+from mambavision_lab.config.mask_checks import CLASSIFIER, SEGMENTATION
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.step_checks import check_step
 from mambavision_lab.config.tune_checks import check_tune
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import MASK_METRICS, cheap_metrics, metrics_of_predictions
 
-_CLASSIFIER = "mambavision_lab.lit.image_classifier.ImageClassifier"
 _THROUGHPUT = "mambavision_lab.lit.callbacks.throughput.Throughput"
 _GRADIENT_NORM = "mambavision_lab.lit.callbacks.grad_norm.GradientNorm"
 _MESA = "mambavision_lab.lit.callbacks.mesa.MESA"
@@ -69,7 +68,7 @@ def metric_names(cfg: dict[Any, Any]) -> list[str] | None:
     targets = [callback["_target_"] for _, callback in _callbacks(cfg)]
     classifier = (cfg.get("classifier") or {}).get("_target_")
     ours = ("lightning.", "mambavision_lab.")
-    if classifier not in (_CLASSIFIER, SEGMENTATION) or not all(
+    if classifier not in (CLASSIFIER, SEGMENTATION) or not all(
         target.startswith(ours) for target in targets
     ):
         return None

@@ -22,6 +22,7 @@ from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.multi_scale import MultiScale
+from mambavision_lab.data.normalize import normalize
 from mambavision_lab.data.settings import check_loading, check_normalisation, require_positive
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
@@ -283,9 +284,8 @@ class ImageDataModule(LightningDataModule):
         return images, labels
 
     def normalize(self, images: Tensor, *, inplace: bool = False) -> Tensor:
-        """Subtract mean and divide by std; images (N, C, H, W) in [0, 1]."""
-        mean, std = (v * self.in_chans if len(v) == 1 else v for v in (self.mean, self.std))
-        return TF.normalize(images, mean, std, inplace)
+        """Subtract mean and divide by std; images (N, C, H, W), or volumes, in [0, 1]."""
+        return normalize(images, self.mean, self.std, inplace=inplace)
 
     def in_memory(self, images: np.ndarray | Tensor, labels: Any) -> InMemoryImages:
         """Make a data set of uint8 images (N, C, H, W), resized to image_size and converted to in_chans."""
@@ -303,8 +303,12 @@ class ImageDataModule(LightningDataModule):
             return 0
         # Lightning's suggested_max_num_workers keeps one core of each process free: with two cores half of
         # the decoding.
-        num_sharing = self.trainer.num_devices if self.trainer else 1  # processes on this host
-        return min(max(1, available_cores() // num_sharing), MAX_AUTO_WORKERS)
+        return auto_workers(self.trainer.num_devices if self.trainer else 1)
+
+
+def auto_workers(num_sharing: int = 1) -> int:
+    """Return how many files are read at once by one of the processes that share this host."""
+    return min(max(1, available_cores() // num_sharing), MAX_AUTO_WORKERS)
 
 
 def available_cores() -> int:

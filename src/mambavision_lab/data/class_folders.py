@@ -10,6 +10,7 @@ from pathlib import Path
 from mambavision_lab.data.class_names import Classes, read_class_names
 from mambavision_lab.data.folders import (
     IMAGES,
+    KINDS,
     FileKind,
     count_files,
     describe_others,
@@ -80,14 +81,16 @@ def count_classes(
     root: str | os.PathLike[str],
     labels_file: str | None = None,
     classes: Classes = None,
+    noun: str = IMAGES.noun,
     *,
     is_training: bool = True,
 ) -> int:
-    """Count the classes of a data set, by its folders or its CSV, or those that are given."""
+    """Count the classes of images, volumes or clips, by folders or a CSV, or those that are given."""
     if labels_file is not None:
         return len(read_labels_file(str(root), labels_file, classes, is_training).class_names)
-    class_folder(root, is_training=False)  # is there also where the classes are given
-    return len(read_class_names(classes, Path(root)) or name_classes(root, is_training))
+    kind = KINDS[noun]
+    class_folder(root, is_training=False, kind=kind)  # is there also where the classes are given
+    return len(read_class_names(classes, Path(root)) or name_classes(root, is_training, kind))
 
 
 def _advice(folder: Path) -> str:

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, ImageDataModule, available_cores
+from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.cached_files import Finished, ForCrops, check_cache, open_cache
+from mambavision_lab.data.checked_files import CheckedFiles
 from mambavision_lab.data.decode import Colour
 from mambavision_lab.data.image_files import (
     CROP_FRACTION,
@@ -19,6 +20,7 @@ from mambavision_lab.data.image_files import (
     training_transform,
 )
 from mambavision_lab.data.random_crop import RandomCrop
+from mambavision_lab.data.settings import check_crop_fraction
 from mambavision_lab.data.splits import Items, Splits
 from mambavision_lab.data.value_range import ValueRange, union
 from mambavision_lab.errors import ConfigError
@@ -26,7 +28,7 @@ from mambavision_lab.errors import ConfigError
 log = logging.getLogger(__name__)
 
 
-class ImageFilesDataModule(ImageDataModule):
+class ImageFilesDataModule(CheckedFiles):
     """Base of the data modules of image files; a subclass lists them in `load` and calls `make_splits`.
 
     Args:
@@ -48,6 +50,8 @@ class ImageFilesDataModule(ImageDataModule):
     """
 
     keeps_aspect: ClassVar[bool] = True
+    checked = "image files"
+    advice = "remove them, or train with data.on_bad_image=skip"
 
     def __init__(
         self,
@@ -94,10 +98,7 @@ class ImageFilesDataModule(ImageDataModule):
         )
         self.is_range_measured = value_range == "auto"
         self.value_range = None if value_range in ("auto", "bits") else _as_range(value_range)
-        if not 0 < crop_fraction <= 1:
-            raise ConfigError(
-                f"data.crop_fraction={crop_fraction}: wanted a share above 0 and at most 1"
-            )
+        check_crop_fraction(crop_fraction)
         self.crop_fraction = crop_fraction
         self.background = _as_colour(background)
         if on_bad_image not in ("error", "skip"):
@@ -108,12 +109,11 @@ class ImageFilesDataModule(ImageDataModule):
         check_cache(cache, cache_dir)
         self.cache, self.cache_dir = cache, cache_dir
         self.skipped: dict[str, str] = {}
-        self._is_checked = False
 
     def make_splits(self, items: Mapping[str, Items], class_names: list[str]) -> Splits:
         """Make the splits of the files listed for train, val and test, without those to be skipped."""
         if self.is_range_measured:
-            self.value_range = measure_value_range(items["train"], _num_threads())
+            self.value_range = measure_value_range(items["train"], auto_workers())
             self.is_range_measured = False
         scale = getattr(self.augment, "crop_scale", None)
         interpolation = getattr(self.augment, "crop_interpolation", "bilinear")
@@ -149,17 +149,9 @@ class ImageFilesDataModule(ImageDataModule):
         kept = {"crop_fraction": self.crop_fraction, "background": list(self.background)}
         return plain | {"value_range": value_range} | kept
 
-    def prepare_data(self) -> None:
-        """Check all files at the start of a training, once.
-
-        Raises:
-            ConfigError: Some cannot be read; the log lists all.
-        """
-        # The processes of a run follow one that has called this without a trainer.
-        is_start = self.trainer is None or (self.trainer.training and self.trainer.world_size == 1)
-        if is_start:
-            self._refuse_bad_images()
-            self._open_caches()
+    def _prepare_files(self) -> None:
+        super()._prepare_files()
+        self._open_caches()
 
     def setup(self, stage: str) -> None:
         """List the files, and open the cache for a training."""
@@ -174,18 +166,11 @@ class ImageFilesDataModule(ImageDataModule):
     def teardown(self, stage: str) -> None:
         """List at the end of a training what was skipped."""
         if stage == "fit" and self.skipped:
-            self._list(self.skipped)
+            self._list(self.skipped, "skipped")
 
     def _refuse_bad_images(self) -> None:
-        if not self.check_files or self._is_checked or self.on_bad_image == "skip":
-            return
-        self._is_checked = True
-        if bad := self.find_bad_images():
-            self._list(bad)
-            raise ConfigError(
-                f"data.root={self.root}: {len(bad)} image files cannot be read, all listed above, "
-                f"such as {next(iter(bad))}; remove them, or give data.on_bad_image=skip"
-            )
+        if self.on_bad_image != "skip":
+            super()._refuse_bad_images()
 
     def _open_caches(self) -> None:
         if self.cache is None:
@@ -200,7 +185,7 @@ class ImageFilesDataModule(ImageDataModule):
                     ForCrops(self.image_size) if is_cropped else finished,
                     self.cache,
                     Path(self.cache_dir or ""),
-                    _num_threads(),
+                    auto_workers(),
                     self._refuse_bad_images,
                 )
 
@@ -209,7 +194,7 @@ class ImageFilesDataModule(ImageDataModule):
         extents = []
         for split in (splits.train, splits.val, splits.test):
             assert isinstance(split, ImageFiles)
-            found, extent = split.check(_num_threads())
+            found, extent = split.check()
             bad |= found
             extents += [extent] if extent else []
         low, high = union(extents) or (0, 255)
@@ -228,14 +213,7 @@ class ImageFilesDataModule(ImageDataModule):
                 )
             split.items = left
         if self.skipped:
-            self._list(self.skipped)
-
-    @rank_zero_only
-    def _list(self, bad: Mapping[str, str]) -> None:
-        action = "skipped" if self.on_bad_image == "skip" else "refused"
-        log.warning("%d image files cannot be read and are %s:", len(bad), action)
-        for message in bad.values():
-            log.warning(message)
+            self._list(self.skipped, "skipped")
 
     @rank_zero_only
     def _warn_of_range(self) -> None:
@@ -246,10 +224,6 @@ class ImageFilesDataModule(ImageDataModule):
             self.root,
             given,
         )
-
-
-def _num_threads() -> int:
-    return min(available_cores(), MAX_AUTO_WORKERS)
 
 
 def _as_range(given: Any) -> ValueRange:

@@ -3,25 +3,49 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from mambavision_lab.data.checked_files import CheckedFiles
 from mambavision_lab.data.class_folders import ImageLister, class_folder, list_classes, name_classes
 from mambavision_lab.data.class_names import read_class_names
 from mambavision_lab.data.folders import IMAGES, FileKind
 from mambavision_lab.data.labels_file import read_labels_file
-from mambavision_lab.data.split_folders import find_splits, siblings_of_split
+from mambavision_lab.data.listing import Listing
+from mambavision_lab.data.split_folders import siblings_of_split
 from mambavision_lab.data.splits import Items, hold_out_missing
 from mambavision_lab.data.val_labels import read_val_labels
 from mambavision_lab.errors import ConfigError
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
 
-class FolderListing:
+def listing_of(data: CheckedFiles, **settings: Any) -> "FolderListing":
+    """Make the listing of a data module's folder, with its kind, labels, val_fraction and seed.
+
+    Raises:
+        ConfigError: Two of the settings exclude each other.
+    """
+    assert data.root is not None
+    listing = FolderListing(
+        data.root,
+        data.kind,
+        is_multilabel=data.is_multilabel,
+        val_fraction=data.val_fraction,
+        seed=data.seed,
+        **settings,
+    )
+    if data.is_multilabel and data.sampler == "balanced":
+        what = "an image" if data.kind is IMAGES else data.kind.noun
+        raise ConfigError(
+            f"data.sampler=balanced: {what} of several classes cannot be given once for each; leave "
+            "data.sampler=random, or weigh the classes by loss.pos_weight=balanced"
+        )
+    return listing
+
+
+class FolderListing(Listing):
     """List the images, volumes or clips below a folder; val or test ones that are missing are held out.
 
     Args:
@@ -59,22 +83,16 @@ class FolderListing:
             raise ConfigError(
                 "data.val_labels_file: data.labels_file lists the val images too; give one of the two"
             )
-        self.root, self.kind, self.folders = root, kind, folders
+        super().__init__(root, kind, folders=folders)
         self.labels_file, self.val_labels_file = labels_file, val_labels_file
         self.is_multilabel, self.classes = is_multilabel, classes
         self.val_fraction, self.seed = val_fraction, seed
-        self._is_all_for_test = False
-
-    def use_all_for_test(self) -> None:
-        """Make all of the test split, else of val, train or root itself, the test split."""
-        self._is_all_for_test = True
 
     def describe_test(self) -> str:
         """Say where the test split comes from."""
         if self.labels_file is not None:
             return f"of {self.root}/{self.labels_file}"
-        folder = self._choose(self._folders()).get("test")
-        return f"all of {folder}" if folder else f"held out of {self.root}"
+        return super().describe_test()
 
     def items(self) -> tuple[dict[str, Items], list[str]]:
         """List the files of train, val and test with their labels, and the names of the classes.
@@ -87,15 +105,6 @@ class FolderListing:
             return {"train": [], "val": [], **items}, class_names
         source = f"data.root={self.root}"
         return hold_out_missing(items, self.val_fraction, self.seed, source), class_names
-
-    def _choose(self, found: Mapping[str, T]) -> dict[str, T]:
-        """Choose what each split has of its own, out of what the data have under its usual name."""
-        names = {**self.folders, "train": "train"}
-        own = {split: found[name] for split, name in names.items() if name in found}
-        return {"test": next(iter({**own, **found}.values()))} if self._is_all_for_test else own
-
-    def _folders(self) -> dict[str, Path]:
-        return find_splits(self.root, self.kind) or {"train": Path(self.root)}
 
     def _list_rows(self) -> tuple[dict[str, Items], list[str]]:
         assert self.labels_file is not None

@@ -49,6 +49,7 @@ class FileKind:
 IMAGES = FileKind("images", IMAGE_SUFFIXES)
 VOLUMES = FileKind("volumes", (".nii", ".nii.gz", ".npy"), DICOM_SUFFIXES)
 CLIPS = FileKind("clips", VIDEO_SUFFIXES, IMAGE_SUFFIXES)
+KINDS = {kind.noun: kind for kind in (IMAGES, VOLUMES, CLIPS)}
 
 # What archives, desktops and file servers leave in a folder.
 _LEFTOVERS = {

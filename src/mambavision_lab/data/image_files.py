@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.cache import ImageCache
+from mambavision_lab.data.checked_files import check_all, errors_by_name
 from mambavision_lab.data.decode import (
     WHITE,
     Colour,
@@ -19,11 +20,9 @@ from mambavision_lab.data.decode import (
     to_an_eighth,
 )
 from mambavision_lab.data.labelled_files import LabelledFiles
-from mambavision_lab.data.progress import track
 from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.splits import Items
 from mambavision_lab.data.value_range import ValueRange, extent, is_deep, read_values, union
-from mambavision_lab.errors import ConfigError
 
 CROP_FRACTION = 0.875  # of the shorter side, as in the literature on ImageNet
 
@@ -72,28 +71,19 @@ class ImageFiles(LabelledFiles):
             return crop(self.decode(path, crop.shrink) if cached is None else cached), label
         return self.transform(self.decode(path)) if cached is None else cached, label
 
-    def check(self, num_threads: int) -> tuple[dict[str, str], ValueRange | None]:
+    def check(self) -> tuple[dict[str, str], ValueRange | None]:
         """Decode every file once, JPEGs at an eighth of their size.
 
         Returns:
             Why each file that cannot be read cannot, by path; and the darkest and the brightest of the
             uint8 pixels of the others, without outliers.
         """
-        with ThreadPool(num_threads) as pool:
-            results = pool.imap(self._check, [path for path, _ in self.items], chunksize=16)
-            found = [*track(results, "check files", len(self.items))]
-        errors = {
-            str(path): result
-            for (path, _), result in zip(self.items, found, strict=True)
-            if isinstance(result, str)
-        }
-        return errors, union(result for result in found if not isinstance(result, str))
+        paths = [path for path, _ in self.items]
+        found = check_all(self._extent, paths)
+        return errors_by_name(paths, found), union(x for x in found if isinstance(x, tuple))
 
-    def _check(self, path: Any) -> str | ValueRange:
-        try:
-            pixels = self.decode(path, to_an_eighth)
-        except ConfigError as error:
-            return str(error)
+    def _extent(self, path: Any) -> ValueRange:
+        pixels = self.decode(path, to_an_eighth)
         shares = pixels.flatten().bincount(minlength=256).cumsum(0) / pixels.numel()
         return (
             float((shares <= _OUTLIERS).sum()),

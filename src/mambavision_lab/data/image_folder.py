@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from mambavision_lab.data.file_module import ImageFilesDataModule
-from mambavision_lab.data.folder_listing import FolderListing
+from mambavision_lab.data.folder_listing import listing_of
+from mambavision_lab.data.listing import FOLDERS
 from mambavision_lab.data.splits import Splits
-from mambavision_lab.errors import ConfigError
 
 
 class ImageFolderDataModule(ImageFilesDataModule):
@@ -29,7 +29,7 @@ class ImageFolderDataModule(ImageFilesDataModule):
     """
 
     # Split -> the one whose folder holds it, where there is such a folder.
-    folders: ClassVar[dict[str, str]] = {"test": "test", "val": "val"}
+    folders: ClassVar[dict[str, str]] = FOLDERS
 
     def __init__(
         self,
@@ -41,23 +41,14 @@ class ImageFolderDataModule(ImageFilesDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        assert self.root is not None
         self.is_multilabel = is_multilabel
-        self.listing = FolderListing(
-            self.root,
+        self.listing = listing_of(
+            self,
             folders=self.folders,
             labels_file=labels_file,
-            is_multilabel=is_multilabel,
             val_labels_file=val_labels_file,
             classes=classes,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
         )
-        if is_multilabel and self.sampler == "balanced":
-            raise ConfigError(
-                "data.sampler=balanced: an image of several classes cannot be given once for each; leave "
-                "data.sampler=random, or weigh the classes by loss.pos_weight=balanced"
-            )
 
     def load(self) -> Splits:
         """List the files and hold out what has no split of its own."""

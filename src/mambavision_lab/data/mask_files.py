@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mambavision_lab.data.checked_files import check_all, errors_by_name
 from mambavision_lab.data.decode import squash
 from mambavision_lab.data.folders import VOLUMES
 from mambavision_lab.data.read_volume import read_volume
@@ -108,16 +109,37 @@ class MaskFiles(Dataset):
             )
         return image, mask
 
+    def check(self) -> dict[str, str]:
+        """Read every pair once; returns why each that cannot be used cannot, by the image's path."""
+
+        def check(index: int) -> None:
+            image, _ = self.load(index)
+            if self.fit == CROP:
+                self._spare(image.shape[1:], self.pairs[index][0])
+
+        return errors_by_name(
+            [path for path, _ in self.pairs], check_all(check, range(len(self.pairs)))
+        )
+
     def _window(self, own: Sequence[int], path: str) -> tuple[slice, ...]:
+        spare = self._spare(own, path)
+        starts = [int(torch.randint(s + 1, ())) if self.is_training else s // 2 for s in spare]
+        window = (slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
+        return (slice(None), *window)
+
+    def _spare(self, own: Sequence[int], path: str) -> list[int]:
+        """Return how many pixels each side has more than the window.
+
+        Raises:
+            ConfigError: One has fewer.
+        """
         spare = [have - side for have, side in zip(own, self.sides, strict=True)]
         if min(spare) < 0:
             raise ConfigError(
                 f"{path}: has {' x '.join(map(str, own))} pixels, less than the window "
                 f"{' x '.join(map(str, self.sides))}; lower data.image_size, or give data.fit=resize"
             )
-        starts = [int(torch.randint(s + 1, ())) if self.is_training else s // 2 for s in spare]
-        window = (slice(s, s + side) for s, side in zip(starts, self.sides, strict=True))
-        return (slice(None), *window)
+        return spare
 
 
 def resize_image(image: Tensor, sides: Sequence[int]) -> Tensor:

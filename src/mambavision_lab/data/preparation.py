@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.decode import WHITE, decode, squash
 from mambavision_lab.data.fit_clip import FitClip
 from mambavision_lab.data.fit_volume import FitVolume
 from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES, FileKind
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
+from mambavision_lab.data.normalize import normalize
 from mambavision_lab.data.read_volume import Volume, read_volume
 from mambavision_lab.errors import ConfigError
 
@@ -42,8 +42,7 @@ class Preparation:
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 inputs of the network for prepared pixels (N, C, *sides)."""
-        planes = (pixels.float() / 255).movedim(1, -3)
-        return TF.normalize(planes, self.mean, self.std).movedim(-3, 1)
+        return normalize(pixels.float() / 255, self.mean, self.std)
 
 
 def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:

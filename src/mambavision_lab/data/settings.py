@@ -53,3 +53,15 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float], in_chans: i
         if not are_finite or (name == "std" and min(values) <= 0):
             least = " above 0" if name == "std" else ""
             raise ConfigError(f"data.{name}={list(values)}: wanted numbers{least}")
+
+
+def check_crop_fraction(crop_fraction: float) -> None:
+    """Check the share of the shorter side that evaluation looks at.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not 0 < crop_fraction <= 1:
+        raise ConfigError(
+            f"data.crop_fraction={crop_fraction}: wanted a share above 0 and at most 1"
+        )

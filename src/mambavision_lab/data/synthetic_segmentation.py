@@ -89,10 +89,6 @@ class SyntheticVolumeSegmentationDataModule(VolumeDataModule):
             num_train=num_train, num_val=num_val, num_test=num_test, num_objects=num_objects
         )
         _check_classes(self.num_classes, SOLIDS)
-        if self.slices != "all":
-            raise ConfigError(
-                f"data.slices={self.slices}: masks are of whole volumes; give data.slices=all"
-            )
         self.num_volumes = (num_train, num_val, num_test)
         self.num_objects = num_objects
 

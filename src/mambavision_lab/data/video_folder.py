@@ -2,13 +2,12 @@
 
 from typing import Any, ClassVar
 
-from mambavision_lab.data.base import require_positive
 from mambavision_lab.data.fit_clip import FitClip
 from mambavision_lab.data.folders import CLIPS, FileKind
 from mambavision_lab.data.image_files import CROP_FRACTION
 from mambavision_lab.data.random_crop import RandomCrop
+from mambavision_lab.data.settings import check_crop_fraction, require_positive
 from mambavision_lab.data.volume_files import Read, VolumeFilesDataModule
-from mambavision_lab.errors import ConfigError
 
 
 class VideoFolderDataModule(VolumeFilesDataModule):
@@ -35,10 +34,7 @@ class VideoFolderDataModule(VolumeFilesDataModule):
     ) -> None:
         super().__init__(**settings)
         require_positive(frame_stride=frame_stride)
-        if not 0 < crop_fraction <= 1:
-            raise ConfigError(
-                f"data.crop_fraction={crop_fraction}: wanted a share above 0 and at most 1"
-            )
+        check_crop_fraction(crop_fraction)
         self.frame_stride, self.crop_fraction = frame_stride, crop_fraction
 
     def reader(self, *, is_training: bool) -> Read:

@@ -1,25 +1,19 @@
 """Volumes or clips in files: a data set of them, and the base of their data modules."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.pool import ThreadPool
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
-from mambavision_lab.data.folder_listing import FolderListing
-from mambavision_lab.data.folders import FileKind
+from mambavision_lab.data.checked_files import CheckedFiles, check_all, errors_by_name
+from mambavision_lab.data.folder_listing import listing_of
 from mambavision_lab.data.labelled_files import LabelledFiles
+from mambavision_lab.data.listing import FOLDERS
 from mambavision_lab.data.splits import Items, Splits
 from mambavision_lab.data.volumes import VolumeDataModule, keep_slices
-from mambavision_lab.errors import ConfigError
 
 Read = Callable[[str], Tensor]  # from a path to uint8 (C, D, H, W)
-
-log = logging.getLogger(__name__)
 
 
 class VolumeFiles(LabelledFiles):
@@ -44,22 +38,17 @@ class VolumeFiles(LabelledFiles):
         kept = keep_slices(volume[None], torch.tensor([index]), self.slices, self.seed)[0]
         return kept, self.label(index)
 
-    def check(self, read: Read, num_threads: int) -> dict[str, str]:
+    def check(self, read: Read) -> dict[str, str]:
         """Read every file once; returns why each that cannot be read cannot, by path."""
 
-        def why_not(path: str) -> str | None:
-            try:
-                read(path)
-            except ConfigError as error:
-                return str(error)
-            return None
+        def check(path: str) -> None:
+            read(path)
 
-        with ThreadPool(num_threads) as pool:
-            found = pool.map(why_not, [path for path, _ in self.items])
-        return {str(path): why for (path, _), why in zip(self.items, found, strict=True) if why}
+        paths = [path for path, _ in self.items]
+        return errors_by_name(paths, check_all(check, paths))
 
 
-class VolumeFilesDataModule(VolumeDataModule):
+class VolumeFilesDataModule(VolumeDataModule, CheckedFiles):
     """Base of the data modules of files: in one folder per class, named by the training folders; or in a CSV.
 
     Args:
@@ -72,8 +61,6 @@ class VolumeFilesDataModule(VolumeDataModule):
     Other settings as in `VolumeDataModule`.
     """
 
-    kind: ClassVar[FileKind]
-
     def __init__(
         self,
         *,
@@ -84,23 +71,8 @@ class VolumeFilesDataModule(VolumeDataModule):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        assert self.root is not None
         self.is_multilabel, self.check_files = is_multilabel, check_files
-        self.listing = FolderListing(
-            self.root,
-            self.kind,
-            folders={"test": "test", "val": "val"},
-            labels_file=labels_file,
-            is_multilabel=is_multilabel,
-            classes=classes,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-        )
-        if is_multilabel and self.sampler == "balanced":
-            raise ConfigError(
-                f"data.sampler=balanced: {self.kind.noun} of several classes cannot be given once for each; "
-                "leave data.sampler=random, or weigh the classes by loss.pos_weight=balanced"
-            )
+        self.listing = listing_of(self, folders=FOLDERS, labels_file=labels_file, classes=classes)
 
     def reader(self, *, is_training: bool) -> Read:
         """Return what reads a file, as uint8 (C, D, H, W)."""
@@ -121,35 +93,11 @@ class VolumeFilesDataModule(VolumeDataModule):
         )
         return Splits(train, val, test, class_names)
 
-    def prepare_data(self) -> None:
-        """Check all files at the start of a training, once.
-
-        Raises:
-            ConfigError: Some cannot be read; the log lists all.
-        """
-        # The processes of a run follow one that has called this without a trainer.
-        is_start = self.trainer is None or (self.trainer.training and self.trainer.world_size == 1)
-        if not is_start or not self.check_files:
-            return
-        self.check_files = False
-        if bad := self.find_bad_images():
-            self._list(bad)
-            raise ConfigError(
-                f"data.root={self.root}: {len(bad)} of the {self.kind.noun} cannot be read, all listed "
-                f"above, such as: {next(iter(bad.values()))}"
-            )
-
     def find_bad_images(self) -> dict[str, str]:
         """Read all files of the splits; returns why each that cannot be read cannot, by path."""
         read = self.reader(is_training=False)  # which takes nothing at random
         bad: dict[str, str] = {}
         for split in (self.splits.train, self.splits.val, self.splits.test):
             assert isinstance(split, VolumeFiles)
-            bad |= split.check(read, min(available_cores(), MAX_AUTO_WORKERS))
+            bad |= split.check(read)
         return bad
-
-    @rank_zero_only
-    def _list(self, bad: Mapping[str, str]) -> None:
-        log.warning("%d %s cannot be read:", len(bad), self.kind.noun)
-        for message in bad.values():
-            log.warning(message)

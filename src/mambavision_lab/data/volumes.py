@@ -38,6 +38,10 @@ class VolumeDataModule(ImageDataModule):
         require_positive(num_slices=num_slices)
         if slices not in SLICES:
             raise ConfigError(f"data.slices={slices} is unknown; choose {', '.join(SLICES)}")
+        if self.has_masks and slices != "all":
+            raise ConfigError(
+                f"data.slices={slices}: masks are of whole volumes; give data.slices=all"
+            )
         self.num_slices, self.slices = num_slices, slices
 
     @property
@@ -49,12 +53,6 @@ class VolumeDataModule(ImageDataModule):
     def metadata(self) -> dict[str, Any]:
         """Collect what a checkpoint stores about the data, as plain values."""
         return super().metadata() | {"num_slices": self.num_slices, "slices": self.slices}
-
-    def normalize(self, images: Tensor, *, inplace: bool = False) -> Tensor:
-        """Subtract mean and divide by std; volumes (N, C, D, H, W) in [0, 1], or images."""
-        if images.ndim == 4:
-            return super().normalize(images, inplace=inplace)
-        return super().normalize(images.transpose(1, 2), inplace=inplace).transpose(1, 2)
 
     def volumes_in_memory(self, volumes: Tensor, labels: Tensor, stream: int) -> InMemoryImages:
         """Make a data set of uint8 volumes (N, C, D, H, W), of which `slices` are kept.

@@ -217,14 +217,15 @@ class Distillation(nn.Module):
 
 
 def divergence(logits: Tensor, wanted: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the Kullback-Leibler divergence of softened probabilities, mean over the batch.
+    """Return the Kullback-Leibler divergence of softened probabilities, mean over images or pixels.
 
     Args:
-        logits: Of the student, (N, num_classes).
+        logits: Of the student, (N, num_classes), or of each pixel, (N, num_classes, H, W).
         wanted: Of the teacher, likewise.
         temperature: Both are divided by it; the result is multiplied by its square.
     """
-    student, teacher = (F.log_softmax(x.float() / temperature, dim=1) for x in (logits, wanted))
+    pixels = (x.movedim(1, -1).flatten(0, -2) for x in (logits, wanted))
+    student, teacher = (F.log_softmax(x.float() / temperature, dim=1) for x in pixels)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 

@@ -1,9 +1,10 @@
 """Save networks, and load them from training checkpoints, run folders and folders of safetensors.
 
-A saved network is a description and its weights by name. The description holds plain values:
-`architecture` (a constructor call), `preprocessing`, `class_names`, `is_multilabel`, and where they are known
-the run's `name` and `metrics`. Nothing pickled in a file is run. Weights to start a training from are the
-subject of `pretrained.py`, the Hugging Face hub that of `hub.py`.
+A saved network is a description and its weights by name. The description holds plain values: `architecture`
+(a constructor call), `preprocessing`, `class_names`, `is_multilabel`, `has_masks`, of a segmentation
+`include_background`, and where they are known the run's `name` and `metrics`. Nothing pickled in a file is
+run. Weights to start a training from are the subject of `pretrained.py`, the Hugging Face hub that of
+`hub.py`.
 """
 
 import inspect
@@ -120,8 +121,9 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
         "has_masks": data.get("has_masks", False),
         "class_names": data.get("class_names"),
     }
-    if name := settings.get("name"):
-        description["name"] = name
+    for name in ("include_background", "name"):
+        if settings.get(name) is not None:
+            description[name] = settings[name]
     if metrics := _metrics_of(file):
         description["metrics"] = metrics
     prefix = "net."

@@ -22,7 +22,9 @@ from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.errors import ConfigError, RunError, explain, missing_extra, reason
 from mambavision_lab.lit.callbacks.rank_watch import RankWatch
 from mambavision_lab.lit.checkpoint_io import SafeCheckpointIO
+from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.losses import balance_classes, check_teachers
+from mambavision_lab.lit.segmentation import SegmentationModule
 from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
@@ -101,13 +103,46 @@ def build_classifier(
         _recursive_=False,
         **arguments,
     )
-    if classifier.has_masks != data.get("has_masks", False):
-        kinds = ("classes of images", "masks")
-        raise ConfigError(
-            f"classifier: {type(classifier).__name__} trains {kinds[classifier.has_masks]}, and the data "
-            f"have {kinds[not classifier.has_masks]}; choose experiment=segmentation for masks alone"
-        )
+    refuse_other_targets(
+        f"classifier: {type(classifier).__name__} trains",
+        classifier.has_masks,
+        data,
+        "choose experiment=segmentation for masks alone",
+    )
     return classifier
+
+
+def refuse_other_targets(
+    trains: str, has_masks: bool, data: Mapping[str, Any], advice: str
+) -> None:
+    """Refuse data with masks for what takes classes of images, named for the message, and vice versa.
+
+    Raises:
+        ConfigError: They are of the other kind.
+    """
+    kinds, found = ("classes of images", "masks"), bool(data.get("has_masks"))
+    if found != has_masks:
+        raise ConfigError(
+            f"{trains} {kinds[has_masks]}, and the data have {kinds[found]}; {advice}"
+        )
+
+
+def wrap_described(net: nn.Module, description: Mapping[str, Any]) -> TrainingModule:
+    """Wrap a saved or exported network to measure it as its training did, from its description."""
+    num_classes = len(description["class_names"])
+    if description.get("has_masks"):
+        return SegmentationModule(
+            net,
+            num_classes=num_classes,
+            include_background=bool(description.get("include_background")),
+            channels_last=False,
+        )
+    return ImageClassifier(
+        net,
+        num_classes=num_classes,
+        is_multilabel=bool(description.get("is_multilabel")),
+        channels_last=False,
+    )
 
 
 def build_tta(
@@ -163,6 +198,8 @@ def metadata(cfg: DictConfig, data: ImageDataModule) -> dict[str, Any]:
     if "pretrained" in model:
         model["pretrained"] = None  # replaced by the checkpoint's own weights
     stored = {"name": cfg.name, "model": model, "data": data.metadata()}
+    if (counted := cfg.classifier.get("include_background")) is not None:  # of a segmentation
+        stored["include_background"] = counted
     return stored | {"settings": settings_of(cfg)}
 
 

@@ -8,8 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.data.base import ImageDataModule
-from mambavision_lab.data.folder_listing import FolderListing
+from mambavision_lab.data.listing import Listing
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.metrics import main_metric
@@ -21,6 +22,7 @@ from mambavision_lab.tasks.build import (
     build_trainer,
     build_tta,
     device_name,
+    refuse_other_targets,
 )
 from mambavision_lab.tasks.console import print_panel, print_results
 from mambavision_lab.tasks.evaluated import CheckpointNetwork, Evaluated, ExportedNetwork
@@ -31,6 +33,15 @@ _LABELS = {
     False: "one class for each",
     True: "several labels for each (a CSV with the column labels)",
 }
+# Whether there are masks, and the number of axes -> the data of that kind in a folder.
+_FOLDERS = {
+    (False, 2): "image_folder",
+    (False, 3): "volume_folder",
+    (True, 2): "mask_folder",
+    (True, 3): "mask_folder_3d",
+}
+# What data modules store beside their settings.
+_NO_SETTINGS = ("num_classes", "class_names", "keeps_aspect", "is_multilabel", "has_masks")
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -90,12 +101,12 @@ def evaluate(cfg: DictConfig) -> float:
 
 def _choose_images(cfg: DictConfig, data: ImageDataModule, path: Path) -> str:
     """Choose all images of another folder than the run's, or the test split; returns a description."""
-    listing: FolderListing | None = getattr(data, "listing", None)
+    listing: Listing | None = getattr(data, "listing", None)
     if listing is None:
         if cfg.use_all_images:
             raise ConfigError(
                 f"use_all_images=true: {type(data).__name__} has a test split of its own; "
-                "choose data=image_folder data.root=FOLDER"
+                f"choose data={_FOLDERS[data.has_masks, len(data.sides)]} data.root=FOLDER"
             )
         return f"the test split of {type(data).__name__.removesuffix('DataModule')}"
     snapshot = find_snapshot_around(path)
@@ -128,25 +139,22 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
             f"data.labels_file: the network was trained on {_LABELS[not data.is_multilabel]}, "
             f"but these images have {_LABELS[data.is_multilabel]}"
         )
-    if data.has_masks != trained.get("has_masks", False):
-        kinds = ("classes of images", "masks")
+    stored = data.metadata()
+    refuse_other_targets(
+        "data: the network was trained on",
+        bool(trained.get("has_masks")),
+        stored,
+        "give data of the same kind",
+    )
+    if data.in_chans != trained.get("in_chans", data.in_chans):
         raise ConfigError(
-            f"data: the network was trained on {kinds[not data.has_masks]}, and these data have "
-            f"{kinds[data.has_masks]}; give data of the same kind"
+            f"data.in_chans={data.in_chans}: the network takes {trained['in_chans']}; give that"
         )
-    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    for name in (
-        *("in_chans", "image_size", "num_slices", "crop_fraction", "spacing", "frame_stride"),
-        *("mean", "std"),
-    ):
-        value = getattr(data, name, None)
-        if name not in trained or not hasattr(data, name) or value == trained[name]:
-            continue
-        if name == "in_chans":
-            raise ConfigError(
-                f"data.in_chans={value}: the network takes {trained[name]}; give that"
-            )
-        if not any(override.startswith(f"data.{name}=") for override in given):
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    given = {key_of(override) for override in overrides}
+    for name, value in stored.items():
+        is_setting = name not in _NO_SETTINGS and f"data.{name}" not in given
+        if is_setting and value != trained.get(name, value):
             log.warning("data.%s=%s, but the run was trained with %s", name, value, trained[name])
 
 

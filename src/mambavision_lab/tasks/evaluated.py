@@ -11,12 +11,16 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.lit.callbacks.ema import kind_of_weights
-from mambavision_lab.lit.image_classifier import ImageClassifier
-from mambavision_lab.lit.segmentation import SegmentationModule
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import short_path
-from mambavision_lab.tasks.build import build_classifier, build_net
+from mambavision_lab.tasks.build import build_classifier, build_net, wrap_described
+
+# What a description says of how the data are prepared, where they have such a setting.
+_PREPARED = (
+    *("image_size", "in_chans", "mean", "std", "value_range", "crop_fraction", "background"),
+    *("num_slices", "slices", "spacing", "frame_stride", "fit"),
+)
 
 
 class Evaluated(Protocol):
@@ -77,18 +81,11 @@ class ExportedNetwork:
         self.place: dict[str, int] = {}
         self.words = short_path(self.path)
         with read_write(cfg), open_dict(cfg.data):
-            for name in ("image_size", "in_chans", "mean", "std"):
-                if f"data.{name}" not in given:
+            for name in _PREPARED:
+                is_free = name in cfg.data and f"data.{name}" not in given
+                if is_free and self.trained.get(name) is not None:
                     cfg.data[name] = self.trained[name]
 
     def make_classifier(self, cfg: DictConfig, data: ImageDataModule) -> TrainingModule:
         """Wrap the file's runtime; its settings are those of the evaluation alone."""
-        num_classes = len(self.trained["class_names"])
-        if self.trained.get("has_masks"):
-            return SegmentationModule(self._net, num_classes=num_classes, channels_last=False)
-        return ImageClassifier(
-            self._net,
-            num_classes=num_classes,
-            is_multilabel=bool(self.trained.get("is_multilabel")),
-            channels_last=False,
-        )
+        return wrap_described(self._net, self.trained)

@@ -7,17 +7,15 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.base import run_module
 from mambavision_lab.exporters.verify import BATCHES
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.lit.image_metrics import make_metrics
-from mambavision_lab.lit.mask_metrics import make_mask_metrics
 from mambavision_lab.metrics import main_metric
-from mambavision_lab.tasks.build import build_data
+from mambavision_lab.tasks.build import build_data, wrap_described
 from mambavision_lab.tasks.predict import find_images
 
 
@@ -93,12 +91,8 @@ class ExportSource:
         if self.data is None:
             raise ConfigError(f"no data to measure on ({self.why_no_data})")
         several, count = self.inference.is_multilabel, len(self.class_names)
-        made: Any = (
-            make_mask_metrics(count, include_background=False)
-            if self.inference.has_masks
-            else make_metrics(count, several)
-        )
-        metric = made["test"][self.metric_name.rpartition("/")[2]]
+        metrics: Any = wrap_described(nn.Identity(), self.inference.description).metrics
+        metric = metrics["test"][self.metric_name.rpartition("/")[2]]
         found, data = [], self.data
         for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
             images, labels = data.prepare_batch(batch)

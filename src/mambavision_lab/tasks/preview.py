@@ -13,10 +13,10 @@ from mambavision_lab.analysis.loader_speed import (
     worker_counts,
 )
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.checked_files import CheckedFiles
 from mambavision_lab.data.file_module import ImageFilesDataModule
 from mambavision_lab.data.labelled_files import LabelledFiles
 from mambavision_lab.data.mask_files import MaskFiles
-from mambavision_lab.data.volume_files import VolumeFilesDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.build import build_data
@@ -65,7 +65,7 @@ def preview(cfg: DictConfig) -> None:
 
 
 def check_files(cfg: DictConfig) -> None:
-    """Print why each image file that cannot be read cannot, for all files of the data.
+    """Print why each file that cannot be read cannot, for all files of the data.
 
     Args:
         cfg: The composed config, as in `configs/preview.yaml`.
@@ -74,17 +74,14 @@ def check_files(cfg: DictConfig) -> None:
         ConfigError: There is one, or the data are missing.
     """
     data = _build(cfg)
-    if not isinstance(data, ImageFilesDataModule | VolumeFilesDataModule):
+    if not isinstance(data, CheckedFiles):
         return
-    with console.status("checking image files"):
+    with console.status("checking files"):
         bad = data.find_bad_images()
     for message in bad.values():
         console.print(printable(message), soft_wrap=True)
     if bad:
-        raise ConfigError(
-            f"data.root={data.root}: {len(bad)} image files cannot be read, all listed above; "
-            "remove them, or train with data.on_bad_image=skip"
-        )
+        raise data.refusal(bad)
 
 
 def _build(cfg: DictConfig) -> ImageDataModule:

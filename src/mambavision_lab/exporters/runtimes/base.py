@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from mambavision_lab.errors import ConfigError
 
 DESCRIBED = (  # keys of the metadata
-    *(
-        "architecture",
-        "preprocessing",
-        "class_names",
-        "is_multilabel",
-        "has_masks",
-        "name",
-        "metrics",
-        "input",
-    ),
+    "architecture",
+    "preprocessing",
+    "class_names",
+    "is_multilabel",
+    "has_masks",
+    "include_background",
+    "name",
+    "metrics",
+    "input",
 )
 
 
