@@ -36,7 +36,7 @@ MESSAGES = {
     "optimizer._target_=torch.optm.AdamW": ["optimizer._target_", "torch.optm"],
     "model._target_=null": ["model._target_"],
     "model=null": ["model"],
-    "~model": ["model is missing"],
+    "~model": ["model: is deleted"],
     "trainer.max_restarts=2": ["trainer.max_restarts: no such option; it is called launcher.max_"],
     "launcher.max_restarts=-1": ["launcher.max_restarts=-1: wanted 0 or more"],
     "launcher.max_restarts=x": ["launcher.max_restarts", "'x'"],
@@ -64,6 +64,11 @@ MESSAGES = {
     "+trainer.max_steps=6": [
         "+trainer.max_steps: is in the config already; give trainer.max_steps=VALUE without the +"
     ],
+    "hydra.verbose=null": ["hydra.verbose=None: wanted true, false, or names of loggers"],
+    "hydra.verbose={{a:1}}": ["hydra.verbose={{'a': 1}}: wanted true, false, or names of loggers"],
+    "hydra.verbose=${{nowhere}}": ["nowhere"],
+    "~seed": ["seed: is deleted, and train.py needs it; leave out ~seed"],
+    "~scheduler._target_": ["scheduler: has no _target_; choose one, such as scheduler=cosine"],
     "ckpt_path=/no/such.ckpt": ["ckpt_path=/no/such.ckpt: no such file"],
 }
 
@@ -89,6 +94,8 @@ def test_message_is_one_line_that_names_the_key(command, tmp_path, refusal):
         "+callbacks.checkpoint.every_n_epochs=2",
         "~callbacks.throughput",
         "augment=none logger=none callbacks=none scheduler=constant",
+        "experiment=fashion_mnist_tiny trainer=cpu scheduler=constant",
+        "hydra.verbose=[mambavision_lab]",
         "model.drop_path_rate=0 model.patch_size=4",
     ],
 )

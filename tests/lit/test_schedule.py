@@ -7,6 +7,7 @@ from lightning.pytorch import Callback
 from timm.scheduler import CosineLRScheduler
 
 from mambavision_lab.lit.schedule import (
+    constant_with_warmup,
     cosine_with_warmup,
     linear_with_warmup,
     one_cycle,
@@ -119,6 +120,8 @@ def test_cosine_refuses_runs_that_it_does_not_fit(num_steps, options, message, r
             {"warmup_epochs": 1.5, "decay_share": 0.5},
             [0.5, 1, 1.5, 2, 2, 1.5, 1, 0.5, 0],
         ),
+        (constant_with_warmup, {}, [2] * 9),
+        (constant_with_warmup, {"warmup_epochs": 1.5}, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2]),
         (
             one_cycle,
             {"warmup_share": 0.25, "start_lr_ratio": 0.5, "min_lr_ratio": 0.1},

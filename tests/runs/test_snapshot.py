@@ -65,13 +65,13 @@ def test_snapshot_as_trained_has_every_value_filled_in(trained):
 
 
 def test_snapshot_keeps_what_is_absent_absent(compose, tmp_path):
-    choices = ["augment=none", "scheduler=constant", "logger=none", "callbacks=none", "seed=null"]
+    choices = ["augment=none", "logger=none", "callbacks=none", "seed=null"]
     cfg = compose("train", *choices)
     before = OmegaConf.to_container(cfg, resolve=True)
     write_snapshot(cfg, tmp_path)
     again = compose("snapshot", location=f"run://{tmp_path}/snapshot")
     assert OmegaConf.to_container(again, resolve=True) == before
-    assert again.augment is again.scheduler is again.logger is again.callbacks is again.seed is None
+    assert again.augment is again.logger is again.callbacks is again.seed is None
 
 
 def test_find_snapshot_from_anything_in_the_run_folder(trained, tmp_path, monkeypatch):

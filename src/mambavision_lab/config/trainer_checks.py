@@ -182,8 +182,12 @@ def _check_optimized_metric(cfg: dict[Any, Any]) -> None:
 
 
 def _check_schedule(node: dict[str, Any] | None) -> None:
-    signature = read_signature(node["_target_"]) if node else None
-    if node is None or signature is None or signature.is_open:
+    if node is None:
+        return
+    if "_target_" not in node:
+        raise ConfigError("scheduler: has no _target_; choose one, such as scheduler=cosine")
+    signature = read_signature(node["_target_"])
+    if signature is None or signature.is_open:
         return
     missing = {"num_steps", "steps_per_epoch"} - set(signature.parameters)
     if missing:

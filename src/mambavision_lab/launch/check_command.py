@@ -6,6 +6,7 @@ Prepared(composer, overrides) -> check_jobs -> the composed config of a single j
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -99,6 +100,10 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
             known = [field.name for field in fields(schema.SCHEMAS[prepared.command.task])]
             if unknown := [str(key) for key in own if key not in known]:  # given with a +
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
+            if deleted := [key for key in known if key not in own]:
+                key, task = deleted[0], prepared.command.task
+                raise ConfigError(f"{key}: is deleted, and {task}.py needs it; leave out ~{key}")
+            _check_verbose(cfg.hydra.verbose)
             try:
                 check_config(own)
             except ConfigError as error:
@@ -112,6 +117,14 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         return cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error, without_values(prepared, overrides))) from error
+
+
+def _check_verbose(value: Any) -> None:
+    """Refuse what Hydra's logging does not take."""
+    if not isinstance(value, bool | str) and not OmegaConf.is_list(value):
+        raise ConfigError(
+            f"hydra.verbose={value}: wanted true, false, or names of loggers such as [mambavision_lab]"
+        )
 
 
 def _check_choice(prepared: Prepared, override: str) -> None:

@@ -101,6 +101,25 @@ def linear_with_warmup(
     return _line(optimizer, num_steps, [(-1, 0), (warmup, 1), (end, min_lr_ratio)])
 
 
+def constant_with_warmup(
+    optimizer: Optimizer,
+    num_steps: float,
+    steps_per_epoch: float,
+    *,
+    warmup_epochs: float = 0.0,
+) -> LambdaLR:
+    """Rise linearly for warmup_epochs, then stay at the peak; the run needs no end.
+
+    Args:
+        optimizer: Its learning rates are the peak.
+        num_steps: Optimizer steps of the whole run; without effect.
+        steps_per_epoch: Optimizer steps of one epoch.
+        warmup_epochs: Length of the rise; may be a fraction.
+    """
+    warmup = round(warmup_epochs * steps_per_epoch)
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+
+
 def warmup_stable_decay(
     optimizer: Optimizer,
     num_steps: float,
