@@ -5,21 +5,19 @@ sized, coloured and normalised. `save_pretrained` writes the same into a folder 
 config.json, which can be shared on the Hugging Face hub.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from mambavision_lab.data.folders import CLIPS, IMAGES
-from mambavision_lab.data.preparation import preparation_of
+from mambavision_lab.data.folders import CLIPS
+from mambavision_lab.described_network import DescribedNetwork
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.methods import default_method, explain_all
-from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.models.card import MODEL_CARD, card_values
 from mambavision_lab.models.hub import download_folder
@@ -30,6 +28,7 @@ from mambavision_lab.models.tta import TestTimeAugmentation
 
 
 class MambaVisionInference(
+    DescribedNetwork,
     ModelHubMixin,
     library_name="mambavision-lab",
     pipeline_tag="image-classification",
@@ -64,14 +63,8 @@ class MambaVisionInference(
         scan_backend: str = "auto",
         tta: TestTimeAugmentation | None = None,
     ) -> None:
-        self.description, net, self.device = load_network(Path(path), device, scan_backend)
-        settings = self.description["preprocessing"]
-        self.preparation = preparation_of(settings, str(path))
-        self.image_size, self.in_chans = int(settings["image_size"]), int(settings["in_chans"])
-        self.class_names: list[str] | None = self.description.get("class_names")
-        self.is_multilabel = bool(self.description.get("is_multilabel"))
-        self.has_masks = bool(self.description.get("has_masks"))
-        self.net = net
+        description, net, self.device = load_network(Path(path), device, scan_backend)
+        super().__init__(description, net, str(path))
         self.tta = tta
         if tta is not None:
             self.require_labels("tta")
@@ -256,65 +249,6 @@ class MambaVisionInference(
             return rank_several(logits, class_names, threshold)
         return rank(logits, class_names, top_k)
 
-    def require_class_names(self) -> list[str]:
-        """Return the class names.
-
-        Raises:
-            ConfigError: The checkpoint has none.
-        """
-        if not self.class_names:
-            raise ConfigError(
-                "the checkpoint has no class names; use features(), or train it again"
-            )
-        return self.class_names
-
-    def require_class(self, name: str) -> str:
-        """Return the name of a class that the network knows.
-
-        Raises:
-            ConfigError: It knows none of this name.
-        """
-        names = self.require_class_names()
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(names[:8])}"
-            raise ConfigError(f"target={name}: the network knows no such class; {hint}")
-        return name
-
-    def require_images(self, what: str) -> None:
-        """Refuse a network of volumes or clips for what takes images alone, named for the message.
-
-        Raises:
-            ConfigError: It is one.
-        """
-        if (noun := self.preparation.kind.noun) != IMAGES.noun:
-            raise ConfigError(f"{what}: takes networks of images, and this one is of {noun}")
-        self.require_labels(what)
-
-    def require_file_channels(self, what: str) -> None:
-        """Refuse a network whose channels no image file has, named for the message; volumes have any.
-
-        Raises:
-            ConfigError: It is one.
-        """
-        if self.preparation.kind.noun == IMAGES.noun and self.in_chans not in (1, 3):
-            raise ConfigError(
-                f"{what}: its network takes {self.in_chans} channels, which no image file has; use "
-                "MambaVisionInference on arrays"
-            )
-
-    def require_labels(self, what: str) -> None:
-        """Refuse a segmentation for what takes classes of images alone, named for the message.
-
-        Raises:
-            ConfigError: It is one.
-        """
-        if self.has_masks:
-            raise ConfigError(
-                f"{what}: takes networks that classify images, and this one gives masks; use predict.py or "
-                "segment()"
-            )
-
     def normalize(self, pixels: Tensor) -> Tensor:
         """Return float32 images, as the network was trained on, for prepared pixels (N, C, H, W)."""
         return self.preparation.normalize(pixels)
@@ -330,15 +264,3 @@ class MambaVisionInference(
     def _on_device(self, pixels: Tensor) -> Tensor:
         dtype = next((p.dtype for p in self.net.parameters()), torch.float32)
         return self.normalize(pixels.to(self.device, non_blocking=True)).to(dtype)
-
-    def torch_net(self, what: str) -> nn.Module:
-        """Return the network for what needs more of it than logits, named for the message.
-
-        Raises:
-            ConfigError: It is an exported file.
-        """
-        if isinstance(self.net, Runtime):
-            raise ConfigError(
-                f"{what}: an exported file gives logits alone; load the run or the checkpoint instead"
-            )
-        return self.net
