@@ -66,6 +66,7 @@ MESSAGES = {
     ],
     "hydra.verbose=null": ["hydra.verbose=None: wanted true, false, or names of loggers"],
     "hydra.verbose={{a:1}}": ["hydra.verbose={{'a': 1}}: wanted true, false, or names of loggers"],
+    "hydra.verbose=[1,2]": ["hydra.verbose=[1, 2]: wanted true, false, or names of loggers"],
     "hydra.verbose=${{nowhere}}": ["nowhere"],
     "~seed": ["seed: is deleted, and train.py needs it; leave out ~seed"],
     "~scheduler._target_": ["scheduler: has no _target_; choose one, such as scheduler=cosine"],

@@ -94,5 +94,5 @@ def test_volumes_are_segmented_by_a_run(call, tmp_path):
     np.testing.assert_allclose(mask.affine, affine)
     assert mask.get_data_dtype() == np.uint8
     with Image.open(folder / "overlays" / "scan.png") as overlay:
-        assert overlay.size == (8 * 20, 22)  # eight slices side by side
+        assert overlay.size == (8 * 22, 20)  # eight slices side by side, in canonical orientation
     assert 'class="pictures strips"' in (run / "report.html").read_text()

@@ -121,7 +121,8 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
 
 def _check_verbose(value: Any) -> None:
     """Refuse what Hydra's logging does not take."""
-    if not isinstance(value, bool | str) and not OmegaConf.is_list(value):
+    names = value if OmegaConf.is_list(value) else [value]
+    if not isinstance(value, bool) and not all(isinstance(name, str) for name in names):
         raise ConfigError(
             f"hydra.verbose={value}: wanted true, false, or names of loggers such as [mambavision_lab]"
         )
