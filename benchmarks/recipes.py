@@ -33,7 +33,7 @@ TABLES = {
         "no average of the weights": "callbacks=default ~callbacks.ema",
         "no views at test time": "tta=none",
         "a cosine, not a line": "scheduler=cosine",
-        "Muon, not AdamW": "optimizer=muon",
+        "AdamW, not Muon": "optimizer=adamw",
         "half of the batches with CutMix": "augment.cutmix=1 augment.mix_prob=0.5",
     },
     "contenders": {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image, features
 
 from mambavision_lab import MambaVisionInference
@@ -196,3 +197,11 @@ def test_server_refuses_too_many_requests_and_those_that_take_too_long(inference
     assert "no answer within 0.2 s" in answers[0].json()["error"]
     assert "too many requests" in answers[1].json()["error"]
     assert health == {"status": "ok", "answered": 0, "refused": 2, "waiting": 0}
+
+
+def test_limit_above_pillows_own_is_refused(refusal):
+    from mambavision_lab.tasks.serve import serve
+
+    least = dict.fromkeys(("batch_size", "max_megabytes", "max_waiting", "timeout_s", "top_k"), 1)
+    cfg = OmegaConf.create({**least, "max_megapixels": 200})
+    assert "max_megapixels=200: wanted at most 178" in refusal(lambda: serve(cfg))

@@ -93,7 +93,7 @@ def _check_size(content: bytes, max_pixels: int) -> int:
         with Image.open(io.BytesIO(content)) as image:
             (width, height), kind = image.size, image.format
     except Image.DecompressionBombError:
-        raise HTTPException(413, "the image has too many pixels") from None
+        raise HTTPException(413, f"the image has more than {max_pixels:,} pixels") from None
     except Exception as error:  # each of Pillow's formats raises its own
         why = why_unreadable(error)
         raise HTTPException(400, f"this cannot be read as an image ({why})") from None

@@ -12,6 +12,7 @@ from mambavision_lab.runs.folder import open_run_folder
 from mambavision_lab.tasks.console import console
 
 _PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+_MOST_MEGAPIXELS = 178  # Pillow's own limit, twice Image.MAX_IMAGE_PIXELS
 _LEAST = ("batch_size", "max_megabytes", "max_megapixels", "max_waiting", "timeout_s", "top_k")
 
 
@@ -34,6 +35,10 @@ def serve(cfg: DictConfig) -> None:
     for name in _LEAST:
         if not 0 < cfg[name] < math.inf:  # NaN is neither
             raise ConfigError(f"{name}={cfg[name]}: wanted a number above 0")
+    if cfg.max_megapixels > _MOST_MEGAPIXELS:
+        raise ConfigError(
+            f"max_megapixels={cfg.max_megapixels}: wanted at most {_MOST_MEGAPIXELS}, which Pillow opens"
+        )
     if not 0 <= cfg.batch_wait_ms < math.inf:
         raise ConfigError(f"batch_wait_ms={cfg.batch_wait_ms}: wanted a number from 0")
     if not 0 <= cfg.threshold <= 1:
