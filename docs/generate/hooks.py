@@ -18,7 +18,7 @@ from mambavision_lab.config.schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = "results.md"
-PICTURES = ("benchmarks/long_images.png",)  # that lie outside docs/
+PICTURES = ("benchmarks/long_images.png", "benchmarks/speedrun.png")  # that lie outside docs/
 _LINK = re.compile(r"(\]\()((?:\.\./)+)([\w./-]+)((?:#[\w-]+)?\))")
 _MODULES = {
     "init": "mambavision_lab.init",

@@ -155,3 +155,8 @@ def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
 )
 def test_value_of_another_kind_is_refused_in_one_line(override, wanted, refusal):
     assert refusal(lambda: check("train", override)).startswith(wanted)
+
+
+def test_choice_that_is_none_is_refused_in_a_sweep_too(refusal):
+    message = refusal(lambda: check("train", "-m", "seed=1,2", "tta=0"))
+    assert message.startswith("tta=0: no such choice; it has crops")

@@ -54,6 +54,7 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
     for override in prepared.overrides:
         check_used(override, is_multirun=command.is_multirun)
         check_extra(override)
+        _check_choice(prepared, override)
     jobs = [*list_jobs(prepared)]
     first = None
     for job in jobs:
@@ -132,7 +133,8 @@ def _check_choice(prepared: Prepared, override: str) -> None:
     """Refuse a number, a mapping or the like as a choice of a group, for which Hydra has no message."""
     parsed = _parse(OverridesParser.create(config_loader=prepared.composer.loader), override)
     choices = list_choices(parsed.key_or_group) if parsed.key_or_group else []
-    if choices and not parsed.is_delete() and not isinstance(parsed.value(), str | list | None):
+    is_one = not parsed.is_delete() and not parsed.is_sweep_override()
+    if choices and is_one and not isinstance(parsed.value(), str | list | None):
         raise ConfigError(f"{override}: no such choice; {suggest(str(parsed.value()), choices)}")
 
 
