@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-# export.md works on files of the reader's: see tests/export/test_page.py.
+# export.md works on files of the reader's: see tests/exporters/test_page.py.
 PAGES = sorted(set(DOCS.rglob("*.md")) - {DOCS / "export.md", DOCS / "card.md"})
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

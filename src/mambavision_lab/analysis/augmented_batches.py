@@ -35,7 +35,7 @@ class AugmentedBatches:
         originals: uint8 images, (C, H, W), image files in their own size.
         labels: Their classes; of several labels 0 or 1 for each class.
         epochs: For each epoch the images in [0, 1], (N, C, image_size, image_size), and their labels:
-            classes, (N,), or the share of each class, (N, num_classes).
+            classes, (N,), the share of each class, (N, num_classes), or masks.
     """
 
     originals: list[Tensor]

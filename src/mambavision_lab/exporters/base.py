@@ -192,10 +192,14 @@ def example(spec: ExportSpec) -> Tensor:
     return torch.zeros(2, spec.in_chans, *sides)
 
 
+def copy_sharing_weights(net: nn.Module) -> nn.Module:
+    """Return a copy of the network with the same parameters and buffers."""
+    return copy.deepcopy(net, {id(x): x for x in (*net.parameters(), *net.buffers())})
+
+
 def with_scan(net: nn.Module, scan: Scan) -> nn.Module:
     """Return a copy of the network whose mixers run another scan; it shares the weights."""
-    tensors = {id(x): x for x in (*net.parameters(), *net.buffers())}
-    copied = copy.deepcopy(net, tensors)
+    copied = copy_sharing_weights(net)
     for module in copied.modules():
         if isinstance(module, MambaVisionMixer):
             module.scan = scan

@@ -25,7 +25,7 @@ class Compared:
         batch8_ms: Latency of a batch of eight.
         difference: Largest difference of the logits from eager mode.
         metric: The test metric.
-        agreement: Share of the test images in which it finds the same class, or labels, as eager mode.
+        agreement: Share of the test images, of masks of their pixels, in which it finds what eager mode does.
         missing: Why something was not run, or "".
     """
 

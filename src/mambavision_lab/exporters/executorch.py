@@ -1,6 +1,5 @@
 """Export for ExecuTorch, PyTorch's runtime for phones and small devices, with XNNPACK's kernels."""
 
-import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mambavision_lab.exporters.base import ExportFormat, ExportSpec, tracing, with_scan
+from mambavision_lab.exporters.base import (
+    ExportFormat,
+    ExportSpec,
+    copy_sharing_weights,
+    tracing,
+    with_scan,
+)
 from mambavision_lab.exporters.plain_scan import unrolled_scan
 from mambavision_lab.exporters.runtimes.executorch import DESCRIPTION
 from mambavision_lab.layers.depthwise import DepthwiseConv1d
@@ -64,7 +69,7 @@ def with_plain_convolutions(net: nn.Module) -> nn.Module:
 
     ExecuTorch's kernels refuse tensors whose axes lie in memory in different orders.
     """
-    copied = copy.deepcopy(net, {id(x): x for x in (*net.parameters(), *net.buffers())})
+    copied = copy_sharing_weights(net)
     for module in copied.modules():
         for name, child in module.named_children():
             if isinstance(child, DepthwiseConv1d):

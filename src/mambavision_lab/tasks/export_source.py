@@ -21,13 +21,13 @@ from mambavision_lab.tasks.predict import find_images
 
 @dataclass(frozen=True)
 class Measured:
-    """The main metric of some images, and the class of each, (N, 1), or its labels, (N, classes)."""
+    """The main metric of some images, and the class of each, (N, 1), its labels, (N, classes), or its mask."""
 
     metric: float
     found: Tensor
 
     def agreement(self, other: "Measured") -> float:
-        """Return the share of images in which both found the same."""
+        """Return the share of images, of masks the share of pixels, in which both found the same."""
         return (self.found == other.found).all(dim=1).float().mean().item()
 
 

@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
+from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.folders import IMAGES, FileKind, describe_others
 from mambavision_lab.data.volumes import four_slices
 from mambavision_lab.errors import ConfigError
@@ -65,7 +65,7 @@ def predict(cfg: DictConfig) -> None:
         return
     num_classes = len(inference.require_class_names())
     inference.require_file_channels(cfg.model_file or cfg.ckpt_path)
-    workers = cfg.num_workers or min(available_cores(), MAX_AUTO_WORKERS)
+    workers = cfg.num_workers or auto_workers()
     path = Path(cfg.paths.output_dir) / f"predictions.{cfg.format}"
     if path.exists():
         raise ConfigError(f"{path}: is already there; give another hydra.run.dir, or none")
