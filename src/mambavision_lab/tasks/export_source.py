@@ -21,7 +21,7 @@ from mambavision_lab.tasks.predict import find_images
 
 @dataclass(frozen=True)
 class Measured:
-    """The main metric of some images, and the class of each, (N, 1), its labels, (N, classes), or its mask."""
+    """The main metric of some images, and the class of each, (N, 1), its labels (N, classes) or mask."""
 
     metric: float
     found: Tensor
