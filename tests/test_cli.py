@@ -282,7 +282,7 @@ def test_help_and_config_load_no_torch_from_any_folder(tmp_path):
     probe = (
         "import runpy, sys\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print('slow:', sorted({'torch', 'lightning', 'timm'} & set(sys.modules)))"
+        "finally: print('slow:', sorted({'torch', 'lightning', 'timm', 'ssl'} & set(sys.modules)))"
     )
     for flags in (["--help"], ["--cfg", "job"], ["trainer.max_epochs=abc"]):
         script = f"import sys; sys.argv = {[str(ROOT / 'train.py'), *flags]!r}\n{probe}"

@@ -51,6 +51,7 @@ def test_what_a_checkpoint_does_not_restore_may_differ(cfg):
         ("callbacks", None),
         ("name", "other"),
         ("data.num_workers", 3),
+        ("data.check_files", False),
         ("classifier.use_compile", True),
         ("model.scan_backend", "torch"),
     ):

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mambavision_lab.data.class_names import Classes, names_of_labels, read_class_names
-from mambavision_lab.data.download import download
 from mambavision_lab.data.shards import list_samples
 from mambavision_lab.data.split_folders import split_in
 from mambavision_lab.errors import ConfigError
@@ -46,6 +45,8 @@ def find_shards(root: str, split: str, pattern: Pattern) -> list[str]:
 
 def fetch_shards(shards: list[str], cache_dir: str) -> list[str]:
     """Download the shards that have an address into cache_dir, unless they are there; returns paths."""
+    from mambavision_lab.data.download import download  # whose imports every command would wait for
+
     paths = []
     for shard in shards:
         if _is_address(shard):

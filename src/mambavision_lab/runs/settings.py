@@ -36,6 +36,7 @@ _FREE = (
     "data.root",
     "data.num_workers",
     "data.worker_timeout_s",
+    "data.check_files",
     "multi_scale.epochs",  # the length of the run
     "classifier.use_compile",
     "classifier.channels_last",
