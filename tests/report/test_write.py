@@ -289,7 +289,13 @@ def mask_run(make_run):
 
 def test_report_of_masks_says_what_its_pictures_show(mask_run):
     page = write_report(mask_run).read_text()
-    for text in ('alt="the true mask"', 'alt="the predicted mask"', "Lowest Dice", ">pixels<"):
+    for text in (
+        'alt="the true mask"',
+        'alt="the predicted mask"',
+        "Lowest Dice",
+        ">pixels<",
+        "Dice, IoU of 3",
+    ):
         assert text in page
     assert "what the network looked at" not in page
     assert "true class" not in page
@@ -335,7 +341,7 @@ def test_report_of_several_labels(make_run, make_trainer, make_net):
     assert quality.num_images.tolist() == labels.sum(0).tolist()
     page = write_report(run).read_text()
     for part in (
-        "Average precision, precision, recall, f1 of 3 classes",
+        "Average precision, precision, recall, F1 of 3 classes",
         "Most confident mistakes",
         "what the network looked at",
     ):
