@@ -64,6 +64,9 @@ MESSAGES = {
     "+trainer.max_steps=6": [
         "+trainer.max_steps: is in the config already; give trainer.max_steps=VALUE without the +"
     ],
+    "experiment=segmentation data=mask_folder data.root=/no/such": [
+        "data.root=/no/such: there is no such folder; wanted one with images/ and masks/"
+    ],
     "hydra.verbose=null": ["hydra.verbose=None: wanted true, false, or names of loggers"],
     "hydra.verbose={{a:1}}": ["hydra.verbose={{'a': 1}}: wanted true, false, or names of loggers"],
     "hydra.verbose=[1,2]": ["hydra.verbose=[1, 2]: wanted true, false, or names of loggers"],

@@ -34,6 +34,7 @@ _NOUNS = {  # of what is no image
     "mambavision_lab.data.volume_folder.VolumeFolderDataModule": "volumes",
     "mambavision_lab.data.video_folder.VideoFolderDataModule": "clips",
 }
+_WITH_MASKS = "mambavision_lab.data.mask_folder."  # whose number of classes is given
 _TEACHER = "mambavision_lab.models.teacher.load_teacher"
 
 
@@ -72,10 +73,14 @@ def check_files(cfg: DictConfig, resolved: dict[str, Any]) -> None:
 def _check_data(cfg: DictConfig, node: dict[str, Any]) -> None:
     """Count the classes where their number is given, as ImageNet's is; else that has been done."""
     task, target = task_of(cfg), node.get("_target_")
-    if target not in _COUNTS or OmegaConf.is_interpolation(cfg.data, "num_classes"):
-        return
     if task not in ("train", "eval", "preview"):
         return  # the others may use the network without its data
+    if str(target).startswith(_WITH_MASKS) and not Path(node["root"]).is_dir():
+        raise ConfigError(
+            f"data.root={node['root']}: there is no such folder; wanted one with images/ and masks/"
+        )
+    if target not in _COUNTS or OmegaConf.is_interpolation(cfg.data, "num_classes"):
+        return
     if count_hf_classes is _COUNTS[target][0] and is_hub_id(str(node["root"])):
         return  # to look would be to download it
     count, names = _COUNTS[target]
