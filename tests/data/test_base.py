@@ -15,6 +15,7 @@ from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.splits import Splits
+from mambavision_lab.data.synthetic import SyntheticDataModule
 
 SIZES = {"train": 23, "val": 11, "test": 9}
 
@@ -352,3 +353,11 @@ def test_base_metadata_are_plain_values():
         "is_multilabel": False,
         "has_masks": False,
     }
+
+
+def test_data_of_other_channels_than_the_networks_are_refused(refusal):
+    sizes = {"image_size": 16, "num_classes": 10, "num_train": 20, "num_val": 10, "num_test": 10}
+    data = SyntheticDataModule(in_chans=7, mean=[0.5], std=[0.34], **sizes)
+    message = refusal(lambda: data.use_preprocessing({"in_chans": 3}))
+    assert message == "data.in_chans=7: the network takes 3; give that"
+    data.use_preprocessing({"in_chans": 7})

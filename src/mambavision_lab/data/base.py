@@ -163,7 +163,14 @@ class ImageDataModule(LightningDataModule):
 
         Args:
             trained: What the checkpoint stores about its data, see `metadata`.
+
+        Raises:
+            ConfigError: The network takes another number of channels.
         """
+        if self.in_chans != (wanted := trained.get("in_chans", self.in_chans)):
+            raise ConfigError(
+                f"data.in_chans={self.in_chans}: the network takes {wanted}; give that"
+            )
 
     def resume_at(self, epoch: int, num_batches: int) -> None:
         """Let the first training epoch be this one, without its first batches."""

@@ -137,6 +137,7 @@ class ImageFilesDataModule(CheckedFiles):
 
     def use_preprocessing(self, trained: Mapping[str, Any]) -> None:
         """Use the range that was measured for a network's training, where it is to be measured."""
+        super().use_preprocessing(trained)
         if self.is_range_measured:
             saved = trained.get("value_range")  # older checkpoints have none: all 16 bits
             self.value_range = _as_range(saved) if saved else None

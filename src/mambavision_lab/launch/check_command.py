@@ -92,7 +92,7 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
         set_output_dir(cfg, _NOWHERE)
         if not prepared.command.is_multirun:
             with hydra_config(cfg):
-                folder = OmegaConf.select(cfg, "hydra.run.dir")
+                folder = OmegaConf.select(cfg, "hydra.run.dir", throw_on_missing=True)
             set_output_dir(cfg, folder)
         with hydra_config(cfg):
             _check_trust(prepared, cfg)

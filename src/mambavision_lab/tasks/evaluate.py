@@ -146,10 +146,6 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
         stored,
         "give data of the same kind",
     )
-    if data.in_chans != trained.get("in_chans", data.in_chans):
-        raise ConfigError(
-            f"data.in_chans={data.in_chans}: the network takes {trained['in_chans']}; give that"
-        )
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
     given = {key_of(override) for override in overrides}
     for name, value in stored.items():
