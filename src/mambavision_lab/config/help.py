@@ -8,10 +8,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from mambavision_lab.files import configs_folder, list_choices
 
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # OmegaConf's takes many times as long
 _LINE = 100  # characters of the sentences that are shown of a comment
 _USAGE = """Usage: python {task}.py [group=choice] [key=value] ...
 
@@ -78,7 +80,7 @@ def _choices_of(experiment: str) -> dict[str, str]:
     """Return which network and data an experiment chooses, itself or by the one that it begins with."""
     chosen: dict[str, str] = {}
     path = configs_folder() / "experiment" / f"{experiment}.yaml"
-    loaded: Any = OmegaConf.load(path)
+    loaded: Any = yaml.load(path.read_text(encoding="utf-8"), _YAML)
     for entry in loaded.get("defaults", []):
         if entry == "_self_":
             continue
