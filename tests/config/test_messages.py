@@ -67,6 +67,7 @@ MESSAGES = {
     "experiment=segmentation data=mask_folder data.root=/no/such": [
         "data.root=/no/such: there is no such folder; wanted one with images/ and masks/"
     ],
+    "model.in_chans=2": ["model.in_chans=2, but the data have 3 channels; leave model.in_chans as"],
     "hydra.run.dir=???": ["hydra.run.dir is missing; give hydra.run.dir=VALUE"],
     "hydra.verbose=null": ["hydra.verbose=None: wanted true, false, or names of loggers"],
     "hydra.verbose={{a:1}}": ["hydra.verbose={{'a': 1}}: wanted true, false, or names of loggers"],

@@ -90,6 +90,11 @@ def check_config(cfg: DictConfig) -> None:
             f"model.num_classes={outputs}, but the data have {num_classes} classes; "
             "leave model.num_classes as it is"
         )
+    taken, given = ((resolved.get(key) or {}).get("in_chans") for key in ("model", "data"))
+    if not is_eval and taken is not None and given is not None and taken != given:
+        raise ConfigError(
+            f"model.in_chans={taken}, but the data have {given} channels; leave model.in_chans as it is"
+        )
     checkpoint = resolved.get("ckpt_path")
     if (resume := resolved.get("resume", "exact")) not in ("exact", "weights"):
         raise ConfigError(f"resume={resume}: wanted exact or weights")
