@@ -133,9 +133,12 @@ def _check_choice(prepared: Prepared, override: str) -> None:
     """Refuse a number, a mapping or the like as a choice of a group, for which Hydra has no message."""
     parsed = _parse(OverridesParser.create(config_loader=prepared.composer.loader), override)
     choices = list_choices(parsed.key_or_group) if parsed.key_or_group else []
-    is_one = not parsed.is_delete() and not parsed.is_sweep_override()
-    if choices and is_one and not isinstance(parsed.value(), str | list | None):
-        raise ConfigError(f"{override}: no such choice; {suggest(str(parsed.value()), choices)}")
+    if not choices or parsed.is_delete() or parsed.is_sweep_override():
+        return
+    value: Any = parsed.value()
+    for choice in value if isinstance(value, list) else [value]:
+        if not isinstance(choice, str | None):
+            raise ConfigError(f"{override}: no such choice; {suggest(str(choice), choices)}")
 
 
 def _check_trust(prepared: Prepared, node: DictConfig, path: str = "") -> None:
