@@ -136,8 +136,8 @@ def _check_choice(prepared: Prepared, override: str) -> None:
     if not choices or parsed.is_delete() or parsed.is_sweep_override():
         return
     value: Any = parsed.value()
-    for choice in value if isinstance(value, list) else [value]:
-        if not isinstance(choice, str | None):
+    for choice in [] if value is None else value if isinstance(value, list) else [value]:
+        if not isinstance(choice, str):
             raise ConfigError(f"{override}: no such choice; {suggest(str(choice), choices)}")
 
 
