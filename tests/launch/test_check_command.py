@@ -146,7 +146,7 @@ def test_config_of_the_users_own_with_a_mistake_is_refused_in_one_line(
         ("tta=1.5", "tta=1.5: no such choice; it has crops"),
         ("experiment=null", "experiment=null: is what it is without"),
         ("logger=[csv,3]", "logger=[csv,3]: no such choice; it has "),
-        ("logger=[null]", "logger=[null]: no such choice; it has "),
+        ("logger=[null]", "logger=[null]: no such choice; did you mean 'none'?"),
         ("hydra/job_logging=[1,2]", "hydra/job_logging=[1,2]: no such choice; it has run"),
         ("data.augment=2", "data.augment=2: wanted data.augment._target_=CLASS"),
         ("augment.policy=abc", "data.augment.policy=abc: wanted a node with a _target_ or None"),
