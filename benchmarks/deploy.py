@@ -3,8 +3,8 @@
 16 clients send the same image (for 64 px and more a JPEG of 500 x 375), every hundredth request
 malformed. In each of ten rounds the bare network runs first, alone. It prints images/s and processor time of
 both (which other processes disturb less), p50 and p99, the server's memory, and how many requests got no
-answer. The clients are one process on the last core; the server may use all. Exported files are timed by
-`python export.py export=all`. Linux alone.
+answer. The clients are one process on the last core; the server, and the bare network, have the others.
+Exported files are timed by `python export.py export=all`. Linux alone.
 """
 
 import argparse
@@ -101,12 +101,17 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     arguments = parser.parse_args()
     per_round = arguments.requests // ROUNDS
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("the clients need a core of their own: wanted two or more")
     inference = MambaVisionInference(arguments.path, device="cpu")
     kind, image = make_image(inference.image_size)
     is_run = Path(arguments.path).is_dir()
     given = f"{'from_run' if is_run else 'model_file'}={arguments.path}"
     root = Path(__file__).resolve().parents[1]
     cores = os.sched_getaffinity(0)
+    clients = {max(cores)}
+    os.sched_setaffinity(0, cores - clients)  # the server inherits it
+    torch.set_num_threads(len(cores) - 1)
     server = subprocess.Popen(
         [sys.executable, root / "serve.py", given, "port=0", "device=cpu", f"batch_size={BATCH}"],
         stdout=subprocess.PIPE,
@@ -118,11 +123,11 @@ def main() -> None:
         port = next(int(m[1]) for line in server.stdout if (m := re.search(r":(\d+),", line)))
         for i in range(-1, ROUNDS):  # the first is the warm-up
             rate, ms = run_bare(inference, 1.0)
-            os.sched_setaffinity(0, {max(cores)})
+            os.sched_setaffinity(0, clients)
             start, used = time.perf_counter(), processor_s(server.pid)
             found = uvloop.run(load(port, kind, image, per_round))
             seconds, used = time.perf_counter() - start, processor_s(server.pid) - used
-            os.sched_setaffinity(0, cores)
+            os.sched_setaffinity(0, cores - clients)
             if i >= 0:
                 bare, bare_ms = [*bare, rate], [*bare_ms, ms]
                 served = [*served, per_round / seconds]

@@ -161,14 +161,15 @@ class Augment(nn.Module):
             is_alternating = self.horizontal_flip == ALTERNATING
             flips = draws.alternating() if is_alternating else draws.integers(0, 1) == 0
             columns = torch.where(flips[:, None], columns.flip(1), columns)
+        if self.padding == "zeros":
+            images = F.pad(images, [pixels] * 4)
+            rows, columns = rows + pixels, columns + pixels
+        else:
+            rows, columns = _mirrored(rows, height), _mirrored(columns, width)
         rows, columns = (axis.to(images.device, non_blocking=True) for axis in (rows, columns))
-        source = _inside(rows, height)[:, :, None] * width + _inside(columns, width)[:, None, :]
+        source = rows[:, :, None] * images.shape[-1] + columns[:, None, :]
         source = source.reshape(num, 1, -1).expand(-1, chans, -1)
-        moved = images.flatten(2).gather(2, source).reshape(images.shape)
-        if pixels and self.padding == "zeros":
-            moved *= _is_inside(rows, height)[:, None, :, None]
-            moved *= _is_inside(columns, width)[:, None, None, :]
-        return moved
+        return images.flatten(2).gather(2, source).reshape(num, chans, height, width)
 
     def _rotate(self, images: Tensor, draws: Draws) -> Tensor:
         if not self.rotation_deg:
@@ -196,20 +197,20 @@ class Augment(nn.Module):
 
     def _erase(self, images: Tensor, draws: Draws) -> None:
         """Erase in place."""
-        chans, height, width = images.shape[1:]
-        erased = (draws.uniform() < self.erasing).nonzero().flatten()
+        height, width = images.shape[2:]
+        chosen = (draws.uniform() < self.erasing).nonzero().flatten()
         area = draws.uniform(*_ERASED_AREA) * height * width
         aspect = draws.uniform(*map(math.log, _ERASED_ASPECT)).exp()
         rows = _spans(height, (area * aspect).sqrt(), draws)
         columns = _spans(width, (area / aspect).sqrt(), draws)
-        starts = draws.integers(0, _NUM_NOISES - 1).tolist()
-        noise = _noise(chans * height * width, images.device)
-        means, spreads = _mean_and_spread(images)
-        for k in erased.tolist():
-            part = images[k, :, slice(*rows[k]), slice(*columns[k])]
-            own = noise[starts[k] : starts[k] + part.numel()].view(part.shape)
-            torch.addcmul(means[k], own, spreads[k], out=part)
-        images.clamp_(0, 1)
+        rows, columns = (axis[chosen].to(images.device) for axis in (rows, columns))
+        noise = noise_like(images, draws, chosen)
+        chosen = chosen.to(images.device)
+        kept = images.index_select(0, chosen)
+        mean, spread = (value[:, None, None, None] for value in _mean_and_spread(kept))
+        noise = torch.addcmul(mean, noise, spread).clamp_(0, 1)
+        is_erased = rows[:, None, :, None] & columns[:, None, None, :]
+        images.index_copy_(0, chosen, torch.where(is_erased, noise, kept))
 
 
 def _mean_and_spread(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,12 +225,13 @@ def _is_range_of_shares(given: list[float]) -> bool:
     return len(given) == 2 and 0 < given[0] <= given[1] <= 1
 
 
-def noise_like(images: Tensor, draws: Draws) -> Tensor:
-    """Return normal noise of the shape of images, for each of its own."""
+def noise_like(images: Tensor, draws: Draws, chosen: Tensor | None = None) -> Tensor:
+    """Return normal noise of the shape of images, or of the chosen ones, for each of its own."""
     num_values = images[0].numel()
-    noise = _noise(num_values, images.device)
-    starts = draws.integers(0, _NUM_NOISES - 1).tolist()
-    return torch.stack([noise[start : start + num_values] for start in starts]).view_as(images)
+    starts = draws.integers(0, _NUM_NOISES - 1)
+    starts = (starts if chosen is None else starts[chosen]).to(images.device)
+    noise = _noise(num_values, images.device).unfold(0, num_values, 1).index_select(0, starts)
+    return noise.view(-1, *images.shape[1:])
 
 
 @cache
@@ -239,13 +241,9 @@ def _noise(num_values: int, device: torch.device) -> Tensor:
     return torch.randn(_NUM_NOISES + num_values, generator=generator).to(device)
 
 
-def _inside(axis: Tensor, size: int) -> Tensor:
-    """Mirror pixels that lie outside of an image at its border."""
+def _mirrored(axis: Tensor, size: int) -> Tensor:
+    """Mirror positions that lie outside of an image at its border."""
     return size - 1 - (size - 1 - axis.abs()).abs()
-
-
-def _is_inside(axis: Tensor, size: int) -> Tensor:
-    return (axis >= 0) & (axis < size)
 
 
 def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
@@ -255,8 +253,9 @@ def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
     return factors.to(images.device, images.dtype).reshape(-1, *[1] * (images.ndim - 1))
 
 
-def _spans(size: int, length: Tensor, draws: Draws) -> list[list[int]]:
-    """Draw where a run of pixels of some length begins and ends in each image."""
+def _spans(size: int, length: Tensor, draws: Draws) -> Tensor:
+    """Draw a run of pixels of some length in each image; returns whether a pixel is in it, (N, size)."""
     length = length.round().long().clamp(1, size)
-    start = (draws.uniform() * (size - length + 1)).long()
-    return torch.stack([start, start + length], dim=1).tolist()
+    start = (draws.uniform() * (size - length + 1)).long()[:, None]
+    pixels = torch.arange(size)
+    return (pixels >= start) & (pixels < start + length[:, None])
