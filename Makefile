@@ -19,6 +19,7 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv and install the package with all extras; CONSTRAINTS= for the newest versions
 
 $(PACKAGE): pyproject.toml constraints.txt
+	@echo "installing into $(VENV); on Linux torch's CUDA build alone is about 5 GB: minutes, the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $(CONSTRAINTS) -e .
 	@touch $@

@@ -66,6 +66,8 @@ def test_compose_refuses_what_the_command_refuses(refusal):
     assert "several values need a sweep" in refusal(lambda: lab.compose("train", ["seed=1,2"]))
     assert "ckpt_path is missing" in refusal(lambda: lab.compose("eval"))
     assert "no such task; choose" in refusal(lambda: lab.compose("trian"))
+    assert "no such task; choose" in refusal(lambda: lab.compose(["seed=1"]))
+    assert 'wanted a list of them, ["seed=1"]' in refusal(lambda: lab.compose("train", "seed=1"))
     for flag in ("-m", "--help"):
         assert "compose takes overrides" in refusal(lambda f=flag: lab.compose("train", [f]))
 

@@ -48,7 +48,9 @@ def compose(
     Raises:
         ConfigError: It cannot be run; the message is one line.
     """
-    if task not in SCHEMAS:
+    if isinstance(overrides, str):
+        raise ConfigError(f'overrides="{overrides}": wanted a list of them, ["{overrides}"]')
+    if not isinstance(task, str) or task not in SCHEMAS:
         raise ConfigError(f"task={task}: no such task; choose {', '.join(SCHEMAS)}")
     flags = ["--config-dir", str(config_dir)] if config_dir is not None else []
     command = parse_command(task, [f"{task}.py", *flags, *overrides])
