@@ -92,6 +92,14 @@ def test_a_config_before_one_of_ours_is_announced(tmp_path, capsys):
     assert line.startswith(f"warning: {tmp_path}: used in place of the package's: optimizer/adamw")
 
 
+def test_the_next_steps_install_what_its_tests_need(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["shapes"])
+    out = capsys.readouterr().out
+    assert "pip install -e '.[dev]'" in out
+    assert "pip install -e '.[dev]'" in (tmp_path / "shapes" / "README.md").read_text()
+
+
 @pytest.mark.slow
 def test_a_new_projects_own_tests_pass(project):
     path = os.pathsep.join([str(SRC), str(project / "src")])

@@ -19,10 +19,21 @@ def test_brackets_in_names_are_printed(capsys):
 
 def test_next_steps_fit_a_terminal(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for task in ("train", "predict"):
+        (tmp_path / f"{task}.py").touch()
     print_next_steps(tmp_path / "logs" / "latest")
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].strip() == "python predict.py from_run=logs/latest images=FOLDER"
     assert len(lines) == 3
+    assert max(map(len, lines)) <= 80
+
+
+def test_next_steps_outside_a_clone_name_installed_commands(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    print_next_steps(tmp_path / "logs" / "latest")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].strip() == "mambavision-predict from_run=logs/latest images=FOLDER"
+    assert lines[2].strip().startswith("mambavision-train --help")
     assert max(map(len, lines)) <= 80
 
 

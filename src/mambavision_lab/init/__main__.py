@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lay_out(folder)
     except ConfigError as error:
         refuse(error)
-    print(f"{folder}/ is laid out; next:\n  cd {folder}\n  pip install -e .\n  make test train")
+    print(
+        f"{folder}/ is laid out; next:\n"
+        f"  cd {folder}\n"
+        "  python -m pip install -e '.[dev]'\n"
+        "  make test train"
+    )
 
 
 def lay_out(folder: Path) -> None:

@@ -44,10 +44,15 @@ def print_results(title: str, metrics: Mapping[str, float], folder: Path) -> Non
 def print_next_steps(folder: Path) -> None:
     """Say after somebody's first run what can be done with its folder."""
     run = short_path(folder)
+    # Outside a clone the installed commands take their place.
+    predict, train = (
+        f"python {task}.py" if Path(f"{task}.py").is_file() else f"mambavision-{task}"
+        for task in ("predict", "train")
+    )
     for step in (
         f"next: open {run}/report.html in a browser",
-        f"      python predict.py from_run={run} images=FOLDER",
-        "      python train.py --help     (data, networks, and recipes: experiment=NAME)",
+        f"      {predict} from_run={run} images=FOLDER",
+        f"      {train} --help   (data, networks, recipes: experiment=NAME)",
     ):
         console.print(step, soft_wrap=True)
 

@@ -95,7 +95,7 @@ def evaluate(cfg: DictConfig) -> float:
     metrics = {name: float(value) for name, value in results[0].items()}
     write_json(network.place | metrics, folder / "metrics.json")
     views = f", with {classifier.tta}" if classifier.tta else ""
-    print_results(f"{cfg.run.name}: {network.path}{views}", metrics, folder)
+    print_results(f"{cfg.run.name}: {short_path(network.path)}{views}", metrics, folder)
     return metrics[main_metric(data.is_multilabel, data.has_masks).replace("val/", "test/")]
 
 

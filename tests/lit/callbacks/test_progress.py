@@ -5,7 +5,7 @@ import sys
 import pytest
 from lightning.pytorch.callbacks import RichProgressBar
 
-from mambavision_lab.lit.callbacks.progress import EpochLines, progress_bar
+from mambavision_lab.lit.callbacks.progress import EpochLines, TerminalBar, progress_bar
 
 LINE = r"epoch (\d)/(\d)  train/loss (\S+)  val/loss (\S+)  val/acc1 (\S+)  val/num_images (\d+)  \d+\.\d s"
 FORMATS = {"train/loss": ".4f", "val/loss": ".4f", "val/acc1": ".2%", "val/num_images": ".0f"}
@@ -54,10 +54,29 @@ def test_disabled_epoch_lines_are_silent(fit):
     assert fit(bar, max_epochs=1) == []
 
 
-@pytest.mark.parametrize(("is_terminal", "kind"), [(True, RichProgressBar), (False, EpochLines)])
+@pytest.mark.parametrize(("is_terminal", "kind"), [(True, TerminalBar), (False, EpochLines)])
 def test_progress_is_a_bar_on_a_terminal_only(is_terminal, kind, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
     bar = progress_bar(refresh_rate=3)
     assert type(bar) is kind
     assert getattr(bar, "refresh_rate", 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "logged", "shown"),
+    [
+        ("80", {"train/loss_step": 2.3}, {"loss": 2.3}),
+        ("80", {"train/loss_step": 2.3, "val/loss": 2.3, "val/acc1": 0.1}, {"acc1": 0.1}),
+        ("80", {"mine": 1.0}, {"mine": 1.0}),
+        (
+            "200",
+            {"train/loss_step": 2.3, "val/acc1": 0.1},
+            {"train/loss_step": 2.3, "val/acc1": 0.1},
+        ),
+    ],
+)
+def test_metrics_fit_beside_the_bar_of_a_narrow_terminal(columns, logged, shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: logged)
+    assert TerminalBar().get_metrics(None, None) == shown

@@ -1,5 +1,6 @@
 """Show progress as a bar on a terminal and as one line per epoch elsewhere."""
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -16,10 +17,26 @@ def progress_bar(refresh_rate: int = 1) -> ProgressBar:
     Args:
         refresh_rate: Steps between two updates of the bar.
     """
-    return RichProgressBar(refresh_rate=refresh_rate) if sys.stdout.isatty() else EpochLines()
+    return TerminalBar(refresh_rate=refresh_rate) if sys.stdout.isatty() else EpochLines()
 
 
 _INTERVAL_S = 60
+_WIDE = 120  # columns, from which on all metrics fit beside the bar
+
+
+class TerminalBar(RichProgressBar):
+    """Lightning's bar; on a narrow terminal with one metric, as more would be broken over many lines."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return what is shown beside the bar."""
+        metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        if shutil.get_terminal_size().columns >= _WIDE:
+            return metrics
+        names = ("val/acc1", "val/map", "val/dice", "train/loss_step", "train/loss")
+        name = next((name for name in names if name in metrics), None)
+        if name is None:
+            return metrics
+        return {name.split("/")[1].removesuffix("_step"): metrics[name]}
 
 
 class EpochLines(ProgressBar):

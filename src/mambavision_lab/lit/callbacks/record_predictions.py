@@ -129,7 +129,11 @@ class RecordPredictions(Callback):
                         target = self._kind.predicted(row)
                         values = _map(net, image, self.explain, target, pixels.shape[:2])
                     except (ConfigError, RuntimeError) as error:  # the test's metrics are kept
-                        log.warning("no maps of what the network looks at: %s", reason(error))
+                        log.warning(
+                            "callbacks.predictions.explain=%s: the report has no maps: %s",
+                            self.explain,
+                            reason(error),
+                        )
                         is_wanted = False
                 explained.append((rank, row, pixels, values))
             self._samples[group] = explained
