@@ -9,6 +9,7 @@ row group at a time (`row_groups.py`), in an order that returns to a row group w
 
 import logging
 from collections.abc import Sequence
+from operator import eq
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -19,13 +20,16 @@ from mambavision_lab.data.file_module import ImageFilesDataModule
 from mambavision_lab.data.hf_splits import find_column, list_rows, name_hf_classes, open_splits
 from mambavision_lab.data.hf_stream import number_blocks
 from mambavision_lab.data.image_files import ImageFiles, measure_value_range
-from mambavision_lab.data.row_groups import NUM_STREAMS
+from mambavision_lab.data.row_groups import NUM_STREAMS, WINDOW_ROWS
 from mambavision_lab.data.splits import Splits, hold_out_missing
 from mambavision_lab.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 _MAX_MEASURED = 1000  # images whose range of values is measured where they are streamed
+_MAX_SORTED = (
+    0.95  # share of images with the class of their predecessor, from which they seem sorted
+)
 
 
 class HFDataModule(ImageFilesDataModule):
@@ -91,6 +95,12 @@ class HFDataModule(ImageFilesDataModule):
         made = self.make_splits(filled, class_names)
         assert isinstance(made.train, ImageFiles)
         made.train.blocks = number_blocks([image for image, _ in made.train.items])
+        labels = [label for _, label in made.train.items]
+        if sum(map(eq, labels, labels[1:])) > _MAX_SORTED * len(labels):
+            self._warn(
+                f"data.root={self.root}: the rows are sorted by class, and data.streaming=true mixes only "
+                f"about {WINDOW_ROWS} of them in a batch; shuffle them before, or leave data.streaming=false"
+            )
         return made
 
     def _has_labels(self, split: str, labels: Any) -> bool:

@@ -20,10 +20,10 @@ class ParquetSplit:
 
     Args:
         paths: Paths or addresses of the files, in order.
-        features: Those that the data set states; None for those of its first file.
+        features: Those of the data set; None for those of the first file.
 
     Raises:
-        ConfigError: A file cannot be read, or the files differ in their columns.
+        ConfigError: A file cannot be read, or lacks a column.
     """
 
     def __init__(self, paths: Sequence[str], features: Any = None) -> None:
@@ -36,8 +36,8 @@ class ParquetSplit:
         for file in self.files:
             if missing := [name for name in self.features if name not in file.schema.names]:
                 raise ConfigError(
-                    f"{file.path}: has no column {missing[0]} among {', '.join(file.schema.names)}, unlike "
-                    f"{self.files[0].path}; all files need the same columns"
+                    f"{file.path}: has no column {missing[0]} but {', '.join(file.schema.names)}; wanted the "
+                    "same columns in all files"
                 )
         self._columns: dict[str, list[Any]] = {}
 
@@ -83,8 +83,11 @@ def list_parquet(root: str, subset: str | None) -> dict[str, ParquetSplit]:
             f"data.root={root}: is no data set of parquet files, which data.streaming=true reads; leave "
             "data.streaming=false"
         )
-    files = builder.config.data_files.items()
-    return {str(split): ParquetSplit(paths, builder.info.features) for split, paths in files}
+    features, splits = builder.info.features, {}
+    for name, paths in builder.config.data_files.items():
+        splits[str(name)] = ParquetSplit(paths, features)
+        features = splits[str(name)].features
+    return splits
 
 
 def number_blocks(images: Sequence[Any]) -> list[int]:

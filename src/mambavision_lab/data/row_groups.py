@@ -83,8 +83,9 @@ class ParquetFile:
         wait_s = _FIRST_WAIT_S
         for tries in range(1, _TRIES + 1):
             try:
+                files, path = fsspec.core.url_to_fs(self.path)
                 # pyarrow asks for the ranges that it needs, so that nothing is to be read ahead.
-                with fsspec.open(self.path, "rb", cache_type="none").open() as file:
+                with files.open(path, "rb", cache_type="none") as file:
                     return read(file)
             except pyarrow.ArrowInvalid as error:
                 raise ConfigError(
@@ -94,7 +95,7 @@ class ParquetFile:
             except Exception as error:  # of all kinds, of the file systems and the network
                 if "://" not in self.path or isinstance(error, FileNotFoundError):
                     raise ConfigError(
-                        f"{self.path}: {what} cannot be read ({reason(error)})"
+                        f"{self.path}: {what} cannot be read ({reason(error)}); see that the file is whole"
                     ) from error
                 if tries == _TRIES:
                     raise ConfigError(
