@@ -27,7 +27,7 @@ _COUNTS: dict[str, tuple[Callable[..., int], tuple[str, ...]]] = {
     ),
     "mambavision_lab.data.hf.HFDataModule": (
         count_hf_classes,
-        ("root", "subset", "label_column", "classes"),
+        ("root", "subset", "label_column", "classes", "streaming"),
     ),
 }
 _NOUNS = {  # of what is no image

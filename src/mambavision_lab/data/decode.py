@@ -83,6 +83,8 @@ def decode(
         if isinstance(source, Image.Image):
             return _from_pillow(source, *settings)
         return _from_file(_read(source), shrink, *settings)
+    except ConfigError:  # of what the image is read from
+        raise
     except FileNotFoundError as error:
         raise ConfigError(f"{_name(source)}: no such file; give an image") from error
     except Image.DecompressionBombError as error:

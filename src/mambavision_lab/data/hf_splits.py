@@ -4,6 +4,7 @@ Needs neither torch nor a network where the data are in a folder, so that classe
 config is composed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mambavision_lab.data.class_names import (
     read_class_names,
 )
 from mambavision_lab.data.encoded import EncodedImage
+from mambavision_lab.data.hf_stream import ParquetSplit, list_parquet
 from mambavision_lab.data.split_folders import split_of
 from mambavision_lab.errors import ConfigError, missing_extra, reason
 
@@ -54,13 +56,14 @@ class RowImage(EncodedImage):
         return image["bytes"] or Path(image["path"]).read_bytes()
 
 
-def open_splits(root: str, subset: str | None) -> dict[str, Any]:
-    """Return train, val and test, those that there are, -> a `datasets.Dataset`.
+def open_splits(root: str, subset: str | None, streaming: bool = False) -> dict[str, Any]:
+    """Return train, val and test, those that there are, -> a `datasets.Dataset`, or a `ParquetSplit`.
 
     Args:
         root: A folder of files that `datasets.load_dataset` reads, or one of `save_to_disk`, or the name of
             a data set on the hub.
         subset: Name of a configuration of the data set; None for its only one.
+        streaming: Whether to read its parquet files as they are needed, and download nothing.
 
     Raises:
         ConfigError: `datasets` is not installed, or there is no such data set.
@@ -70,8 +73,20 @@ def open_splits(root: str, subset: str | None) -> dict[str, Any]:
     except ImportError as error:
         raise missing_extra("data=hf", "datasets", "hf") from error
     is_saved = any(Path(root, name).is_file() for name in ("dataset_dict.json", "state.json"))
+    if is_saved and streaming:
+        raise ConfigError(
+            f"data.root={root}: is a folder of save_to_disk, whose rows are read as they are needed in any "
+            "case; leave data.streaming=false"
+        )
     try:
-        found = datasets.load_from_disk(root) if is_saved else datasets.load_dataset(root, subset)
+        if streaming:
+            found = list_parquet(root, subset)
+        else:
+            found = (
+                datasets.load_from_disk(root) if is_saved else datasets.load_dataset(root, subset)
+            )
+    except ConfigError:
+        raise
     except Exception as error:  # of all kinds, of files, formats and the network
         raise ConfigError(
             f"data.root={root}: cannot be opened ({reason(error)}); wanted a folder of parquet files, one "
@@ -95,10 +110,14 @@ def name_hf_classes(splits: dict[str, Any], label_column: str, classes: Classes)
 
 
 def count_hf_classes(
-    root: str, subset: str | None, label_column: str | None, classes: Classes
+    root: str,
+    subset: str | None,
+    label_column: str | None,
+    classes: Classes,
+    streaming: bool = False,
 ) -> int:
-    """Count the classes."""
-    splits = open_splits(root, subset)
+    """Count the classes; settings as in `open_splits` and `HFDataModule`."""
+    splits = open_splits(root, subset, streaming)
     return len(name_hf_classes(splits, find_column(root, splits, "label", label_column), classes))
 
 
@@ -124,12 +143,12 @@ def find_column(root: str, splits: dict[str, Any], kind: str, name: str | None) 
 
 def list_rows(
     where: str, data: Any, image_column: str, label_column: str, class_names: list[str]
-) -> list[tuple[RowImage, int]]:
+) -> list[tuple[EncodedImage, int]]:
     """List the images of a split with their labels, in order.
 
     Args:
         where: The split's name in messages.
-        data: The split, a `datasets.Dataset`.
+        data: The split, a `datasets.Dataset` or `ParquetSplit`.
         image_column: Column of the images.
         label_column: Column of the labels.
         class_names: The classes, in the order of their labels.
@@ -137,11 +156,7 @@ def list_rows(
     Raises:
         ConfigError: A label is none of the classes.
     """
-    import datasets
-
-    images = data.select_columns(image_column).cast_column(
-        image_column, datasets.Image(decode=False)
-    )
+    images = _list_images(where, data, image_column)
     numbers = number_labels(class_names)
     if hasattr(data.features[label_column], "names"):  # of numbers, whatever the classes' names
         numbers = {str(k): k for k in range(len(class_names))}
@@ -151,5 +166,14 @@ def list_rows(
             raise ConfigError(
                 f"{where} row {row}: label {label!r} is unknown; wanted {describe_labels(class_names)}"
             )
-        items.append((RowImage(images, row, f"{where} row {row}"), numbers[label]))
+        items.append((images[row], numbers[label]))
     return items
+
+
+def _list_images(where: str, data: Any, column: str) -> Sequence[EncodedImage]:
+    if isinstance(data, ParquetSplit):
+        return data.images(column)
+    import datasets
+
+    images = data.select_columns(column).cast_column(column, datasets.Image(decode=False))
+    return [RowImage(images, row, f"{where} row {row}") for row in range(len(data))]

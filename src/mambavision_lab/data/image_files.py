@@ -46,6 +46,7 @@ class ImageFiles(LabelledFiles):
 
     Attributes:
         cache: The images as they are decoded for a random crop, or as another transform leaves them.
+        blocks: Where images are read in blocks, the number of that which each is in; see `BlockShuffle`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ImageFiles(LabelledFiles):
         self.in_chans, self.transform = in_chans, transform
         self.value_range, self.background = value_range, background
         self.cache: ImageCache | None = None
+        self.blocks: Sequence[int] | None = None
 
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         path, _ = self.items[index]

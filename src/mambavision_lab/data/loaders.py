@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mambavision_lab.data.batch_loader import BatchLoader
+from mambavision_lab.data.block_shuffle import BlockShuffle
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.multi_scale import MultiScale, SizedBatches
 from mambavision_lab.data.sampling import ResumableSampler
@@ -30,13 +31,18 @@ def training_sampler(
 ) -> ResumableSampler:
     """Make the order of the training images of this process, or of its batches of several sizes.
 
-    All processes take equally many steps: the remainder is left out, other images in each epoch.
+    All processes take equally many steps: the remainder is left out, other images in each epoch. Data that
+    are read in blocks have these as `blocks` (see `BlockShuffle`).
     """
+    share = _share_of(images, trainer)
+    blocks = getattr(images.data, "blocks", None)
+    per_batch = max(1, batch_size * share["num_replicas"] // repeats)  # before they are repeated
     options: dict[str, Any] = {
         "labels": labels,
         "repeats": repeats,
+        "shuffle": None if blocks is None else BlockShuffle(blocks, per_batch),
         "seed": images.seed % 2**32,
-        **_share_of(images, trainer),
+        **share,
     }
     if multi_scale is None:
         return ResumableSampler(images, **options)

@@ -5,11 +5,11 @@ counts as a round of its own, from which its augmentation follows (see `training
 loader's workers, which outlive the epochs, are so told the epoch with each image.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data.distributed import DistributedSampler
 
 
@@ -23,6 +23,7 @@ class ResumableSampler(DistributedSampler):
         labels: Class of each image, to give each class equally often, or None.
         repeats: How often each image is given, one after the other, in a repeats-th of the images
             (repeated augmentation: each is augmented anew).
+        shuffle: From a random generator to the indices of all images; None is a random permutation.
         options: Those of `DistributedSampler`: num_replicas, rank, seed.
 
     Source: Hoffer et al. 2019, arXiv:1901.09335 (repeated augmentation).
@@ -34,10 +35,11 @@ class ResumableSampler(DistributedSampler):
         *,
         labels: Sequence[int] | Tensor | None = None,
         repeats: int = 1,
+        shuffle: Callable[[Generator], Tensor] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(data, shuffle=True, drop_last=True, **options)
-        self.repeats = repeats
+        self.repeats, self.shuffle_indices = repeats, shuffle
         self.num_skipped = 0
         self._members: list[Tensor] = []
         if labels is not None:
@@ -68,7 +70,10 @@ class ResumableSampler(DistributedSampler):
         if self._members:
             indices, times = self._balanced(num_images, generator)
         else:
-            indices = torch.randperm(num_images, generator=generator)
+            if self.shuffle_indices is None:
+                indices = torch.randperm(num_images, generator=generator)
+            else:
+                indices = self.shuffle_indices(generator)
             times = torch.zeros_like(indices)
         rounds = self.epoch * self.rounds_per_epoch + times * self.repeats
         repeated = rounds[:, None] + torch.arange(self.repeats)
