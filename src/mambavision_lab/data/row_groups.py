@@ -23,9 +23,8 @@ from mambavision_lab.errors import ConfigError, reason
 T = TypeVar("T")
 
 WINDOW_ROWS = 1000  # among which images are shuffled: ten row groups of the usual hundred rows
-NUM_STREAMS = (
-    8  # windows that are read in turn; fixed, so that the order is that of any number of workers
-)
+# Windows that are read in turn; fixed, so that the order is that of any number of workers.
+NUM_STREAMS = 8
 _TRIES = 4
 _FIRST_WAIT_S = 1.0  # doubled after each try
 
