@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from composing import check
 from PIL import Image
 
 from mambavision_lab import MambaVisionInference
@@ -101,3 +102,9 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
     (tmp_path / "model.onnx").touch()
     message = refusal(lambda: load_exported(tmp_path / "model.onnx"))
     assert "pip install 'mambavision-lab[onnx]'" in message
+
+
+def test_a_file_without_its_run_is_refused_by_an_evaluation(refusal, tmp_path):
+    (tmp_path / "model.onnx").touch()
+    message = refusal(lambda: check("eval", f"model_file={tmp_path}/model.onnx"))
+    assert "lies in no run folder" in message

@@ -103,6 +103,11 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
                 raise ConfigError(f"{unknown[0]}: no such option; {suggest(unknown[0], known)}")
             if deleted := [key for key in known if key not in own]:
                 key, task = deleted[0], prepared.command.task
+                if own.get("model_file") and f"~{key}" not in overrides:
+                    raise ConfigError(
+                        f"model_file={own.model_file}: lies in no run folder, from which {task}.py "
+                        f"takes its {key}; leave it in RUN/exports/, or give {key}=..."
+                    )
                 raise ConfigError(f"{key}: is deleted, and {task}.py needs it; leave out ~{key}")
             _check_verbose(cfg.hydra.verbose)
             try:
