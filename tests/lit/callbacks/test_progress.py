@@ -80,3 +80,22 @@ def test_metrics_fit_beside_the_bar_of_a_narrow_terminal(columns, logged, shown,
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: logged)
     assert TerminalBar().get_metrics(None, None) == shown
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["", "within an epoch"])
+def test_bar_counts_epochs_from_one(resumed, fit):
+    shown = set()
+
+    class Bar(TerminalBar):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if not resumed:
+                super().on_train_epoch_start(trainer, pl_module)
+
+        def on_train_batch_end(self, *args):
+            super().on_train_batch_end(*args)
+            shown.update(task.description.rstrip() for task in self.progress.tasks)
+            if resumed:
+                self.train_progress_bar_id = None
+
+    fit(Bar(), max_epochs=2)
+    assert shown - {"Validation"} == {"epoch 1/2", "epoch 2/2"}

@@ -25,7 +25,24 @@ _WIDE = 120  # columns, from which on all metrics fit beside the bar
 
 
 class TerminalBar(RichProgressBar):
-    """Lightning's bar; on a narrow terminal with one metric, as more would be broken over many lines."""
+    """Lightning's bar, with epochs from one on as everywhere else.
+
+    On a narrow terminal it shows one metric, as more would be broken over many lines.
+    """
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's bar."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._describe_epoch(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Advance the bar, which is made only now where a run resumes within an epoch."""
+        is_new = self.train_progress_bar_id is None
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if is_new:
+            self._describe_epoch(trainer)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown beside the bar."""
@@ -37,6 +54,12 @@ class TerminalBar(RichProgressBar):
         if name is None:
             return metrics
         return {name.split("/")[1].removesuffix("_step"): metrics[name]}
+
+    def _describe_epoch(self, trainer: Trainer) -> None:
+        if self.progress is None or self.train_progress_bar_id is None:
+            return
+        words = _epoch(trainer, trainer.current_epoch).ljust(len(self.validation_description))
+        self.progress.update(self.train_progress_bar_id, description=words)
 
 
 class EpochLines(ProgressBar):
@@ -137,5 +160,9 @@ class EpochLines(ProgressBar):
         metrics = "  ".join(
             f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
         )
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        print(f"epoch {epoch + 1}/{total}  {metrics}  {seconds:.1f} s{self._note}", flush=True)
+        print(f"{_epoch(trainer, epoch)}  {metrics}  {seconds:.1f} s{self._note}", flush=True)
+
+
+def _epoch(trainer: Trainer, epoch: int) -> str:
+    total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+    return f"epoch {epoch + 1}/{total}"
