@@ -156,7 +156,7 @@ def test_class_folders_refuse_a_split_that_links_into_another(touch, refusal):
 
 def test_class_folders_name_the_suffixes_of_a_class_without_images(touch, refusal):
     root = touch("a/0.heic", "a/1.heic", "b/0.png")
-    message = f"{root}/a: holds no images, but 2 .heic; add some or remove the folder"
+    message = f"{root}/a: holds no images, but 2 .heic; convert them, add some or remove the folder"
     assert message in refusal(lambda: listed(root))
     assert message in refusal(lambda: count_classes(root))  # so that a check finds it, too
 

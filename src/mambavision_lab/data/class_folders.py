@@ -122,8 +122,9 @@ def _holds_directly(folder: Path, kind: FileKind) -> bool:
 
 
 def _empty(folder: Path, others: list[str], kind: FileKind) -> ConfigError:
-    here = describe_others(others, kind) or "nothing"
-    return ConfigError(f"{folder}: holds no {kind.noun}, but {here}; add some or remove the folder")
+    here = describe_others(others, kind)
+    found, to_do = (here, "convert them, add some") if here else ("nothing", "add some")
+    return ConfigError(f"{folder}: holds no {kind.noun}, but {found}; {to_do} or remove the folder")
 
 
 class ImageLister:
