@@ -30,20 +30,6 @@ class TerminalBar(RichProgressBar):
     On a narrow terminal it shows one metric, as more would be broken over many lines.
     """
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's bar."""
-        super().on_train_epoch_start(trainer, pl_module)
-        self._describe_epoch(trainer)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Advance the bar, which is made only now where a run resumes within an epoch."""
-        is_new = self.train_progress_bar_id is None
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        if is_new:
-            self._describe_epoch(trainer)
-
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown beside the bar."""
         metrics: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
@@ -55,11 +41,9 @@ class TerminalBar(RichProgressBar):
             return metrics
         return {name.split("/")[1].removesuffix("_step"): metrics[name]}
 
-    def _describe_epoch(self, trainer: Trainer) -> None:
-        if self.progress is None or self.train_progress_bar_id is None:
-            return
-        words = _epoch(trainer, trainer.current_epoch).ljust(len(self.validation_description))
-        self.progress.update(self.train_progress_bar_id, description=words)
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Replace `lightning.pytorch.callbacks.RichProgressBar._get_train_description`."""
+        return _epoch(self.trainer, current_epoch).ljust(len(self.validation_description))
 
 
 class EpochLines(ProgressBar):
