@@ -20,8 +20,8 @@ from lightning.pytorch import LightningModule, Trainer
 from mambavision_lab import create_datamodule, create_mambavision
 
 
-class RotationTask(LightningModule):
-    """Learn without labels: by how many quarter turns was an image rotated?"""
+class CoveredQuarterTask(LightningModule):
+    """Learn without labels: which quarter of an image was covered?"""
 
     def __init__(self):
         super().__init__()
@@ -29,11 +29,13 @@ class RotationTask(LightningModule):
 
     def training_step(self, batch, batch_idx):
         images, _ = batch
-        turns = torch.randint(4, (len(images),), device=images.device)
-        rotated = torch.stack(
-            [torch.rot90(x, int(k), (1, 2)) for x, k in zip(images, turns, strict=True)]
-        )
-        loss = F.cross_entropy(self.net(rotated), turns)
+        quarters = torch.randint(4, (len(images),), device=images.device)
+        covered = images.clone()
+        half = images.shape[-1] // 2
+        for image, k in zip(covered, quarters.tolist(), strict=True):
+            top, left = half * (k // 2), half * (k % 2)
+            image[:, top : top + half, left : left + half] = 0
+        loss = F.cross_entropy(self.net(covered), quarters)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -48,8 +50,8 @@ def quick_trainer(**options):
 
 
 data = create_datamodule("synthetic", augment="light", num_train=320, batch_size=32)
-trainer = quick_trainer(max_steps=5)
-trainer.fit(RotationTask(), datamodule=data)
+trainer = quick_trainer(max_epochs=6)
+trainer.fit(CoveredQuarterTask(), datamodule=data)
 loss = trainer.callback_metrics["train/loss"]
 print(f"loss {loss:.3f}; without knowledge it is {torch.tensor(4.0).log():.3f}")
 

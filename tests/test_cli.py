@@ -158,7 +158,7 @@ def test_finished_run_is_not_resumed(call, logs):
     last = f"ckpt_path={finished}/checkpoints/last.ckpt"
     status, err = call("train", *SMALL, "trainer.max_epochs=1", last)
     assert status == 2
-    assert "has 1 epochs, and trainer.max_epochs=1; raise trainer.max_epochs" in err
+    assert "has 1 epoch, and trainer.max_epochs=1; raise trainer.max_epochs" in err
     assert (logs / "latest").resolve() == finished
 
 

@@ -60,7 +60,7 @@ def test_class_folders_list_every_image_and_count_the_rest(touch):
     assert items == [(name, "ab".index(name[0])) for name in wanted.split()]
     assert notes == [
         f"{root}: not read as images: 2 .heic, 1 .txt, 1 without suffix",
-        f"{root}: 1 images lie in no class folder and are not used",
+        f"{root}: 1 image in no class folder, not used",
     ]
 
 
@@ -85,7 +85,7 @@ def test_class_folders_refuse_what_holds_no_classes(tmp_path, refusal):
     )
     assert str(tmp_path) in refusal(lambda: count_classes(tmp_path))
     (tmp_path / "0.png").touch()
-    assert "but 1 images: is this a class" in refusal(lambda: count_classes(tmp_path))
+    assert "but 1 image: is this a class" in refusal(lambda: count_classes(tmp_path))
     (tmp_path / "train").mkdir()
     assert str(tmp_path / "train") in refusal(lambda: count_classes(tmp_path))
 
@@ -156,7 +156,9 @@ def test_class_folders_refuse_a_split_that_links_into_another(touch, refusal):
 
 def test_class_folders_name_the_suffixes_of_a_class_without_images(touch, refusal):
     root = touch("a/0.heic", "a/1.heic", "b/0.png")
-    assert f"{root}/a: holds no images, but 2 .heic" in refusal(lambda: listed(root))
+    message = f"{root}/a: holds no images, but 2 .heic; convert them, add some or remove the folder"
+    assert message in refusal(lambda: listed(root))
+    assert message in refusal(lambda: count_classes(root))  # so that a check finds it, too
 
 
 def test_classes_of_volumes_are_counted_beside_folders_of_images(touch, refusal):

@@ -194,7 +194,7 @@ def test_masks_are_checked_before_a_training(tmp_path, refusal, caplog):
     truncate(tmp_path)
     state = torch.get_rng_state()
     message = refusal(make(tmp_path).prepare_data)
-    assert "1 of the images with masks cannot be read, all listed above, such as: " in message
+    assert "1 of the images with masks cannot be read: " in message
     assert "masks/0.png: cannot be read as a mask" in caplog.text
     assert len(make(tmp_path, fit="crop", image_size=11).find_bad_images()) == 6
     assert torch.equal(torch.get_rng_state(), state)

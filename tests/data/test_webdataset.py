@@ -234,7 +234,7 @@ def test_damaged_image_is_named_by_shard_and_place(root, make, refusal, caplog):
     data = make(root, check_files=True)
     assert list(data.find_bad_images()) == [f"{shard}: a.png"]
     assert f"{shard}: a.png: cannot be read as an image" in refusal(lambda: data.splits.val[0])
-    assert f"data.root={root}: 1 image files cannot be read" in refusal(data.prepare_data)
+    assert f"data.root={root}: 1 of the image files cannot be read: " in refusal(data.prepare_data)
     skipping = make(root, check_files=True, on_bad_image="skip")
     assert len(skipping.splits.val) == 2
     assert list(skipping.skipped) == [f"{shard}: a.png"]

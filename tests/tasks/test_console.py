@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from task_options import TRAIN
 
-from mambavision_lab.tasks.console import print_next_steps, print_panel, print_results
+from mambavision_lab.tasks.console import name_below, print_next_steps, print_panel, print_results
 
 
 def test_brackets_in_names_are_printed(capsys):
@@ -41,3 +41,23 @@ def test_next_steps_outside_a_clone_name_installed_commands(capsys, tmp_path, mo
 def test_next_steps_are_told_after_the_first_run_alone(call, tmp_path):
     outputs = [call("train", *TRAIN, f"hydra.run.dir={tmp_path}/{k}")[1] for k in range(2)]
     assert ["images=FOLDER" in out for out in outputs] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "shown"),
+    [
+        ("photos", "photos/cat/1.jpg", "cat/1.jpg"),
+        ("photos/*/1.jpg", "photos/cat/1.jpg", "cat/1.jpg"),
+        ("photos/cat/1.jpg", "photos/cat/1.jpg", "1.jpg"),
+        ("photos/clip", "photos/clip", "clip"),
+        (".", "./photos/cat/1.jpg", "photos/cat/1.jpg"),
+        ("*/cat/1.jpg", "photos/cat/1.jpg", "photos/cat/1.jpg"),
+    ],
+)
+def test_files_are_named_below_the_folder_that_was_given(
+    images, name, shown, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("cat", "clip"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+    assert name_below(images, name) == shown

@@ -33,7 +33,7 @@ def test_explain_shows_images_skips_damaged_ones_and_measures(call, run, tmp_pat
         "explain", f"from_run={run}", f"images={photos}", *options, "num_measured=2"
     )
     assert (status, err) == (0, "")
-    assert "1 images explained, 1 skipped" in out
+    assert "1 image explained, 1 skipped" in out
     (folder,) = (tmp_path / "logs" / "explain").glob("*/*")
     page = (folder / "explain.html").read_text()
     assert "explained: ring-plain" in page

@@ -42,7 +42,7 @@ def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_
     status, out, err = call("predict", checkpoint, f"images={photos}", *options)
     assert (status, err) == (0, f"WARNING: images={photos}: not read as images: 1 .txt\n")
     assert "7 images classified, 2 skipped" in out
-    assert "[red]6?.png" in out
+    assert "below/[red]6?.png" in out
     (folder,) = (tmp_path / "logs" / "predict" / "mambavision_nano-synthetic").iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["images"] == 7
@@ -76,7 +76,7 @@ def test_predict_classifies_a_folder_and_counts_damaged_files(call, photos, tmp_
     refused = {
         (checkpoint, f"images={tmp_path}/empty"): "no images there",
         (checkpoint, f"images={tmp_path}/none"): "no images there",
-        (checkpoint, f"images={photos}/text.jpg"): "none of 1 files can be read",
+        (checkpoint, f"images={photos}/text.jpg"): "none of the files can be read",
         (checkpoint, f"images={photos}", "top_k=0"): "top_k=0 must be at least 1",
         (checkpoint, f"images={photos}", "format=xml"): "choose csv or jsonl",
         (checkpoint, f"images={photos}", "topk=1"): "top_k",

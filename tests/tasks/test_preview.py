@@ -89,7 +89,7 @@ def test_check_of_a_preview_lists_all_damaged_files(call, photos, previews):
     for more in (["data.on_bad_image=skip"], ["-m", "augment=light,none"]):
         status, out, err = call("preview", *options, *more)
         assert (status, err.count("\n")) == (2, 1)
-        assert "2 image files cannot be read, all listed above" in err
+        assert "2 of the image files cannot be read, all listed above" in err
         assert [line.partition(":")[0] for line in out.splitlines()] == [
             str(photos / "train" / "dog" / name) for name in ("cut.png", "empty.jpg")
         ]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule, auto_workers
 from mambavision_lab.data.decode import decode, open_image
 from mambavision_lab.data.encoded import EncodedImage
@@ -260,8 +261,8 @@ def _scan_pixels(split: str, files: Any, index: int) -> ImageRecord:
 def _shape(pixels: Tensor) -> str:
     """Say how many channels, and slices or frames, there are."""
     chans, *slices = pixels.shape[:-2]
-    words = f"{chans} channel{'s' * (chans > 1)}"
-    return f"{words}, {slices[0]} slices" if slices else words
+    words = counted(chans, "channels")
+    return f"{words}, {counted(slices[0], 'slices')}" if slices else words
 
 
 def _digest(content: bytes) -> bytes:

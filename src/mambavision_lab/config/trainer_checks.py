@@ -8,6 +8,7 @@ from mambavision_lab.config.mask_checks import CLASSIFIER, SEGMENTATION
 from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.config.step_checks import check_step
 from mambavision_lab.config.tune_checks import check_tune
+from mambavision_lab.counting import counted
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.metrics import MASK_METRICS, cheap_metrics, metrics_of_predictions
 
@@ -154,7 +155,7 @@ def _check_early_stopping(path: str, callback: dict[str, Any], trainer: dict[str
         if max_epochs and every and 0 < max_epochs < every:
             raise ConfigError(
                 f"{path}.monitor={monitor}: trainer.check_val_every_n_epoch={every} validates nothing in "
-                f"{max_epochs} epochs; lower it"
+                f"{counted(max_epochs, 'epochs')}; lower it"
             )
         if looks_after_epoch and every != 1:
             raise ConfigError(

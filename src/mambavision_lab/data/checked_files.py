@@ -57,8 +57,9 @@ class CheckedFiles(ImageDataModule):
 
     def refusal(self, bad: Mapping[str, str]) -> ConfigError:
         """Make the error for files that cannot be read, which were listed."""
+        listed = ", all listed above, such as" if len(bad) > 1 else ""
         return ConfigError(
-            f"data.root={self.root}: {len(bad)} {self.checked} cannot be read, all listed above, such as: "
+            f"data.root={self.root}: {len(bad)} {self.checked} cannot be read{listed}: "
             f"{next(iter(bad.values()))}; {self.advice}"
         )
 
@@ -75,7 +76,7 @@ class CheckedFiles(ImageDataModule):
 
     @rank_zero_only
     def _list(self, bad: Mapping[str, str], action: str) -> None:
-        log.warning("%d %s cannot be read and are %s:", len(bad), self.checked, action)
+        log.warning("%d %s cannot be read, %s:", len(bad), self.checked, action)
         for message in bad.values():
             log.warning(message)
 

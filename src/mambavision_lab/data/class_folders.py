@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.class_names import Classes, read_class_names
 from mambavision_lab.data.folders import (
     IMAGES,
@@ -52,7 +53,11 @@ def list_classes(folder: Path, kind: FileKind = IMAGES) -> list[str]:
     names = [path.name for path in subfolders(folder)]
     if not names:
         num = count_files(folder, kind)
-        here = f", but {num} {kind.noun}: is this a class, whose parent is wanted?" if num else ""
+        here = (
+            f", but {counted(num, kind.noun)}: is this a class, whose parent is wanted?"
+            if num
+            else ""
+        )
         raise ConfigError(
             f"{folder}: holds no class folders{here}; wanted {folder}/<class>/<{kind.noun}>"
         )
@@ -65,7 +70,7 @@ def name_classes(
     """List the classes of a data set, in the order of their labels.
 
     Raises:
-        ConfigError: There are none, or a single one to be trained on.
+        ConfigError: There are none, a single one to be trained on, or one of other files alone.
     """
     folder = class_folder(root, is_training, kind)
     names = list_classes(folder, kind)
@@ -74,6 +79,12 @@ def name_classes(
             f"data.root={root}: one class only, {names[0]!r}; wanted two or more; "
             + _advice(folder / names[0])
         )
+    for name in names:
+        others: list[str] = []
+        if _holds_directly(folder / name, kind):
+            continue
+        if not any(ImageLister(names, kind).class_files(folder / name, others)) and others:
+            raise _empty(folder / name, others, kind)
     return names
 
 
@@ -99,6 +110,21 @@ def _advice(folder: Path) -> str:
     while len(found := subfolders(inner)) == 1 and not is_divided(inner):
         inner = found[0]
     return f"did you mean data.root={inner}?" if found else "add class folders"
+
+
+def _holds_directly(folder: Path, kind: FileKind) -> bool:
+    """Look for one of a kind in a folder, without listing it all where there is one."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(kind.is_file(entry.name) for entry in entries)
+    except OSError:
+        return False  # the listing says why
+
+
+def _empty(folder: Path, others: list[str], kind: FileKind) -> ConfigError:
+    here = describe_others(others, kind)
+    found, to_do = (here, "convert them, add some") if here else ("nothing", "add some")
+    return ConfigError(f"{folder}: holds no {kind.noun}, but {found}; {to_do} or remove the folder")
 
 
 class ImageLister:
@@ -135,12 +161,9 @@ class ImageLister:
         items = []
         for name in found:
             num_others = len(others)
-            files = sorted(self._files(folder / name, others, is_class=True))
+            files = sorted(self.class_files(folder / name, others))
             if not files:
-                here = describe_others(others[num_others:], self.kind) or "nothing"
-                raise ConfigError(
-                    f"{folder / name}: holds no {self.kind.noun}, but {here}; add some or remove the folder"
-                )
+                raise _empty(folder / name, others[num_others:], self.kind)
             label = self.class_names.index(name)
             items += [(file, label) for file in files]
         self._note(folder, found, items, others)
@@ -156,6 +179,14 @@ class ImageLister:
         if not files:
             raise ConfigError(f"{folder}: holds no {self.kind.noun}; add some or remove the folder")
         return files
+
+    def class_files(self, folder: Path, others: list[str]) -> Iterator[str]:
+        """Yield the images in a class folder and below it, and add the names of other files to others.
+
+        Raises:
+            ConfigError: As in `images_in`.
+        """
+        return self._files(folder, others, is_class=True)
 
     def refuse_repeated(self) -> None:
         """Refuse links to files that are listed themselves; call it when all folders are listed.
@@ -215,7 +246,7 @@ class ImageLister:
             self.notes.append(f"{folder}: not read as {self.kind.noun}: {text}")
         if num := count_files(folder, self.kind):
             self.notes.append(
-                f"{folder}: {num} {self.kind.noun} lie in no class folder and are not used"
+                f"{folder}: {counted(num, self.kind.noun)} in no class folder, not used"
             )
         if missing := [name for name in self.class_names if name not in found]:
             self.notes.append(

@@ -50,7 +50,7 @@ class ImageFilesDataModule(CheckedFiles):
     """
 
     keeps_aspect: ClassVar[bool] = True
-    checked = "image files"
+    checked = "of the image files"
     advice = "remove them, or train with data.on_bad_image=skip"
 
     def __init__(
@@ -209,9 +209,7 @@ class ImageFilesDataModule(CheckedFiles):
             split = getattr(splits, name)
             left = [item for item in split.items if str(item[0]) not in self.skipped]
             if split.items and not left:
-                raise ConfigError(
-                    f"data.root={self.root}: none of the {len(split.items)} {name} images can be read"
-                )
+                raise ConfigError(f"data.root={self.root}: none of the {name} images can be read")
             split.items = left
         if self.skipped:
             self._list(self.skipped, "skipped")

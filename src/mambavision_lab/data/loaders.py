@@ -11,6 +11,7 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.batch_loader import BatchLoader
 from mambavision_lab.data.block_shuffle import BlockShuffle
 from mambavision_lab.data.in_memory import InMemoryImages
@@ -78,7 +79,7 @@ def _share_of(data: Dataset, trainer: Trainer | None) -> dict[str, int]:
     num_images = len(data)  # type: ignore[arg-type]
     if num_images < num_processes:
         raise ConfigError(
-            f"a split of {num_images} images for {num_processes} processes: each needs at least "
+            f"a split of {counted(num_images, 'images')} for {num_processes} processes: each needs at least "
             "one; give more images, or fewer trainer.devices"
         )
     return {"num_replicas": num_processes, "rank": rank}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.class_names import describe_labels, number_labels, read_text
 from mambavision_lab.errors import ConfigError
 
@@ -59,8 +60,8 @@ def _by_order(
 ) -> list[tuple[str, int]]:
     if len(labels) != len(files):
         raise ConfigError(
-            f"{path}: has {len(labels)} rows, but {folder} holds {len(files)} images; wanted a row "
-            "for each, in the order of their names"
+            f"{path}: has {counted(len(labels), 'rows')}, but {folder} holds "
+            f"{counted(len(files), 'images')}; wanted a row for each, in the order of their names"
         )
     numbers = {name: k for k, name in enumerate(class_names)}
     for number, label in enumerate(labels, start=1):

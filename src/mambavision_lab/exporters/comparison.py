@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from mambavision_lab.counting import counted
 from mambavision_lab.metrics import format_metric
 
 
@@ -43,8 +44,7 @@ class Compared:
 
 def comparison_table(rows: Sequence[Compared], metric: str) -> Table:
     """Make a rich table, one row per format that was written; metric is the test metric's name."""
-    count = torch.get_num_threads()
-    table = Table(title=f"exported files, {count} thread{'s' * (count > 1)}")
+    table = Table(title=f"exported files, {counted(torch.get_num_threads(), 'threads')}")
     table.add_column("format", no_wrap=True)
     for heading in _headings(metric):
         table.add_column(heading, justify="right", no_wrap=heading == metric)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor
 
+from mambavision_lab.counting import counted
 from mambavision_lab.exporters.base import ExportSpec
 from mambavision_lab.exporters.runtimes.base import run_module
 
@@ -109,8 +110,8 @@ def require_parity(rows: list[Parity], tolerance: float) -> None:
         worst = max(failed, key=lambda row: (row.difference != row.difference, row.difference))
         raise ParityError(
             f"{len(failed)} of {len(rows)} comparisons with eager mode exceed the tolerance {tolerance:g}; "
-            f"the worst differs by {worst.difference:.1e} ({worst.images} images, batch {worst.batch}, "
-            f"{worst.size}); no file was written"
+            f"the worst differs by {worst.difference:.1e} ({worst.images} images, "
+            f"batch {worst.batch}, {worst.size}); no file was written"
         )
 
 
@@ -170,8 +171,7 @@ def as_json(details: dict[str, str], rows: list[Parity], times: list[Latency]) -
 
 
 def _threads() -> str:
-    count = torch.get_num_threads()
-    return f"{count} thread{'s' * (count > 1)}"
+    return counted(torch.get_num_threads(), "threads")
 
 
 def _parity_cells(rows: list[Parity]) -> list[list[str]]:

@@ -29,6 +29,7 @@ from mambavision_lab.config.overrides import key_of, to_type
 from mambavision_lab.config.paths import UNSWEPT
 from mambavision_lab.config.shadowed import check_shadowed
 from mambavision_lab.config.trust import check_links, check_trust
+from mambavision_lab.counting import counted
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import list_choices
 from mambavision_lab.launch.prepared import Prepared, without_values
@@ -195,7 +196,7 @@ def _parse(parser: OverridesParser, override: str) -> Override:
 
 def show_check(jobs: list[list[str]], first: DictConfig, is_multirun: bool) -> None:
     """Print that a command was found to be right, its jobs, and the first one's config."""
-    print(f"check: {len(jobs)} job{'s' * (len(jobs) > 1)} checked, nothing wrong, nothing started")
+    print(f"check: {counted(len(jobs), 'jobs')} checked, nothing wrong, nothing started")
     if is_multirun:
         print("\n".join(f"  {' '.join(job)}" for job in jobs))
     with hydra_config(first):

@@ -68,3 +68,11 @@ def human_count(number: int) -> str:
 def printable(text: object) -> str:
     """Put a question mark for each byte of a file's name that does not decode."""
     return str(text).encode(errors="replace").decode()
+
+
+def name_below(images: str, name: str) -> str:
+    """Return the path of a file that was found below the folder that was given, or begins a glob."""
+    given = Path(images)
+    is_folder = given.is_dir() and Path(name) != given  # else a file, or a clip's folder
+    folder = given if is_folder else next((p for p in given.parents if p.is_dir()), given)
+    return str(Path(name).relative_to(folder))

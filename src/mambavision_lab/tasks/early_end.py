@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from mambavision_lab.counting import counted
 from mambavision_lab.lit.callbacks.pruning import Pruning
 
 log = logging.getLogger(__name__)
@@ -41,10 +42,10 @@ def _reason(callback: object, trainer: Trainer) -> str | None:
         return None
     if callback.stopping_reason == EarlyStoppingReason.PATIENCE_EXHAUSTED:
         is_each_epoch = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
-        unit = "epoch" if is_each_epoch else "validation"
+        unit = "epochs" if is_each_epoch else "validations"
         verb = "risen" if callback.mode == "max" else "fallen"
         count = callback.wait_count
-        return f"{callback.monitor} has not {verb} for {count} {unit}{'s' * (count != 1)}"
+        return f"{callback.monitor} has not {verb} for {counted(count, unit)}"
     if callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
         message = (callback.stopping_reason_message or "").removesuffix(
             " Signaling Trainer to stop."

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mambavision_lab.config.overrides import key_of
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.listing import Listing
 from mambavision_lab.errors import ConfigError, reason
@@ -80,7 +81,7 @@ def evaluate(cfg: DictConfig) -> float:
     num_images = len(data.splits.test)  # type: ignore[arg-type]
     settings = {
         "file" if cfg.model_file else "checkpoint": network.words,
-        "data": f"{num_images:,} images, {source}",
+        "data": f"{counted(num_images, 'images')}, {source}",
         "size": size,
         "classes": f"{len(data.class_names)} of the network's {len(class_names)}",
         "device": device_name(trainer),

@@ -10,6 +10,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
@@ -78,7 +79,7 @@ def explain(cfg: DictConfig) -> None:
     write_atomically(folder / "explain.html", page)
     write_json({"images": len(images), "skipped": skipped}, folder / "summary.json")
     noun = inference.preparation.kind.noun
-    console.print(f"{len(images)} {noun} explained, {len(skipped)} skipped")
+    console.print(f"{counted(len(images), noun)} explained, {len(skipped)} skipped")
     console.print(f"written: {short_path(folder)}/explain.html and overlays", soft_wrap=True)
 
 
@@ -153,7 +154,7 @@ def _notes(measured: Measured | None, skipped: dict[str, str]) -> list[str]:
     notes = ["The brighter a place, the more it mattered; each map is scaled to its own maximum."]
     if skipped:
         notes.append(
-            f"{len(skipped)} files could not be read: {', '.join(map(printable, skipped))}."
+            f"{counted(len(skipped), 'files')} could not be read: {', '.join(map(printable, skipped))}."
         )
     if measured:
         notes.append(measured.note)

@@ -12,7 +12,7 @@ from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.tasks.build import build_data
-from mambavision_lab.tasks.console import console, printable
+from mambavision_lab.tasks.console import console, name_below, printable
 from mambavision_lab.tasks.predict import find_images
 
 
@@ -55,11 +55,11 @@ def read_images(
             continue
         folder = Path(name).absolute().parent.name
         true = folder if folder in (inference.class_names or []) else None
-        found.append(NamedImage(Path(name).name, pixels, true))
+        found.append(NamedImage(name_below(images, name), pixels, true))
         if len(found) == count:
             break
     if not found:
-        raise ConfigError(f"images={images}: none of {len(files)} files can be read; see above")
+        raise ConfigError(f"images={images}: none of the files can be read; see above")
     return found, skipped
 
 

@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.folders import IMAGES, FileKind, describe_others
 from mambavision_lab.data.volumes import four_slices
@@ -26,7 +27,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
-from mambavision_lab.tasks.console import console, printable
+from mambavision_lab.tasks.console import console, name_below, printable
 from mambavision_lab.tasks.predict_masks import predict_masks
 
 log = logging.getLogger(__name__)
@@ -88,14 +89,14 @@ def predict(cfg: DictConfig) -> None:
             write(name, ranking)
             num_done += 1
             if len(shown) < max(cfg.num_pictures, _NUM_SHOWN):
-                shown.append((name, pixels, ranking))
+                shown.append((name_below(cfg.images, name), pixels, ranking))
     write_json({"images": num_done, "skipped": skipped}, folder / "summary.json")
     if not num_done:
-        raise ConfigError(f"images={cfg.images}: none of {len(files)} files can be read; see above")
+        raise ConfigError(f"images={cfg.images}: none of the files can be read; see above")
     if cfg.num_pictures:
         contact_sheet(shown[: cfg.num_pictures]).save(folder / "contact_sheet.png")
     _print_table(shown[:_NUM_SHOWN], num_done, num_named=None if inference.is_multilabel else 2)
-    console.print(f"{num_done} {kind.noun} classified, {len(skipped)} skipped")
+    console.print(f"{counted(num_done, kind.noun)} classified, {len(skipped)} skipped")
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
@@ -217,7 +218,7 @@ def contact_sheet(shown: list[tuple[str, Tensor, Ranking]]) -> Image.Image:
         sheet.paste(picture.resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
         text = f"{ranking[0][1]:.0%} {ranking[0][0][:18]}" if ranking else "no class"
         pen.text((left, top + _TILE + 2), text, fill="black")
-        pen.text((left, top + _TILE + 16), printable(Path(name).name[:22]), fill="gray")
+        pen.text((left, top + _TILE + 16), printable(name[-22:]), fill="gray")
     return sheet
 
 
@@ -256,5 +257,5 @@ def _print_table(
     for name, _, ranking in shown:
         named = [(c, f"{p:.1%}") for c, p in ranking] or [("none", "")]
         following = ", ".join(f"{c} {p}" for c, p in named[1:num_named])
-        table.add_row(printable(Path(name).name), *named[0], following)
+        table.add_row(printable(name), *named[0], following)
     console.print(table)

@@ -11,13 +11,14 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.mask_files import stem_of
 from mambavision_lab.data.volumes import side_by_side
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.report.overlays import mask_colors, mask_overlay
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
-from mambavision_lab.tasks.console import console, printable
+from mambavision_lab.tasks.console import console, name_below, printable
 
 _NUM_SHOWN = 20  # rows of the printed table
 
@@ -51,15 +52,15 @@ def predict_masks(cfg: DictConfig, inference: MambaVisionInference, files: list[
         shares[path] = (mask.flatten().bincount(minlength=len(names)) / mask.numel()).tolist()
     write_json({"images": len(shares), "skipped": skipped}, folder / "summary.json")
     if not shares:
-        raise ConfigError(f"images={cfg.images}: none of {len(files)} files can be read; see above")
+        raise ConfigError(f"images={cfg.images}: none of the files can be read; see above")
     with (folder / "masks.csv").open("w", newline="", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow(["image", "mask", *names])
         for path, values in shares.items():
             table.writerow([path, targets[path], *(f"{value:.6f}" for value in values)])
-    _print(names, shares)
+    _print(cfg.images, names, shares)
     noun = inference.preparation.kind.noun
-    console.print(f"{len(shares)} {noun} segmented, {len(skipped)} skipped")
+    console.print(f"{counted(len(shares), noun)} segmented, {len(skipped)} skipped")
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
@@ -128,9 +129,9 @@ def _write_overlay(inference: MambaVisionInference, path: str, mask: Tensor, fol
     Image.fromarray(drawn).save(folder / f"{stem_of(Path(path))}.png")
 
 
-def _print(names: list[str], shares: dict[str, list[float]]) -> None:
+def _print(images: str, names: list[str], shares: dict[str, list[float]]) -> None:
     rest = f" (first {_NUM_SHOWN} of {len(shares)})" if len(shares) > _NUM_SHOWN else ""
     table = Table("image", *map(printable, names), title=f"share of each class{rest}")
     for path, values in [*shares.items()][:_NUM_SHOWN]:
-        table.add_row(printable(Path(path).name), *(f"{value:.1%}" for value in values))
+        table.add_row(printable(name_below(images, path)), *(f"{value:.1%}" for value in values))
     console.print(table)

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.tasks.console import console, print_panel, printable
 
@@ -53,7 +54,8 @@ def _details(data: ImageDataModule, statistics: dict[str, Any]) -> Iterator[tupl
     for key in ("mean", "std"):
         yield key, f"{_as_override(statistics[key])}, set is {_as_override(getattr(data, key))}"
     num_unreadable = len(statistics["unreadable"])
-    yield "unreadable", f"{num_unreadable:,} files, listed below" if num_unreadable else "none"
+    files = counted(num_unreadable, "files")
+    yield "unreadable", f"{files}, listed below" if num_unreadable else "none"
     yield "duplicates", "\n".join(map(_describe, statistics["duplicates"])) or "none"
     if "not_loaded" in statistics:
         yield "loading", statistics["not_loaded"]
@@ -76,7 +78,7 @@ def _describe_speed(num_workers: int, images_per_s: float) -> str:
     if not num_workers:
         return f"{images_per_s:,.0f} images/s without workers"
     each = f" ({images_per_s / num_workers:,.0f} each)" if num_workers > 1 else ""
-    return f"{images_per_s:,.0f} with {num_workers} worker{'s' * (num_workers > 1)}{each}"
+    return f"{images_per_s:,.0f} with {counted(num_workers, 'workers')}{each}"
 
 
 def _as_override(values: Sequence[float]) -> str:

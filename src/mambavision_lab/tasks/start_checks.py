@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.mixer import MambaVisionMixer
@@ -37,14 +38,15 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
     is_within_epoch = trainer.check_val_every_n_epoch is not None and num_batches["val"]
     if isinstance(interval, int) and is_within_epoch and interval > num_batches["train"] > 0:
         raise ConfigError(
-            f"trainer.val_check_interval={interval}: an epoch has {num_batches['train']} batches; lower it, "
+            f"trainer.val_check_interval={interval}: an epoch has "
+            f"{counted(num_batches['train'], 'batches')}; lower it, "
             "or count over epochs with trainer.check_val_every_n_epoch=null"
         )
     wanted, num_train = data.global_batch_size, len(data.train_dataloader())
     if wanted is not None and num_train < trainer.accumulate_grad_batches:
         raise ConfigError(
-            f"data.global_batch_size={wanted}: an epoch has {num_train} batches, and a step takes "
-            f"{trainer.accumulate_grad_batches}; lower it"
+            f"data.global_batch_size={wanted}: an epoch has {counted(num_train, 'batches')}, and a step "
+            f"takes {trainer.accumulate_grad_batches}; lower it"
         )
     _check_backend(net, trainer)
     if trainer.is_global_zero and any(

@@ -6,6 +6,7 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.lit.callbacks.resume import Progress
 from mambavision_lab.lit.training_module import TrainingModule
@@ -28,11 +29,12 @@ def print_start(
     sizes = " / ".join(f"{len(split):,}" for split in (splits.train, splits.val, splits.test))  # type: ignore[arg-type]
     num_params = sum(parameter.numel() for parameter in classifier.net.parameters())
     has_end = trainer.max_epochs not in (None, -1)
-    length = f"{trainer.max_epochs} epochs" if has_end else f"{trainer.max_steps} steps"
+    ends = (trainer.max_epochs, "epochs") if has_end else (trainer.max_steps, "steps")
+    length = counted(ends[0] or 0, ends[1])
     length = length if cfg.tune is None else f"tune={cfg.tune}"
     settings = {
         "model": f"{type(classifier.net).__name__}, {human_count(num_params)} parameters",
-        "data": f"{type(data).__name__.removesuffix('DataModule')}, {data.num_classes} classes, "
+        "data": f"{type(data).__name__.removesuffix('DataModule')}, {counted(data.num_classes, 'classes')}, "
         f"{' x '.join(map(str, (data.in_chans, *data.sides)))}, train/val/test {sizes}",
         "training": f"{length}, {_describe_step(cfg, trainer, classifier, data)}, "
         f"precision {trainer.precision}, seed {cfg.seed}",

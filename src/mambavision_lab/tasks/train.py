@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from omegaconf import DictConfig
 
 from mambavision_lab.config.step_checks import accumulated_batches
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.launch.distributed.run import run_together
@@ -185,12 +186,12 @@ def _check_resume(cfg: DictConfig) -> None:
     progress, num_steps = read_progress(checkpoint), checkpoint["global_step"]
     if 0 <= cfg.trainer.get("max_steps", -1) <= num_steps:
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: has {num_steps} steps, and "
+            f"ckpt_path={cfg.ckpt_path}: has {counted(num_steps, 'steps')}, and "
             f"trainer.max_steps={cfg.trainer.max_steps}; raise trainer.max_steps"
         )
     if 0 <= (cfg.trainer.max_epochs or -1) <= progress.epochs:
         raise ConfigError(
-            f"ckpt_path={cfg.ckpt_path}: has {progress.epochs} epochs, and "
+            f"ckpt_path={cfg.ckpt_path}: has {counted(progress.epochs, 'epochs')}, and "
             f"trainer.max_epochs={cfg.trainer.max_epochs}; raise trainer.max_epochs"
         )
 

@@ -80,3 +80,15 @@ def test_metrics_fit_beside_the_bar_of_a_narrow_terminal(columns, logged, shown,
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: logged)
     assert TerminalBar().get_metrics(None, None) == shown
+
+
+def test_bar_counts_epochs_from_one(fit):
+    shown = set()
+
+    class Bar(TerminalBar):
+        def refresh(self, hard=False):
+            shown.update(task.description.rstrip() for task in self.progress.tasks)
+            super().refresh(hard)
+
+    fit(Bar(), max_epochs=2)
+    assert {text for text in shown if "epoch" in text.lower()} == {"epoch 1/2", "epoch 2/2"}

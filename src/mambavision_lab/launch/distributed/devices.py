@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mambavision_lab.counting import counted
 from mambavision_lab.errors import ConfigError
 
 
@@ -38,8 +39,8 @@ def check_devices(cfg: DictConfig) -> None:
     wanted = max(devices, default=-1) + 1 if isinstance(devices, list) else devices
     if wanted > available:
         raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}: this machine has {available} GPU"
-            f"{'s' * (available > 1)}; choose trainer.devices={available} or fewer"
+            f"trainer.devices={cfg.trainer.devices}: this machine has "
+            f"{counted(available, 'GPUs')}; choose trainer.devices={available} or fewer"
         )
 
 

@@ -25,7 +25,10 @@ _WIDE = 120  # columns, from which on all metrics fit beside the bar
 
 
 class TerminalBar(RichProgressBar):
-    """Lightning's bar; on a narrow terminal with one metric, as more would be broken over many lines."""
+    """Lightning's bar, with epochs from one on as everywhere else.
+
+    On a narrow terminal it shows one metric, as more would be broken over many lines.
+    """
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Return what is shown beside the bar."""
@@ -37,6 +40,10 @@ class TerminalBar(RichProgressBar):
         if name is None:
             return metrics
         return {name.split("/")[1].removesuffix("_step"): metrics[name]}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Replace `lightning.pytorch.callbacks.RichProgressBar._get_train_description`."""
+        return _epoch(self.trainer, current_epoch).ljust(len(self.validation_description))
 
 
 class EpochLines(ProgressBar):
@@ -137,5 +144,9 @@ class EpochLines(ProgressBar):
         metrics = "  ".join(
             f"{name} {format_metric(name, logged[name].item())}" for name in names if name in logged
         )
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        print(f"epoch {epoch + 1}/{total}  {metrics}  {seconds:.1f} s{self._note}", flush=True)
+        print(f"{_epoch(trainer, epoch)}  {metrics}  {seconds:.1f} s{self._note}", flush=True)
+
+
+def _epoch(trainer: Trainer, epoch: int) -> str:
+    total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+    return f"epoch {epoch + 1}/{total}"

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 
+from mambavision_lab.counting import counted
 from mambavision_lab.lit.callbacks.ema import RAW, with_weights
 
 
@@ -23,8 +24,8 @@ class Progress:
     batches: int
 
     def __str__(self) -> str:
-        done = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
-        return f"{done} and {self.batches} batches" if self.batches else done
+        done = counted(self.epochs, "epochs")
+        return f"{done} and {counted(self.batches, 'batches')}" if self.batches else done
 
 
 def read_progress(checkpoint: dict[str, Any]) -> Progress:
