@@ -37,6 +37,16 @@ def test_next_steps_outside_a_clone_name_installed_commands(capsys, tmp_path, mo
     assert max(map(len, lines)) <= 80
 
 
+def test_next_steps_name_no_command_that_refuses_a_network_of_ones_own(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    print_next_steps(tmp_path, can_predict=False)
+    out = capsys.readouterr().out
+    assert "predict" not in out
+    assert "mambavision-eval from_run=" in out
+
+
 @pytest.mark.slow
 def test_next_steps_are_told_after_the_first_run_alone(call, tmp_path):
     outputs = [call("train", *TRAIN, f"hydra.run.dir={tmp_path}/{k}")[1] for k in range(2)]

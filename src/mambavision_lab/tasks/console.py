@@ -41,17 +41,23 @@ def print_results(title: str, metrics: Mapping[str, float], folder: Path) -> Non
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
 
 
-def print_next_steps(folder: Path) -> None:
-    """Say after somebody's first run what can be done with its folder."""
+def print_next_steps(folder: Path, can_predict: bool = True) -> None:
+    """Say after somebody's first run what can be done with its folder.
+
+    Args:
+        folder: The run's.
+        can_predict: Whether its network is one of ours, which predict.py builds from a checkpoint.
+    """
     run = short_path(folder)
     # Outside a clone the installed commands take their place.
-    predict, train = (
+    predict, evaluate, train = (
         f"python {task}.py" if Path(f"{task}.py").is_file() else f"mambavision-{task}"
-        for task in ("predict", "train")
+        for task in ("predict", "eval", "train")
     )
+    use = f"{predict} from_run={run} images=FOLDER" if can_predict else f"{evaluate} from_run={run}"
     for step in (
         f"next: open {run}/report.html in a browser",
-        f"      {predict} from_run={run} images=FOLDER",
+        f"      {use}",
         f"      {train} --help   (data, networks, recipes: experiment=NAME)",
     ):
         console.print(step, soft_wrap=True)

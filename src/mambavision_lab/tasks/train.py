@@ -144,7 +144,7 @@ def _train(cfg: DictConfig) -> float | None:
         views = f"; test with {classifier.tta}" if classifier.tta else ""
         print_results(f"{cfg.name}, {best.words}{views}", metrics, folder)
         if is_first and not is_sweep_job(folder):
-            print_next_steps(latest)
+            print_next_steps(latest, cfg.model._target_.startswith("mambavision_lab.models."))
     return metrics.get(cfg.optimized_metric)
 
 
