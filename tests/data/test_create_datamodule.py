@@ -51,7 +51,10 @@ class Linear(LightningModule):
 
 
 # What the configs cannot do without, beside a root.
-NEEDED = {"hf": {"num_classes": 2}, "webdataset": {"classes": ["ant", "bee"]}}
+NEEDED = {
+    **{name: {"num_classes": 2} for name in ("hf", "video_folder", "volume_folder")},
+    "webdataset": {"classes": ["ant", "bee"]},
+}
 # Classes that are not named as their config is.
 CLASSES = {
     "mask_folder_3d": "volumemaskfolderdatamodule",
