@@ -285,7 +285,7 @@ class ImageDataModule(LightningDataModule):
         if not isinstance(augment, Augment):
             with draws.seed_libraries():
                 return augment(images), labels
-        images = augment(images, draws)
+        images = augment(images, draws, inplace=True)
         if augment.mixing is not None:
             images, labels = augment.mixing(images, labels, self.num_classes, draws)
         return images, labels

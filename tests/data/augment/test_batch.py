@@ -132,6 +132,17 @@ def test_augment_shift_can_mirror_the_image_at_its_border():
     assert torch.all(torch.stack([is_close(out, moved) for moved in moves]).any(0))
 
 
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_augment_shift_mirrors_as_often_as_a_shift_by_a_whole_side_takes(side):
+    batch = images(50, side=side)
+    out = Augment(shift=1.0, padding="reflect")(batch)
+    there_and_back = torch.cat([batch, batch.flip(-1)[..., 1:-1]], dim=-1)
+    both = torch.cat([there_and_back, there_and_back.flip(-2)[..., 1:-1, :]], dim=-2)
+    moves = [both.roll((y, x), (-2, -1)) for y in range(2 * side) for x in range(2 * side)]
+    fits = torch.stack([is_close(out, move[..., :side, :side]) for move in moves])
+    assert torch.all(fits.any(0))
+
+
 def test_augment_erases_a_rectangle_of_noise_in_its_share_of_the_images():
     batch = images(400, side=16)
     out = Augment(erasing=0.25)(batch)
@@ -163,8 +174,17 @@ def test_augment_leaves_the_batch_that_it_is_given_alone():
     batch = images(8)
     before = batch.clone()
     Augment(**EVERYTHING, erasing=1.0)(batch)
-    Augment(erasing=1.0)(batch)
+    for setting in ({"erasing": 1.0}, {"horizontal_flip": True}, {"shift": 0.2}):
+        Augment(**setting)(batch)
     assert torch.equal(batch, before)
+
+
+@pytest.mark.parametrize("settings", [EVERYTHING, {"horizontal_flip": True, "erasing": 0.5}])
+def test_augment_gives_the_same_where_it_may_change_what_it_is_given(settings):
+    batch, augment = images(8), Augment(**settings)
+    wanted = augment(batch, Draws(1, 0, torch.arange(8)))
+    found = augment(batch, Draws(1, 0, torch.arange(8)), inplace=True)
+    assert torch.equal(found, wanted)
 
 
 def test_augment_gives_an_image_the_same_pixels_in_any_batch():

@@ -124,52 +124,41 @@ class Augment(nn.Module):
                 per_image=mix_per_image,
             )
 
-    def forward(self, images: Tensor, draws: Draws | None = None) -> Tensor:
+    def forward(
+        self, images: Tensor, draws: Draws | None = None, *, inplace: bool = False
+    ) -> Tensor:
         """Augment images (N, C, side, side) with values in [0, 1], keeping shape and range.
 
         Args:
             images: The batch; or volumes (N, C, D, side, side), all slices of one of which change alike.
             draws: Random numbers of these images; None draws from torch's own random state.
+            inplace: Whether the given images may be changed, which saves a copy.
         """
         if draws is None:
             draws = Draws.unseeded(len(images))
+        images = images if inplace else images.clone()
         augmented = self.recolour(self.move(images, draws), draws)
         if self.erasing:
-            augmented = augmented.clone() if augmented is images else augmented
             planes = augmented.flatten(1, -3)
             self._erase(planes, draws)
             augmented = planes.reshape(images.shape)
         return augmented
 
     def move(self, images: Tensor, draws: Draws) -> Tensor:
-        """Return flipped, shifted and rotated images, or volumes whose slices are moved alike."""
-        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
-        moved = self._rotate(self._move(planes, draws), draws)
-        return images if moved is planes else moved.reshape(images.shape)
+        """Return flipped, shifted and rotated images, or volumes whose slices are moved alike.
 
-    def _move(self, images: Tensor, draws: Draws) -> Tensor:
-        """Flip and shift by whole pixels: each output pixel is taken from one input pixel."""
-        pixels = round(self.shift * images.shape[-1])
-        if not (self.horizontal_flip or pixels):
-            return images
-        num, chans, height, width = images.shape
-        rows, columns = torch.arange(height).expand(num, -1), torch.arange(width).expand(num, -1)
+        The given ones may be changed.
+        """
+        planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
+        pixels = round(self.shift * planes.shape[-1])
         if pixels:
-            rows = rows + draws.integers(-pixels, pixels)[:, None]
-            columns = columns + draws.integers(-pixels, pixels)[:, None]
+            planes = _shifted(planes, pixels, self.padding, draws)
         if self.horizontal_flip:
             is_alternating = self.horizontal_flip == ALTERNATING
             flips = draws.alternating() if is_alternating else draws.integers(0, 1) == 0
-            columns = torch.where(flips[:, None], columns.flip(1), columns)
-        if self.padding == "zeros":
-            images = F.pad(images, [pixels] * 4)
-            rows, columns = rows + pixels, columns + pixels
-        else:
-            rows, columns = _mirrored(rows, height), _mirrored(columns, width)
-        rows, columns = (axis.to(images.device, non_blocking=True) for axis in (rows, columns))
-        source = rows[:, :, None] * images.shape[-1] + columns[:, None, :]
-        source = source.reshape(num, 1, -1).expand(-1, chans, -1)
-        return images.flatten(2).gather(2, source).reshape(num, chans, height, width)
+            chosen = flips.nonzero().flatten().to(planes.device, non_blocking=True)
+            planes.index_copy_(0, chosen, planes.index_select(0, chosen).flip(-1))
+        return self._rotate(planes, draws).reshape(images.shape)
 
     def _rotate(self, images: Tensor, draws: Draws) -> Tensor:
         if not self.rotation_deg:
@@ -213,6 +202,24 @@ class Augment(nn.Module):
         images.index_copy_(0, chosen, torch.where(is_erased, noise, kept))
 
 
+def _shifted(images: Tensor, pixels: int, padding: str, draws: Draws) -> Tensor:
+    """Shift each image (N, C, H, W) by up to so many pixels: a window of its size in a larger image."""
+    height, width = images.shape[2:]
+    if padding == "zeros":
+        padded = F.pad(images, [pixels] * 4)
+    else:
+        rows, columns = (
+            _mirrored(torch.arange(-pixels, side + pixels), side).to(images.device)
+            for side in (height, width)
+        )
+        padded = images.index_select(2, rows).index_select(3, columns)
+    tops, lefts = (
+        draws.integers(0, 2 * pixels).to(images.device, non_blocking=True) for _ in range(2)
+    )
+    which = torch.arange(len(images), device=images.device)
+    return padded.unfold(2, height, 1).unfold(3, width, 1)[which, :, tops, lefts]
+
+
 def _mean_and_spread(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each image; `torch.std_mean` takes ten times as long."""
     values = images.flatten(1)
@@ -242,8 +249,10 @@ def _noise(num_values: int, device: torch.device) -> Tensor:
 
 
 def _mirrored(axis: Tensor, size: int) -> Tensor:
-    """Mirror positions that lie outside of an image at its border."""
-    return size - 1 - (size - 1 - axis.abs()).abs()
+    """Mirror positions that lie outside of an image at its border, as often as it takes."""
+    last = size - 1
+    there_and_back = axis % max(1, 2 * last)
+    return torch.minimum(there_and_back, 2 * last - there_and_back)
 
 
 def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:
