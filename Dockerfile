@@ -8,7 +8,7 @@ COPY dist/*.whl constraints.txt /tmp/wheels/
 # 2.14.1+cpu of the extra index is newer to pip than 2.14.1, so that no CUDA is installed.
 RUN pip install --no-cache-dir -c /tmp/wheels/constraints.txt \
         --extra-index-url https://download.pytorch.org/whl/cpu "$(ls /tmp/wheels/*.whl)[onnx,serve]" \
-    && rm -r /tmp/wheels && useradd serve
+    && rm -r /tmp/wheels && useradd --create-home serve
 USER serve
 ENV MAMBAVISION_LOGS=/tmp/logs
 EXPOSE 8000
