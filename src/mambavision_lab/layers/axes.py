@@ -3,11 +3,40 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 _T = TypeVar("_T", int, int | None)
 
-CONV: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+class Conv3d(nn.Conv3d):
+    """torch's, in float32 where its gradient in bfloat16 is wrong on a CPU.
+
+    Of two or more slices, and fewer than the kernel is deep, oneDNN leaves the weights' gradient unwritten:
+    it is what the memory held before (torch 2.14.1 on AVX-512 with bfloat16).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve volumes (N, C, D, H, W)."""
+        if not (_is_bfloat16_on_cpu(input) and 1 < input.shape[2] < self.kernel_size[0]):
+            return super().forward(input)
+        options: Any = (self.stride, self.padding, self.dilation, self.groups)
+        bias = None if self.bias is None else self.bias.float()
+        with torch.autocast("cpu", enabled=False):
+            outputs = F.conv3d(input.float(), self.weight.float(), bias, *options)
+        return outputs.bfloat16()
+
+
+def _is_bfloat16_on_cpu(values: Tensor) -> bool:
+    if values.device.type != "cpu":
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return values.dtype == torch.bfloat16
+
+
+CONV: dict[int, Any] = {2: nn.Conv2d, 3: Conv3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
