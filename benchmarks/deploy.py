@@ -1,14 +1,16 @@
 """Load the server on the loopback address: python benchmarks/deploy.py RUN_OR_FILE [--requests 10000].
 
 16 clients send the same image (for 64 px and more a JPEG of 500 x 375), every hundredth request
-malformed. In each of ten rounds the bare network runs first, alone. It prints images/s and processor time of
-both (which other processes disturb less), p50 and p99, the server's memory, and how many requests got no
-answer. The clients are one process on the last core; the server, and the bare network, have the others.
-Exported files are timed by `python export.py export=all`. Linux alone.
+malformed; with --images 4 that many in each request, as JSON. In each of ten rounds the bare network runs
+first, alone. It prints images/s and processor time of both (which other processes disturb less), p50 and p99,
+the server's memory, and how many requests got no answer. The clients are one process on the last core; the
+server, and the bare network, have the others. Exported files are timed by `python export.py export=all`.
+Linux alone.
 """
 
 import argparse
 import asyncio
+import base64
 import io
 import json
 import os
@@ -64,12 +66,20 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
-async def load(port: int, kind: str, image: bytes, num_requests: int) -> list[tuple[float, int]]:
+def make_body(kind: str, image: bytes, num_images: int) -> tuple[str, bytes]:
+    """Return a request's content type and body: the file itself, or JSON with several."""
+    if num_images == 1:
+        return kind, image
+    encoded = [base64.b64encode(image).decode()] * num_images
+    return "application/json", json.dumps({"images": encoded}).encode()
+
+
+async def load(port: int, kind: str, content: bytes, num_requests: int) -> list[tuple[float, int]]:
     """Send the requests; returns each one's milliseconds and status (0: no answer)."""
     good, bad = (
         b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s"
         % (kind.encode(), len(body), body)
-        for body in (image, b"no image")
+        for body in (content, b"no image")
     )
     numbers, done = iter(range(num_requests)), []
 
@@ -99,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path")
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=1, help="of a request, 16 at most")
     arguments = parser.parse_args()
     per_round = arguments.requests // ROUNDS
     cores = os.sched_getaffinity(0)
@@ -109,6 +120,7 @@ def main() -> None:
     torch.set_num_threads(len(cores) - 1)
     inference = MambaVisionInference(arguments.path, device="cpu")
     kind, image = make_image(inference.image_size)
+    content_type, content = make_body(kind, image, arguments.images)
     is_run = Path(arguments.path).is_dir()
     given = f"{'from_run' if is_run else 'model_file'}={arguments.path}"
     root = Path(__file__).resolve().parents[1]
@@ -125,13 +137,14 @@ def main() -> None:
             rate, ms = run_bare(inference, 1.0)
             os.sched_setaffinity(0, clients)
             start, used = time.perf_counter(), processor_s(server.pid)
-            found = uvloop.run(load(port, kind, image, per_round))
+            found = uvloop.run(load(port, content_type, content, per_round))
             seconds, used = time.perf_counter() - start, processor_s(server.pid) - used
             os.sched_setaffinity(0, cores - clients)
             if i >= 0:
                 bare, bare_ms = [*bare, rate], [*bare_ms, ms]
-                served = [*served, per_round / seconds]
-                served_ms = [*served_ms, 1e3 * used / per_round]
+                num_images = arguments.images * per_round
+                served = [*served, num_images / seconds]
+                served_ms = [*served_ms, 1e3 * used / num_images]
                 answers += found
     finally:
         server.terminate()
@@ -144,7 +157,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(cores)} cores, "
-        f"{CLIENTS} clients on one of them, {kind} of {len(image):,} bytes"
+        f"{CLIENTS} clients on one of them, {kind} of {len(image):,} bytes, {arguments.images} a request"
     )
     print(
         f"network alone, batch {BATCH}: {statistics.median(bare):.1f} images/s; served: "

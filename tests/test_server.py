@@ -84,6 +84,20 @@ def test_server_answers_as_the_network_does_in_every_form(client, inference):
     assert client.get("/info").json()["class_names"] == inference.class_names
 
 
+def test_server_answers_several_images_of_one_request_in_order(client, inference):
+    pngs = [make_png(seed, size=(20, 20 + seed)) for seed in range(4)]
+    expected = [inference.predict(png, top_k=2)[0][0] for png in pngs]
+    encoded = [base64.b64encode(png).decode() for png in pngs]
+    for form in (
+        {"json": {"images": encoded}},
+        {"files": [("images", (f"{k}.png", png)) for k, png in enumerate(pngs)]},
+    ):
+        found = client.post("/predict", **form).json()["images"]
+        assert [one["classes"][0]["class"] for one in found] == expected
+    (alone,) = client.post("/predict", json={"images": encoded[:1]}).json()["images"]
+    assert alone == client.post("/predict", json={"image": encoded[0]}).json()
+
+
 def test_server_refuses_each_bad_request_alone(client):
     large = Image.new("RGB", (200, 100))
     file = io.BytesIO()
@@ -93,12 +107,18 @@ def test_server_refuses_each_bad_request_alone(client):
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
+    good = base64.b64encode(make_png()).decode()
     refused = (
         (400, "wanted JSON", {"json": {"picture": "x"}}),
         (400, "wanted JSON", {"json": [1]}),
         (400, "wanted JSON", {"json": {"image": "not base64!"}}),
         (400, "wanted JSON", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+        (400, "wanted JSON", {"json": {"images": []}}),
+        (400, "wanted JSON", {"json": {"images": "eA=="}}),
+        (400, "image 2 of 2: this cannot", {"json": {"images": [good, "eA=="]}}),
+        (413, "5 images, more than 4", {"json": {"images": ["eA=="] * 5}}),
         (400, "file named image", {"files": {"photo": ("a.png", b"x")}}),
+        (400, "2 files named image", {"files": [("image", ("a.png", b"x"))] * 2}),
         (400, "", {"content": b"no form", "headers": form}),
         (400, "cannot be read as an image", {"content": b"no image", "headers": raw}),
         (400, "cannot be read", {"content": make_png()[:200], "headers": raw}),
@@ -131,20 +151,21 @@ def test_batches_run_together_what_waits_and_fail_alone():
     async def ask():
         batches = Batches(run, batch_size=3, wait_s=0.01)
         questions = [
-            asyncio.create_task(batches.answer(torch.tensor([float(i)]))) for i in range(4)
+            asyncio.create_task(batches.answer(torch.tensor(values)))
+            for values in ([[0.0], [1.0]], [[2.0]], [[3.0]])
         ]
         await asyncio.sleep(0)
         worker = asyncio.create_task(batches.run_forever())
         answers = await asyncio.gather(*questions)
         with pytest.raises(RuntimeError, match="broken"):
-            await batches.answer(torch.tensor([99.0]))
-        after = await batches.answer(torch.tensor([1.0]))
+            await batches.answer(torch.tensor([[99.0]]))
+        after = await batches.answer(torch.tensor([[1.0]]))
         worker.cancel()
         return answers, after
 
     answers, after = asyncio.run(ask())
-    assert [answer[0][1] for answer in answers] == [0, 1, 2, 3]
-    assert after == [("class", 1.0)]
+    assert [ranking[0][1] for rankings in answers for ranking in rankings] == [0, 1, 2, 3]
+    assert after == [[("class", 1.0)]]
     assert sizes == [3, 1, 1, 1]
 
 
@@ -159,7 +180,7 @@ def test_batches_wait_for_as_many_as_before_but_not_for_ever():
 
     async def ask_late(batches, delay_s):
         await asyncio.sleep(delay_s)
-        return await batches.answer(torch.zeros(1))
+        return await batches.answer(torch.zeros(1, 1))
 
     async def ask():
         batches = Batches(run, batch_size=8, wait_s=0.2)

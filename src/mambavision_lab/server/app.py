@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.server.batches import Batches, NetworkError
-from mambavision_lab.server.images import image_in, prepare, read_body
+from mambavision_lab.server.images import images_in, prepare_all, read_body
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Limits:
         max_pixels: Of one image.
         max_waiting: Requests that are read, decoded or wait for the network; more are refused.
         timeout_s: Seconds from the head of a request to its answer.
-        batch_size: Images that go through the network at once.
+        batch_size: Images that go through the network at once, and the most of one request.
         batch_wait_ms: How long a batch waits to become as large as the one before.
         top_k: Classes of one answer.
         threshold: Of a network for several labels, the least probability.
@@ -55,17 +56,19 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
     )
     counts = {"answered": 0, "refused": 0, "waiting": 0}
 
-    async def answer(request: Request) -> Ranking:
+    async def answer(request: Request) -> dict[str, Any]:
         body = await read_body(request, limits.max_bytes)
-        content = await image_in(request, body)
-        return await batches.answer(await prepare(inference, content, limits.max_pixels))
+        images, is_list = await images_in(request, body, limits.batch_size)
+        pixels = await prepare_all(inference, images, limits.max_pixels)
+        found = [_listed(ranking) for ranking in await batches.answer(pixels)]
+        return {"images": found} if is_list else found[0]
 
     async def predict(request: Request) -> JSONResponse:
         if counts["waiting"] >= limits.max_waiting:
             raise HTTPException(503, "too many requests wait; try again later")
         counts["waiting"] += 1
         try:
-            ranking = await asyncio.wait_for(answer(request), limits.timeout_s)
+            content = await asyncio.wait_for(answer(request), limits.timeout_s)
         except asyncio.TimeoutError:
             raise HTTPException(504, f"no answer within {limits.timeout_s:g} s") from None
         except NetworkError as error:
@@ -73,7 +76,7 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
         finally:
             counts["waiting"] -= 1
         counts["answered"] += 1
-        return JSONResponse({"classes": [{"class": c, "probability": p} for c, p in ranking]})
+        return JSONResponse(content)
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", **counts})
@@ -99,3 +102,7 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
         Route("/info", info),
     ]
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: refuse})
+
+
+def _listed(ranking: Ranking) -> dict[str, Any]:
+    return {"classes": [{"class": name, "probability": p} for name, p in ranking]}

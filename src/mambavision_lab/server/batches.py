@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -45,17 +45,18 @@ class Batches:
         self._waiting: deque[_Waiting] = deque()
         self._wanted, self._enough = 1, asyncio.Event()
 
-    async def answer(self, pixels: Tensor) -> Ranking:
-        """Return the answer to the pixels (C, H, W) of one image.
+    async def answer(self, images: Sequence[Tensor]) -> list[Ranking]:
+        """Return the answers to the pixels (C, H, W) of the images of one request.
 
         Raises:
             NetworkError: The network failed.
         """
-        future: asyncio.Future[Ranking] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(pixels, future))
+        loop = asyncio.get_running_loop()
+        asked = [_Waiting(pixels, loop.create_future()) for pixels in images]
+        self._waiting.extend(asked)
         if len(self._waiting) >= self._wanted:
             self._enough.set()
-        return await future
+        return await asyncio.gather(*(one.answer for one in asked))
 
     async def run_forever(self) -> None:
         """Answer, until it is cancelled."""

@@ -1,10 +1,11 @@
-"""Find the image in a request and decode it, or refuse it; no more is read or decoded than the limits say."""
+"""Find the images of a request and decode them, or refuse it; no more is read or decoded than limits say."""
 
 import asyncio
 import base64
 import binascii
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -20,6 +21,7 @@ from mambavision_lab.inference import MambaVisionInference
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
+_MAX_FILES = 1000  # of a form, which are counted afterwards
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -39,27 +41,57 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def image_in(request: Request, body: bytes) -> bytes:
-    """Find the image in a body: JSON with base64, a form with a file, or the file itself."""
+async def images_in(request: Request, body: bytes, max_images: int) -> tuple[list[bytes], bool]:
+    """Find the images in a body: JSON with base64, a form with files, or one file itself.
+
+    Returns:
+        The files, and whether they were given as a list, "images", and not as one "image".
+
+    Raises:
+        HTTPException: It has none, more than max_images, or is of another kind.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        wanted = 'wanted JSON such as {"image": "BASE64 OF THE FILE"}'
-        try:
-            given: Any = await _again(request, body).json()
-            return base64.b64decode(given["image"], validate=True)
-        except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-            raise HTTPException(400, wanted) from None
-    if kind == "multipart/form-data":
-        async with _again(request, body).form(max_files=1, max_fields=4) as form:
-            file: Any = form.get("image")
-            if not hasattr(file, "read"):
-                raise HTTPException(400, "wanted a form with a file named image")
-            return bytes(await file.read())
-    if kind.startswith("image/") or kind == "application/octet-stream":
-        return body
-    raise HTTPException(
-        415, "wanted application/json, multipart/form-data, or an image as image/..."
-    )
+        images, is_list = await _images_in_json(_again(request, body))
+    elif kind == "multipart/form-data":
+        images, is_list = await _images_in_form(_again(request, body))
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        images, is_list = [body], False
+    else:
+        raise HTTPException(
+            415, "wanted application/json, multipart/form-data, or an image as image/..."
+        )
+    if len(images) > max_images:
+        raise HTTPException(
+            413, f"a request of {len(images)} images, more than {max_images}; send several requests"
+        )
+    return images, is_list
+
+
+async def _images_in_json(request: Request) -> tuple[list[bytes], bool]:
+    try:
+        given: Any = await request.json()
+        is_list = "images" in given
+        encoded = given["images"] if is_list else [given["image"]]
+        if not isinstance(encoded, list) or not encoded:
+            raise ValueError
+        return [base64.b64decode(image, validate=True) for image in encoded], is_list
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+        wanted = 'wanted JSON: {"image": "BASE64 OF THE FILE"}, or {"images": [...]} with several'
+        raise HTTPException(400, wanted) from None
+
+
+async def _images_in_form(request: Request) -> tuple[list[bytes], bool]:
+    async with request.form(max_files=_MAX_FILES, max_fields=4) as form:
+        is_list = "images" in form
+        files: list[Any] = form.getlist("images" if is_list else "image")
+        if not files or not all(hasattr(file, "read") for file in files):
+            raise HTTPException(
+                400, "wanted a form with a file named image, or several named images"
+            )
+        if not is_list and len(files) > 1:
+            raise HTTPException(400, f"{len(files)} files named image; name several files images")
+        return [bytes(await file.read()) for file in files], is_list
 
 
 def _again(request: Request, body: bytes) -> Request:
@@ -71,12 +103,27 @@ def _again(request: Request, body: bytes) -> Request:
     return Request(request.scope, receive)
 
 
-async def prepare(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
-    """Decode and prepare an image as predict.py does.
+async def prepare_all(
+    inference: MambaVisionInference, images: Sequence[bytes], max_pixels: int
+) -> list[Tensor]:
+    """Decode and prepare the images of one request as predict.py does.
 
     Raises:
-        HTTPException: It is no image, or has more pixels; it is not decoded then.
+        HTTPException: One is no image, or has more pixels; it is not decoded then.
     """
+    prepared = []
+    for number, content in enumerate(images, 1):
+        try:
+            prepared.append(await _prepare(inference, content, max_pixels))
+        except HTTPException as error:
+            if len(images) == 1:
+                raise
+            where = f"image {number} of {len(images)}: {error.detail}"
+            raise HTTPException(error.status_code, where) from None
+    return prepared
+
+
+async def _prepare(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
     if len(content) <= _SMALL_BYTES and _check_size(content, max_pixels) <= _SMALL_PIXELS:
         return _decode(inference, content)
     return await asyncio.to_thread(_check_and_decode, inference, content, max_pixels)
