@@ -19,7 +19,7 @@ from rich.table import Table
 from timing import interleave
 
 from mambavision_lab import MambaVisionInference, create_mambavision
-from mambavision_lab.data.base import MAX_AUTO_WORKERS, available_cores
+from mambavision_lab.data.workers import MAX_AUTO_WORKERS, available_cores
 from mambavision_lab.models.saved import write_weights
 from mambavision_lab.tasks.predict import classify
 

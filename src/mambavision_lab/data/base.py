@@ -4,8 +4,8 @@ Loaders give uint8 batches. After the transfer to the device these become floats
 training) and normalised: a quarter of the bytes is transferred, and augmentation runs on the device.
 """
 
-import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +23,12 @@ from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.data.normalize import normalize
+from mambavision_lab.data.prepare_ahead import PreparedBatch
 from mambavision_lab.data.settings import check_loading, check_normalisation, require_positive
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
-
-MAX_AUTO_WORKERS = 8
 
 Batch = tuple[Tensor, Tensor]
 
@@ -217,6 +217,8 @@ class ImageDataModule(LightningDataModule):
             mixing.check(min(sampler.num_samples, self.batch_size))
         workers = self._choose_workers(data, has_work=policy is not None)
         loader = training_loader(images, sampler, self.trainer, self.batch_size, workers)
+        if workers == 0 and self._can_prepare_ahead(data):
+            loader.prepare = partial(self.prepare_batch, is_training=True)
         return loader.limit(self.worker_timeout_s)
 
     def val_dataloader(self) -> DataLoader:
@@ -241,9 +243,12 @@ class ImageDataModule(LightningDataModule):
             )
         return torch.as_tensor(labels)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Prepare a batch that a Trainer has moved to its device."""
         is_training = self.trainer is not None and self.trainer.training
+        if isinstance(batch, PreparedBatch):
+            self.batch_indices = batch.indices
+            return batch.images, batch.labels
         if is_training:
             self.batch_indices = batch[2].indices if len(batch) > 2 else None
         return self.prepare_batch(batch, is_training=is_training)
@@ -282,7 +287,7 @@ class ImageDataModule(LightningDataModule):
         if draws is None:
             draws = Draws.unseeded(len(images))
         if self.has_masks:
-            return augment_masks(augment, images, labels, self.num_classes, draws)
+            return augment_masks(augment, images, labels, draws)
         if not isinstance(augment, Augment):
             with draws.seed_libraries():
                 return augment(images), labels
@@ -304,6 +309,15 @@ class ImageDataModule(LightningDataModule):
         loader = evaluation_loader(data, self.trainer, self.batch_size, workers)
         return loader.limit(self.worker_timeout_s)
 
+    def _can_prepare_ahead(self, data: Dataset) -> bool:
+        """Tell whether several training batches are prepared as one, which changes none of their images."""
+        if self.trainer is None or self.trainer.strategy.root_device.type != "cpu":
+            return False
+        augment, is_own = self.augment, type(self).prepare_batch is ImageDataModule.prepare_batch
+        by_image = augment is None or (isinstance(augment, Augment) and augment.mixing is None)
+        in_memory = isinstance(data, InMemoryImages) and getattr(augment, "policy", None) is None
+        return is_own and by_image and in_memory and self.multi_scale is None
+
     def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
         if self.num_workers is not None:
             return self.num_workers
@@ -312,13 +326,3 @@ class ImageDataModule(LightningDataModule):
         # Lightning's suggested_max_num_workers keeps one core of each process free: with two cores half of
         # the decoding.
         return auto_workers(self.trainer.num_devices if self.trainer else 1)
-
-
-def auto_workers(num_sharing: int = 1) -> int:
-    """Return how many files are read at once by one of the processes that share this host."""
-    return min(max(1, available_cores() // num_sharing), MAX_AUTO_WORKERS)
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,13 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch.utils.data import DataLoader
 
+from mambavision_lab.data.prepare_ahead import prepare_ahead
 from mambavision_lab.errors import RunError
 
 
@@ -20,10 +21,12 @@ class BatchLoader(DataLoader):
 
     Attributes:
         device: A CUDA device to which batches are copied; with any other, batches stay as they are.
+        prepare: Of training images in memory: as in `prepare_ahead`, which then gives the batches.
         asked_at: When the newest batch was asked for, by `time.perf_counter`.
     """
 
     device = torch.device("cpu")
+    prepare: Callable[[Any], Any] | None = None
     asked_at = 0.0
 
     def limit(self, timeout_s: float) -> "BatchLoader":
@@ -37,6 +40,8 @@ class BatchLoader(DataLoader):
         Raises:
             RunError: A worker took too long for a batch; the message names it.
         """
+        if self.prepare is not None:
+            return self._note_requests(prepare_ahead(self, self.prepare))
         batches = self._name_hung_worker(super().__iter__())
         if self.device.type == "cuda":
             batches = copy_ahead(batches, self.device)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, TypeVar
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from mambavision_lab.data.base import ImageDataModule, auto_workers
+from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.folders import IMAGES, FileKind
 from mambavision_lab.data.progress import track
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
 
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.cached_files import Finished, ForCrops, check_cache, open_cache
 from mambavision_lab.data.checked_files import CheckedFiles
 from mambavision_lab.data.decode import Colour
@@ -23,6 +22,7 @@ from mambavision_lab.data.random_crop import RandomCrop
 from mambavision_lab.data.settings import check_crop_fraction
 from mambavision_lab.data.splits import Items, Splits
 from mambavision_lab.data.value_range import ValueRange, union
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.data.base import ImageDataModule, require_positive
+from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.settings import require_positive
 from mambavision_lab.data.splits import Splits
 
 SHAPES = ("disc", "bar", "triangle", "ring", "cross")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambavision_lab.data.base import require_positive
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.settings import require_positive
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.volumes import VolumeDataModule
 from mambavision_lab.errors import ConfigError

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mambavision_lab.data.augment.draws import Draws
-from mambavision_lab.data.base import ImageDataModule, require_positive
+from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.in_memory import InMemoryImages
+from mambavision_lab.data.settings import require_positive
 from mambavision_lab.errors import ConfigError
 
 SLICES = ("all", "middle", "shuffled")

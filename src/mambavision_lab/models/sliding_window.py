@@ -85,10 +85,12 @@ def segment(
     with torch.inference_mode():
         if preparation.fit != RESIZE:
             image = as_input(pixels[None])[0]
-            return predict_windows(net, image, preparation.sides, overlap=overlap).argmax(0).cpu()
+            return (
+                predict_windows(net, image, preparation.sides, overlap=overlap).max(0).indices.cpu()
+            )
         logits = net(as_input(resize_image(pixels, preparation.sides)[None])).float()
         mode = "bilinear" if logits.ndim == 4 else "trilinear"
-        return F.interpolate(logits, list(pixels.shape[1:]), mode=mode)[0].argmax(0).cpu()
+        return F.interpolate(logits, list(pixels.shape[1:]), mode=mode)[0].max(0).indices.cpu()
 
 
 def _enlarge(image: Tensor, window: Sequence[int]) -> Tensor:

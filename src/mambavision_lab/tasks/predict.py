@@ -20,9 +20,9 @@ from rich.table import Table
 from torch import Tensor
 
 from mambavision_lab.counting import counted
-from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.folders import IMAGES, FileKind, describe_others
 from mambavision_lab.data.volumes import four_slices
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking

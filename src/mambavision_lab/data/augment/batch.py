@@ -144,10 +144,10 @@ class Augment(nn.Module):
             augmented = planes.reshape(images.shape)
         return augmented
 
-    def move(self, images: Tensor, draws: Draws) -> Tensor:
+    def move(self, images: Tensor, draws: Draws, interpolation: str = "bilinear") -> Tensor:
         """Return flipped, shifted and rotated images, or volumes whose slices are moved alike.
 
-        The given ones may be changed.
+        The given ones may be changed. A rotation interpolates: "bilinear", or "nearest" for masks.
         """
         planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
         pixels = round(self.shift * planes.shape[-1])
@@ -158,16 +158,16 @@ class Augment(nn.Module):
             flips = draws.alternating() if is_alternating else draws.integers(0, 1) == 0
             chosen = flips.nonzero().flatten().to(planes.device, non_blocking=True)
             planes.index_copy_(0, chosen, planes.index_select(0, chosen).flip(-1))
-        return self._rotate(planes, draws).reshape(images.shape)
+        return self._rotate(planes, draws, interpolation).reshape(images.shape)
 
-    def _rotate(self, images: Tensor, draws: Draws) -> Tensor:
+    def _rotate(self, images: Tensor, draws: Draws, interpolation: str) -> Tensor:
         if not self.rotation_deg:
             return images
         angle = math.radians(self.rotation_deg) * draws.uniform(-1, 1).to(images.device)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         theta = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).reshape(-1, 2, 3)
         grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, align_corners=False)
+        return F.grid_sample(images, grid, interpolation, align_corners=False)
 
     def recolour(self, images: Tensor, draws: Draws) -> Tensor:
         """Return images of other brightness, contrast and saturation."""

@@ -1,7 +1,7 @@
 """Augmentation of images together with their masks: pixels of both move alike, colours change the image."""
 
-import torch
-import torch.nn.functional as F
+from copy import copy
+
 from torch import Tensor, nn
 from torchvision.tv_tensors import Mask
 
@@ -25,24 +25,23 @@ def check_mask_augment(augment: nn.Module | None) -> None:
 
 
 def augment_masks(
-    augment: nn.Module, images: Tensor, masks: Tensor, num_classes: int, draws: Draws
+    augment: nn.Module, images: Tensor, masks: Tensor, draws: Draws
 ) -> tuple[Tensor, Tensor]:
     """Augment images (N, C, H, W) in [0, 1] and their masks (N, H, W), int64; volumes likewise.
 
-    What a shift or a rotation lets in is class 0, unless it is mirrored.
+    A pixel that a rotation moves takes the class of the nearest one; what a shift or a rotation lets in is
+    class 0, unless it is mirrored.
 
     Args:
         augment: An `Augment`; or a transform of torchvision's v2, which takes both.
         images: The batch.
         masks: Class of each pixel.
-        num_classes: Number of classes.
         draws: Random numbers of these images.
     """
     if not isinstance(augment, Augment):
         with draws.seed_libraries():
             images, moved = augment(images, Mask(masks))
         return images, moved.as_subclass(Tensor)
-    num_chans = images.shape[1]
-    classes = F.one_hot(masks, num_classes).movedim(-1, 1).to(images.dtype)
-    both = augment.move(torch.cat([images, classes], dim=1), draws)
-    return augment.recolour(both[:, :num_chans], draws), both[:, num_chans:].argmax(dim=1)
+    same = copy(draws)
+    planes = augment.move(masks[:, None].to(images.dtype), same, interpolation="nearest")
+    return augment.recolour(augment.move(images, draws), draws), planes[:, 0].long()

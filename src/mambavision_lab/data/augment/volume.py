@@ -62,12 +62,18 @@ class VolumeAugment(Augment):
         self.quarter_turns, self.tilt_deg, self.crop_share = quarter_turns, tilt_deg, crop_share
         self.gamma, self.noise = gamma, noise
 
-    def move(self, images: Tensor, draws: Draws) -> Tensor:
-        """Return flipped, turned, tilted, cropped and shifted volumes (N, C, D, H, W), side H = W."""
+    def move(self, images: Tensor, draws: Draws, interpolation: str = "bilinear") -> Tensor:
+        """Return flipped, turned, tilted, cropped and shifted volumes (N, C, D, H, W), side H = W.
+
+        Interpolation is "bilinear", along all axes, or "nearest" for masks.
+        """
         if images.ndim != 5:
             raise ConfigError(
                 "augment: is for volumes and clips, and these are images; choose light"
             )
+        turns = self.quarter_turns or self.rotation_deg or self.tilt_deg
+        if not (any(self.flips) or turns or self.crop_share < 1 or self.shift):
+            return images
         num = len(images)
         sides = images.shape[:1:-1]  # W, H, D: the order of grid_sample's coordinates
         lengths = torch.tensor([float(side) for side in sides])
@@ -97,13 +103,11 @@ class VolumeAugment(Augment):
                 for most, side in zip(voxels, sides, strict=True)
             ]
             shift = shift + torch.stack(moved, dim=1)
-        if (turn == torch.eye(3)).all() and not shift.any():
-            return images
         # A rotation is one in voxels, and coordinates reach from -1 to 1 along each axis.
         turn = turn * lengths / lengths[:, None]
         theta = torch.cat([turn, shift[:, :, None]], dim=2).to(images.device, images.dtype)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, padding_mode=_PADDING[self.padding], align_corners=False)
+        return F.grid_sample(images, grid, interpolation, _PADDING[self.padding], False)
 
     def recolour(self, images: Tensor, draws: Draws) -> Tensor:
         """Return volumes of other brightness, contrast and gamma, with noise."""

@@ -1,0 +1,51 @@
+"""Batches of images in memory, several of which are fetched and prepared at once.
+
+A small batch takes nearly as long as a large one: what costs is the number of calls, not that of pixels.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+_NUM_IMAGES = 256  # that are prepared at once, of all of their batches,
+_NUM_VALUES = 2**22  # unless they are larger than this
+
+
+class PreparedBatch:
+    """A training batch that is the network's input already.
+
+    It is no tuple, so that a Trainer leaves its tensors as they are.
+
+    Args:
+        images: Normalised, float32, (N, C, H, W).
+        labels: As `ImageDataModule.prepare_batch` gives them.
+        indices: Of the images in their split, (N,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, indices: np.ndarray) -> None:
+        self.images, self.labels, self.indices = images, labels, indices
+
+
+def prepare_ahead(
+    loader: DataLoader, prepare: Callable[[Any], tuple[Tensor, Tensor]]
+) -> Iterator[PreparedBatch]:
+    """Give the batches of a loader of `TrainingImages` that lie in memory.
+
+    Args:
+        loader: Its data and order are taken, not its workers.
+        prepare: From uint8 images, labels and random numbers to the network's input, each image by itself.
+    """
+    data: Any = loader.dataset
+    num_values = max(1, data.data.images[0].numel() * (loader.batch_size or 1))
+    num_batches = min(_NUM_IMAGES // (loader.batch_size or 1), _NUM_VALUES // num_values)
+    batches = iter(loader.batch_sampler or ())
+    while several := list(islice(batches, max(1, num_batches))):
+        fetched = data.__getitems__([position for positions in several for position in positions])
+        images, labels = prepare(fetched)
+        sizes = [len(positions) for positions in several]
+        indices = np.split(fetched[2].indices, np.cumsum(sizes)[:-1])
+        yield from map(PreparedBatch, images.split(sizes), labels.split(sizes), indices)
