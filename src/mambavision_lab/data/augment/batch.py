@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mambavision_lab.data.augment.affine import move_affinely
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.augment.mixing import Mixing
 from mambavision_lab.errors import ConfigError
@@ -163,11 +164,10 @@ class Augment(nn.Module):
     def _rotate(self, images: Tensor, draws: Draws, interpolation: str) -> Tensor:
         if not self.rotation_deg:
             return images
-        angle = math.radians(self.rotation_deg) * draws.uniform(-1, 1).to(images.device)
+        angle = math.radians(self.rotation_deg) * draws.uniform(-1, 1)
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         theta = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).reshape(-1, 2, 3)
-        grid = F.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, interpolation, align_corners=False)
+        return move_affinely(images, theta, interpolation)
 
     def recolour(self, images: Tensor, draws: Draws) -> Tensor:
         """Return images of other brightness, contrast and saturation."""

@@ -3,9 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mambavision_lab.data.augment.affine import move_affinely
 from mambavision_lab.data.augment.batch import Augment, noise_like
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.errors import ConfigError
@@ -105,9 +105,8 @@ class VolumeAugment(Augment):
             shift = shift + torch.stack(moved, dim=1)
         # A rotation is one in voxels, and coordinates reach from -1 to 1 along each axis.
         turn = turn * lengths / lengths[:, None]
-        theta = torch.cat([turn, shift[:, :, None]], dim=2).to(images.device, images.dtype)
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, interpolation, _PADDING[self.padding], False)
+        theta = torch.cat([turn, shift[:, :, None]], dim=2)
+        return move_affinely(images, theta, interpolation, _PADDING[self.padding])
 
     def recolour(self, images: Tensor, draws: Draws) -> Tensor:
         """Return volumes of other brightness, contrast and gamma, with noise."""
