@@ -103,6 +103,8 @@ class VolumeAugment(Augment):
                 for most, side in zip(voxels, sides, strict=True)
             ]
             shift = shift + torch.stack(moved, dim=1)
+        if not (self.rotation_deg or self.tilt_deg or self.crop_share < 1):
+            interpolation = "nearest"  # whole voxels move to whole voxels
         # A rotation is one in voxels, and coordinates reach from -1 to 1 along each axis.
         turn = turn * lengths / lengths[:, None]
         theta = torch.cat([turn, shift[:, :, None]], dim=2)
