@@ -1,7 +1,10 @@
+import shlex
+import subprocess
+
 import pytest
 
 from mambavision_lab.config.compose import Composer, package_source
-from mambavision_lab.config.overrides import key_of, quoted, unquoted
+from mambavision_lab.config.overrides import key_of, quoted, shell_line, unquoted
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,17 @@ def test_values_without_quotes_around_them_stay(text):
 
 def test_keys_are_those_of_additions_and_deletions_too():
     assert [key_of(o) for o in ("a.b=c=d", "+a.b=1", "++a.b=1", "~a.b")] == ["a.b"] * 4
+
+
+@pytest.mark.parametrize("word", ["a=b", "a='b c'", "a='$b'", 'a="b"', "a='b!'", "", "a=[1,2]"])
+def test_shell_takes_the_words_of_a_line_as_they_are(word):
+    line = shell_line(["echo", word])
+    assert shlex.split(line) == ["echo", word]
+    assert (
+        subprocess.run(["bash", "-c", f"printf %s {line[5:]}"], capture_output=True).stdout
+        == word.encode()
+    )
+
+
+def test_shell_line_puts_single_quotes_within_double_ones():
+    assert shell_line(["x.py", "a='b c'"]) == """x.py "a='b c'\""""

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 _QUOTED = re.compile(r"""(['"])(?:\\.|(?!\1)[^\\])*\1""", re.DOTALL)
+_PLAIN_IN_DOUBLE_QUOTES = re.compile(r'[^"$`\\!]*')  # nothing that a shell would read there
 
 
 def key_of(override: str) -> str:
@@ -58,4 +60,14 @@ def to_type(key: str, value: str, *others: str) -> str:
         text = f"{key}=[{','.join(quoted_once(item.strip()) for item in items)}]"
     else:
         text = f"{key}={','.join(map(quoted_once, (value, *others)))}"
-    return shlex.quote(text) if re.search(r'["$`\\!]', text) else f'"{text}"'
+    return f'"{text}"' if _PLAIN_IN_DOUBLE_QUOTES.fullmatch(text) else shlex.quote(text)
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """Return a command line as a shell takes it, a word that has single quotes within double ones."""
+    return " ".join(
+        f'"{word}"'
+        if "'" in word and _PLAIN_IN_DOUBLE_QUOTES.fullmatch(word)
+        else shlex.quote(word)
+        for word in words
+    )

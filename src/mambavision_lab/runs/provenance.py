@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from mambavision_lab.config.overrides import shell_line
 
 PACKAGES = ("mambavision-lab", "torch", "torchvision", "lightning", "hydra-core", "timm", "numpy")
 
@@ -24,7 +25,7 @@ def collect(seed: int | None, command: Sequence[str] | None) -> dict[str, Any]:
     """
     return {
         "time": datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *command]) if command else None,
+        "command": shell_line([Path(sys.executable).name, *command]) if command else None,
         "folder": str(Path.cwd()),
         "seed": seed,
         "git": git_state(Path(__file__).parent),

@@ -84,4 +84,5 @@ def test_images(data: ImageDataModule, count: int) -> Iterator[NamedImage]:
         index = i * total // min(count, total)
         pixels, label = test[index]
         true = None if data.is_multilabel else data.class_names[int(label)]
-        yield NamedImage(f"test image {index}", pixels, true)
+        kind = "image" if pixels.ndim == 3 else "volume"
+        yield NamedImage(f"test {kind} {index}", pixels, true)

@@ -1,7 +1,6 @@
 """Show the outcome of a sweep: a table, the best job with its command, a picture."""
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from mambavision_lab.config.overrides import shell_line
 from mambavision_lab.launch.sweeps.jobs import TABLE, read_records
 from mambavision_lab.metrics import format_metric, is_lower_better
 from mambavision_lab.runs.folder import short_path
@@ -56,7 +56,7 @@ def show_summary(folder: Path, task: str, metric: str | None) -> int:
             overrides = [o for o in best["overrides"] if not o.startswith("hydra.")]
         console.print(
             f"best: job {best['job']}, {name} {_shown(best, metric)}; to repeat it:\n"
-            f"  python {task}.py {shlex.join(overrides)}",
+            f"  python {task}.py {shell_line(overrides)}",
             soft_wrap=True,
         )
     if metric is not None and draw_metric(records, varied, metric, folder / PICTURE):
