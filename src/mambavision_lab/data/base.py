@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data.augment.apply import augment_batch, is_by_image
 from mambavision_lab.data.augment.batch import Augment
-from mambavision_lab.data.augment.draws import Draws
-from mambavision_lab.data.augment.masks import augment_masks, check_mask_augment
+from mambavision_lab.data.augment.masks import check_mask_augment
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
@@ -277,24 +277,13 @@ class ImageDataModule(LightningDataModule):
         if size is not None:
             images = TF.resize(images, [size, size], antialias=True)
         if self.augment is not None and is_training:
-            images, labels = self._augment(self.augment, images, labels, draws)
+            images, labels = augment_batch(
+                *(self.augment, images, labels, draws),
+                num_classes=self.num_classes,
+                has_masks=self.has_masks,
+            )
         is_own = self.augment is None or isinstance(self.augment, Augment)
         return self.normalize(images, inplace=is_own), labels  # a foreign tensor stays as it is
-
-    def _augment(
-        self, augment: nn.Module, images: Tensor, labels: Tensor, draws: Draws | None
-    ) -> Batch:
-        if draws is None:
-            draws = Draws.unseeded(len(images))
-        if self.has_masks:
-            return augment_masks(augment, images, labels, draws)
-        if not isinstance(augment, Augment):
-            with draws.seed_libraries():
-                return augment(images), labels
-        images = augment(images, draws, inplace=True)
-        if augment.mixing is not None:
-            images, labels = augment.mixing(images, labels, self.num_classes, draws)
-        return images, labels
 
     def normalize(self, images: Tensor, *, inplace: bool = False) -> Tensor:
         """Subtract mean and divide by std; images (N, C, H, W), or volumes, in [0, 1]."""
@@ -313,10 +302,9 @@ class ImageDataModule(LightningDataModule):
         """Tell whether several training batches are prepared as one, which changes none of their images."""
         if self.trainer is None or self.trainer.strategy.root_device.type != "cpu":
             return False
-        augment, is_own = self.augment, type(self).prepare_batch is ImageDataModule.prepare_batch
-        by_image = augment is None or (isinstance(augment, Augment) and augment.mixing is None)
-        in_memory = isinstance(data, InMemoryImages) and getattr(augment, "policy", None) is None
-        return is_own and by_image and in_memory and self.multi_scale is None
+        is_own = type(self).prepare_batch is ImageDataModule.prepare_batch
+        in_memory = isinstance(data, InMemoryImages)
+        return is_own and in_memory and is_by_image(self.augment) and self.multi_scale is None
 
     def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
         if self.num_workers is not None:
