@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-_NUM_IMAGES = 256  # that are prepared at once, of all of their batches,
-_NUM_VALUES = 2**22  # unless they are larger than this
+_NUM_IMAGES = 256  # so many are prepared at once, in whole batches,
+_NUM_VALUES = 2**22  # unless they hold more values than this
 
 
 class PreparedBatch:
