@@ -78,7 +78,7 @@ def test_network_that_gives_classes_is_refused():
 
 
 @pytest.mark.slow
-def test_bfloat16_is_within_a_hundredth_of_float32():
+def test_bfloat16_is_within_a_hundredth_of_float32(tmp_path):
     dice = {}
     for precision in ("32-true", "bf16-mixed"):
         torch.manual_seed(0)
@@ -96,7 +96,7 @@ def test_bfloat16_is_within_a_hundredth_of_float32():
             net, num_classes=2, optimizer=lambda groups: torch.optim.AdamW(groups, lr=3e-3)
         )
         trainer = Trainer(
-            max_epochs=8, precision=precision, accelerator="cpu", logger=False,
+            max_epochs=8, precision=precision, accelerator="cpu", logger=False, default_root_dir=tmp_path,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         )  # fmt: skip
         trainer.fit(module, datamodule=data)

@@ -1,6 +1,6 @@
 """What depends on the number of spatial axes: 2 for images (H, W), 3 for volumes and clips (D, H, W)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -10,22 +10,41 @@ from torch import Tensor, nn
 _T = TypeVar("_T", int, int | None)
 
 
-class Conv3d(nn.Conv3d):
-    """torch's, in float32 where its gradient in bfloat16 is wrong on a CPU.
+class Conv2d(nn.Conv2d):
+    """torch's, in float32 where it is wrong in bfloat16 on a CPU: see `_is_misread`."""
 
-    Of two or more slices, and fewer than the kernel is deep, oneDNN leaves the weights' gradient unwritten:
-    it is what the memory held before (torch 2.14.1 on AVX-512 with bfloat16).
-    """
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve images (N, C, H, W)."""
+        if _is_misread(input, self.kernel_size):
+            return _in_float32(F.conv2d, self, input)
+        return super().forward(input)
+
+
+class Conv3d(nn.Conv3d):
+    """torch's, in float32 where it is wrong in bfloat16 on a CPU: see `_is_misread`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve volumes (N, C, D, H, W)."""
-        if not (_is_bfloat16_on_cpu(input) and 1 < input.shape[2] < self.kernel_size[0]):
-            return super().forward(input)
-        options: Any = (self.stride, self.padding, self.dilation, self.groups)
-        bias = None if self.bias is None else self.bias.float()
-        with torch.autocast("cpu", enabled=False):
-            outputs = F.conv3d(input.float(), self.weight.float(), bias, *options)
-        return outputs.bfloat16()
+        if _is_misread(input, self.kernel_size):
+            return _in_float32(F.conv3d, self, input)
+        return super().forward(input)
+
+
+def _is_misread(input: Tensor, kernel_size: Sequence[int]) -> bool:
+    """Tell whether a convolution is one that oneDNN reads and writes beyond its memory.
+
+    In bfloat16, where the input is narrower than the kernel along an axis, gradients of the weights, and of
+    one slice the outputs, can be what the memory held before (torch 2.14.1 on AVX-512 with bfloat16).
+    """
+    is_narrow = any(side < k for side, k in zip(input.shape[2:], kernel_size, strict=True))
+    return is_narrow and _is_bfloat16_on_cpu(input)
+
+
+def _in_float32(convolve: Callable[..., Tensor], layer: Any, input: Tensor) -> Tensor:
+    bias = None if layer.bias is None else layer.bias.float()
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    with torch.autocast("cpu", enabled=False):
+        return convolve(input.float(), layer.weight.float(), bias, *options).bfloat16()
 
 
 def _is_bfloat16_on_cpu(values: Tensor) -> bool:
@@ -36,7 +55,7 @@ def _is_bfloat16_on_cpu(values: Tensor) -> bool:
     return values.dtype == torch.bfloat16
 
 
-CONV: dict[int, Any] = {2: nn.Conv2d, 3: Conv3d}
+CONV: dict[int, Any] = {2: Conv2d, 3: Conv3d}
 BATCH_NORM: dict[int, Any] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
