@@ -30,7 +30,7 @@ class Batches:
     """Run the network on all images that wait, at most a batch at once, in a thread of its own.
 
     As many clients as were answered together will soon ask again, so it waits a little for as many; a client
-    that asks alone never waits.
+    that asks alone, for as many images each time, never waits.
 
     Args:
         run: Maps prepared pixels (N, C, H, W) to N answers.

@@ -52,7 +52,7 @@ async def images_in(request: Request, body: bytes, max_images: int) -> tuple[lis
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        images, is_list = await _images_in_json(_again(request, body))
+        images, is_list = await _images_in_json(_again(request, body), max_images)
     elif kind == "multipart/form-data":
         images, is_list = await _images_in_form(_again(request, body))
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -63,18 +63,19 @@ async def images_in(request: Request, body: bytes, max_images: int) -> tuple[lis
         )
     if len(images) > max_images:
         raise HTTPException(
-            413, f"a request of {len(images)} images, more than {max_images}; send several requests"
+            413, f"more than {max_images} images in a request; send several requests"
         )
     return images, is_list
 
 
-async def _images_in_json(request: Request) -> tuple[list[bytes], bool]:
+async def _images_in_json(request: Request, max_images: int) -> tuple[list[bytes], bool]:
     try:
         given: Any = await request.json()
         is_list = "images" in given
         encoded = given["images"] if is_list else [given["image"]]
         if not isinstance(encoded, list) or not encoded:
             raise ValueError
+        encoded = encoded[: max_images + 1]  # of too many none more is decoded
         return [base64.b64decode(image, validate=True) for image in encoded], is_list
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
         wanted = 'wanted JSON: {"image": "BASE64 OF THE FILE"}, or {"images": [...]} with several'
