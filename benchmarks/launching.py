@@ -27,7 +27,7 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig
 
 from mambavision_lab import compose
-from mambavision_lab.data.base import available_cores
+from mambavision_lab.data.workers import available_cores
 from mambavision_lab.files import configs_folder
 from mambavision_lab.launch.command_line import quoted
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed, seed_batch

@@ -409,6 +409,7 @@ def test_base_prepares_small_batches_ahead_and_changes_none(name, augment, setti
     assert [type(batch) for batch in ahead] == [PreparedBatch] * 9 == [PreparedBatch] * len(loader)
     for batch in ahead:
         found.append((*data.on_after_batch_transfer(batch, 0), data.batch_indices))
+        assert torch.equal(data.prepare_batch(batch, is_training=True)[0], found[-1][0])
     loader.prepare = None
     for batch, (images, labels, indices) in zip(loader, found, strict=True):
         expected = data.on_after_batch_transfer(batch, 0)
@@ -424,7 +425,10 @@ def test_base_prepares_small_batches_ahead_and_changes_none(name, augment, setti
         ("cpu", {"augment": Augment(mixup=0.2)}),  # of a batch
         ("cpu", {"augment": Augment(policy=v2.RandomInvert())}),  # by workers
         ("cpu", {"augment": v2.RandomErasing()}),  # may treat a batch as one
+        ("cpu", {"augment": VolumeAugment(gamma=0.2)}),  # a power depends on the place in memory
+        ("cpu", {"augment": type("Own", (Augment,), {})()}),
         ("cpu", {"num_workers": 1}),
+        ("cpu", {"image_size": 100, "num_train": 9}),  # sums of large images depend on the threads
     ],
 )
 def test_base_prepares_no_batch_ahead_that_is_not_images_by_themselves(device, settings):

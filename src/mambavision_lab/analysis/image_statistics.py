@@ -16,13 +16,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from mambavision_lab.counting import counted
-from mambavision_lab.data.base import ImageDataModule, auto_workers
+from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.decode import decode, open_image
 from mambavision_lab.data.encoded import EncodedImage
 from mambavision_lab.data.image_files import ImageFiles, evaluation_transform
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.labelled_files import LabelledFiles
 from mambavision_lab.data.mask_files import MaskFiles, stem_of
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
 
 SPLITS = ("train", "val", "test")

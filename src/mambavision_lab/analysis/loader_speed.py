@@ -4,11 +4,8 @@ import time
 from collections.abc import Iterator
 from copy import copy
 
-from mambavision_lab.data.base import (
-    Batch,
-    ImageDataModule,
-    auto_workers,
-)
+from mambavision_lab.data.base import Batch, ImageDataModule
+from mambavision_lab.data.workers import auto_workers
 
 
 def worker_counts(data: ImageDataModule) -> list[int]:

@@ -23,7 +23,7 @@ from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
 from mambavision_lab.data.multi_scale import MultiScale
 from mambavision_lab.data.normalize import normalize
-from mambavision_lab.data.prepare_ahead import PreparedBatch
+from mambavision_lab.data.prepare_ahead import MAX_VALUES, PreparedBatch
 from mambavision_lab.data.settings import check_loading, check_normalisation, require_positive
 from mambavision_lab.data.splits import Splits
 from mambavision_lab.data.training_images import TrainingImages
@@ -198,7 +198,8 @@ class ImageDataModule(LightningDataModule):
 
         A batch has uint8 images (N, C, H, W), labels (N,), and the images' random numbers for
         `prepare_batch`. Order and numbers follow from the seed and the epoch, which a Trainer sets; in a
-        loop of your own call `loader.sampler.set_epoch(epoch)`.
+        loop of your own call `loader.sampler.set_epoch(epoch)`. Under a Trainer on a CPU, small images in
+        memory come as `PreparedBatch`, which `prepare_batch` takes too.
         """
         data, policy = self.splits.train, getattr(self.augment, "policy", None)
         seed = torch.initial_seed() if self._training_seed is None else self._training_seed
@@ -248,12 +249,11 @@ class ImageDataModule(LightningDataModule):
         is_training = self.trainer is not None and self.trainer.training
         if isinstance(batch, PreparedBatch):
             self.batch_indices = batch.indices
-            return batch.images, batch.labels
-        if is_training:
+        elif is_training:
             self.batch_indices = batch[2].indices if len(batch) > 2 else None
         return self.prepare_batch(batch, is_training=is_training)
 
-    def prepare_batch(self, batch: Sequence[Any], *, is_training: bool = False) -> Batch:
+    def prepare_batch(self, batch: Any, *, is_training: bool = False) -> Batch:
         """Turn a loader's batch into the network's input, on the device of the batch.
 
         A Trainer calls it by itself; a loop of your own calls it on each batch.
@@ -268,6 +268,8 @@ class ImageDataModule(LightningDataModule):
             Normalised float32 images, shaped as before, and labels; where the augmentation mixes images,
             the share of each class, (N, num_classes), in place of labels.
         """
+        if isinstance(batch, PreparedBatch):
+            return batch.images, batch.labels
         images, labels, draws, size = (*batch, None, None)[:4]
         labels = labels.long() if self.has_masks else labels
         if self._label_map is not None:
@@ -303,8 +305,8 @@ class ImageDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.strategy.root_device.type != "cpu":
             return False
         is_own = type(self).prepare_batch is ImageDataModule.prepare_batch
-        in_memory = isinstance(data, InMemoryImages)
-        return is_own and in_memory and is_by_image(self.augment) and self.multi_scale is None
+        is_small = isinstance(data, InMemoryImages) and data.images[0].numel() <= MAX_VALUES
+        return is_own and is_small and is_by_image(self.augment) and self.multi_scale is None
 
     def _choose_workers(self, data: Dataset, has_work: bool = False) -> int:
         if self.num_workers is not None:

@@ -15,13 +15,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mambavision_lab.data.base import auto_workers
 from mambavision_lab.data.file_module import ImageFilesDataModule
 from mambavision_lab.data.hf_splits import find_column, list_rows, name_hf_classes, open_splits
 from mambavision_lab.data.hf_stream import number_blocks
 from mambavision_lab.data.image_files import ImageFiles, measure_value_range
 from mambavision_lab.data.row_groups import NUM_STREAMS, WINDOW_ROWS
 from mambavision_lab.data.splits import Splits, hold_out_missing
+from mambavision_lab.data.workers import auto_workers
 from mambavision_lab.errors import ConfigError
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,10 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+# Of one image. torch adds up those of 2**15 and more in parts, as many as there are threads to spare, so that
+# its mean would depend on its batch.
+MAX_VALUES = 2**14
 _NUM_IMAGES = 256  # so many are prepared at once, in whole batches,
-_NUM_VALUES = 2**22  # unless they hold more values than this
 
 
 class PreparedBatch:
@@ -40,8 +42,7 @@ def prepare_ahead(
         prepare: From uint8 images, labels and random numbers to the network's input, each image by itself.
     """
     data: Any = loader.dataset
-    num_values = max(1, data.data.images[0].numel() * (loader.batch_size or 1))
-    num_batches = min(_NUM_IMAGES // (loader.batch_size or 1), _NUM_VALUES // num_values)
+    num_batches = _NUM_IMAGES // (loader.batch_size or 1)
     batches = iter(loader.batch_sampler or ())
     while several := list(islice(batches, max(1, num_batches))):
         fetched = data.__getitems__([position for positions in several for position in positions])

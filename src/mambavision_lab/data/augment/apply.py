@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.augment.masks import augment_masks
+from mambavision_lab.data.augment.volume import VolumeAugment
 
 
 def augment_batch(
@@ -43,7 +44,13 @@ def augment_batch(
 
 
 def is_by_image(augment: nn.Module | None) -> bool:
-    """Tell whether each image is augmented as if it were alone, after it was fetched."""
+    """Tell whether each image is augmented to the bit as if it were alone, after it was fetched.
+
+    Others than ours may treat a batch as one; a power of values depends on their place in memory.
+    """
     if augment is None:
         return True
-    return isinstance(augment, Augment) and augment.mixing is None and augment.policy is None
+    if not isinstance(augment, Augment) or type(augment) not in (Augment, VolumeAugment):
+        return False
+    has_gamma = isinstance(augment, VolumeAugment) and augment.gamma > 0
+    return augment.mixing is None and augment.policy is None and not has_gamma
