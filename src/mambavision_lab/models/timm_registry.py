@@ -17,6 +17,7 @@ from timm.models import (
 )
 from torch import nn
 
+from mambavision_lab.layers.axes import Conv2d, Conv3d
 from mambavision_lab.layers.drop_path import DropPath
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.create import create_mambavision
@@ -114,5 +115,5 @@ def _find_source(
 for _variant in VARIANTS:
     register_model(_entry_point(_variant))
 # Leaves for torch.fx, as the functions of sizes in `plain.py` and `hierarchical.py` are.
-for _module in (MambaVisionMixer, DropPath):
+for _module in (MambaVisionMixer, DropPath, Conv2d, Conv3d):
     register_notrace_module(_module)
