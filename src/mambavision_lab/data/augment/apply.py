@@ -46,11 +46,10 @@ def augment_batch(
 def is_by_image(augment: nn.Module | None) -> bool:
     """Tell whether each image is augmented to the bit as if it were alone, after it was fetched.
 
-    Others than ours may treat a batch as one; a power of values depends on their place in memory.
+    Others than ours may treat a batch as one.
     """
     if augment is None:
         return True
-    if not isinstance(augment, Augment) or type(augment) not in (Augment, VolumeAugment):
+    if type(augment) not in (Augment, VolumeAugment):
         return False
-    has_gamma = isinstance(augment, VolumeAugment) and augment.gamma > 0
-    return augment.mixing is None and augment.policy is None and not has_gamma
+    return augment.mixing is None and augment.policy is None

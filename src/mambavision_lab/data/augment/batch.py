@@ -8,12 +8,12 @@ import math
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambavision_lab.data.augment.affine import move_affinely
 from mambavision_lab.data.augment.draws import Draws
 from mambavision_lab.data.augment.mixing import Mixing
+from mambavision_lab.data.augment.whole_pixels import mirror, shift
 from mambavision_lab.errors import ConfigError
 
 ALTERNATING = "alternating"
@@ -153,12 +153,12 @@ class Augment(nn.Module):
         planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
         pixels = round(self.shift * planes.shape[-1])
         if pixels:
-            planes = _shifted(planes, pixels, self.padding, draws)
+            steps = [draws.integers(-pixels, pixels) for _ in range(2)]
+            planes = shift(planes, steps, [pixels] * 2, self.padding)
         if self.horizontal_flip:
             is_alternating = self.horizontal_flip == ALTERNATING
             flips = draws.alternating() if is_alternating else draws.integers(0, 1) == 0
-            chosen = flips.nonzero().flatten().to(planes.device, non_blocking=True)
-            planes.index_copy_(0, chosen, planes.index_select(0, chosen).flip(-1))
+            mirror(planes, flips, axis=-1)
         return self._rotate(planes, draws, interpolation).reshape(images.shape)
 
     def _rotate(self, images: Tensor, draws: Draws, interpolation: str) -> Tensor:
@@ -202,24 +202,6 @@ class Augment(nn.Module):
         images.index_copy_(0, chosen, torch.where(is_erased, noise, kept))
 
 
-def _shifted(images: Tensor, pixels: int, padding: str, draws: Draws) -> Tensor:
-    """Shift each image (N, C, H, W) by up to so many pixels: a window of its size in a larger image."""
-    height, width = images.shape[2:]
-    if padding == "zeros":
-        padded = F.pad(images, [pixels] * 4)
-    else:
-        rows, columns = (
-            _mirrored(torch.arange(-pixels, side + pixels), side).to(images.device)
-            for side in (height, width)
-        )
-        padded = images.index_select(2, rows).index_select(3, columns)
-    tops, lefts = (
-        draws.integers(0, 2 * pixels).to(images.device, non_blocking=True) for _ in range(2)
-    )
-    which = torch.arange(len(images), device=images.device)
-    return padded.unfold(2, height, 1).unfold(3, width, 1)[which, :, tops, lefts]
-
-
 def _mean_and_spread(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of each image; `torch.std_mean` takes ten times as long."""
     values = images.flatten(1)
@@ -246,13 +228,6 @@ def _noise(num_values: int, device: torch.device) -> Tensor:
     """Return normal noise, of which each image takes num_values from a place of its own."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(_NUM_NOISES + num_values, generator=generator).to(device)
-
-
-def _mirrored(axis: Tensor, size: int) -> Tensor:
-    """Mirror positions that lie outside of an image at its border, as often as it takes."""
-    last = size - 1
-    there_and_back = axis % max(1, 2 * last)
-    return torch.minimum(there_and_back, 2 * last - there_and_back)
 
 
 def _factors(draws: Draws, spread: float, images: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from mambavision_lab.data.augment.affine import move_affinely
 from mambavision_lab.data.augment.batch import Augment, noise_like
 from mambavision_lab.data.augment.draws import Draws
+from mambavision_lab.data.augment.whole_pixels import mirror, shift
 from mambavision_lab.errors import ConfigError
 
 _PADDING = {"zeros": "zeros", "reflect": "reflection"}
@@ -71,9 +72,8 @@ class VolumeAugment(Augment):
             raise ConfigError(
                 "augment: is for volumes and clips, and these are images; choose light"
             )
-        turns = self.quarter_turns or self.rotation_deg or self.tilt_deg
-        if not (any(self.flips) or turns or self.crop_share < 1 or self.shift):
-            return images
+        if not (self.quarter_turns or self.rotation_deg or self.tilt_deg or self.crop_share < 1):
+            return self._move_by_voxels(images, draws)
         num = len(images)
         sides = images.shape[:1:-1]  # W, H, D: the order of grid_sample's coordinates
         lengths = torch.tensor([float(side) for side in sides])
@@ -90,37 +90,65 @@ class VolumeAugment(Augment):
         if self.tilt_deg:
             for axis in (0, 1):
                 turn = _rotation(math.radians(self.tilt_deg) * draws.uniform(-1, 1), axis, 2) @ turn
-        shift = torch.zeros(num, 3)
+        offset = torch.zeros(num, 3)
         if self.crop_share < 1:
             share = draws.uniform(self.crop_share, 1)[:, None]
             turn = turn * share[:, None]
             place = torch.stack([draws.uniform(-1, 1) for _ in sides], dim=1)
-            shift = (1 - share) * (1 - 1 / lengths) * place  # between the outermost voxels' centres
+            offset = (
+                (1 - share) * (1 - 1 / lengths) * place
+            )  # between the outermost voxels' centres
         if self.shift:
-            voxels = [round(self.shift * side) for side in sides]
-            moved = [
-                draws.integers(-most, most) * 2 / side
-                for most, side in zip(voxels, sides, strict=True)
-            ]
-            shift = shift + torch.stack(moved, dim=1)
+            steps, _ = self._steps(images, draws)
+            offset = offset + torch.stack(steps[::-1], dim=1) * 2 / lengths
         if not (self.rotation_deg or self.tilt_deg or self.crop_share < 1):
             interpolation = "nearest"  # whole voxels move to whole voxels
         # A rotation is one in voxels, and coordinates reach from -1 to 1 along each axis.
         turn = turn * lengths / lengths[:, None]
-        theta = torch.cat([turn, shift[:, :, None]], dim=2)
+        theta = torch.cat([turn, offset[:, :, None]], dim=2)
         return move_affinely(images, theta, interpolation, _PADDING[self.padding])
+
+    def _move_by_voxels(self, images: Tensor, draws: Draws) -> Tensor:
+        flips = {
+            axis: draws.integers(0, 1) == 1
+            for axis, is_on in zip((-1, -2, -3), self.flips, strict=True)
+            if is_on
+        }
+        if self.shift:
+            images = shift(images, *self._steps(images, draws), self.padding)
+        for axis, is_flipped in flips.items():
+            mirror(images, is_flipped, axis)
+        return images
+
+    def _steps(self, images: Tensor, draws: Draws) -> tuple[list[Tensor], list[int]]:
+        """Draw shifts in voxels along D, H and W; returns also their largest sizes."""
+        most = [round(self.shift * side) for side in images.shape[2:]]
+        return [draws.integers(-num, num) for num in reversed(most)][::-1], most
 
     def recolour(self, images: Tensor, draws: Draws) -> Tensor:
         """Return volumes of other brightness, contrast and gamma, with noise."""
         images = super().recolour(images, draws)
         one_each = (-1, *[1] * (images.ndim - 1))
         if self.gamma:
-            power = draws.uniform(-self.gamma, self.gamma).exp().to(images.device)
-            images = images.pow(power.reshape(one_each))
+            power = draws.uniform(-self.gamma, self.gamma).exp()
+            images = _powers(images, power)
         if self.noise:
             spread = draws.uniform(0, self.noise).to(images.device)
             images = images + spread.reshape(one_each) * noise_like(images, draws)
         return images.clamp(0, 1) if self.noise else images
+
+
+def _powers(volumes: Tensor, powers: Tensor) -> Tensor:
+    """Return each volume to a power of its own.
+
+    On a CPU one after the other: how torch rounds a power depends on a value's place in the whole tensor.
+    """
+    if volumes.device.type != "cpu":
+        return volumes.pow(powers.to(volumes.device).reshape(-1, *[1] * (volumes.ndim - 1)))
+    raised = torch.empty_like(volumes)
+    for volume, power, out in zip(volumes, powers.tolist(), raised, strict=True):
+        torch.pow(volume, power, out=out)
+    return raised
 
 
 def _rotation(angle: Tensor, first: int, second: int, quarters: Tensor | None = None) -> Tensor:
