@@ -46,3 +46,11 @@ def test_convolution_in_bfloat16_is_that_of_float32_however_small_the_map(
         torch.testing.assert_close(
             conv.weight.grad.float(), plain.weight.grad, atol=0.02 * spread, rtol=0.02
         )
+
+
+def test_graph_of_a_convolution_depends_on_no_side():
+    conv = CONV[2](3, 4, 3, padding=1)
+    free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    graph = torch.export.export(conv, (torch.rand(2, 3, 9, 9),), dynamic_shapes={"input": free})
+    narrow = torch.rand(2, 3, 2, 7)
+    torch.testing.assert_close(graph.module()(narrow), conv(narrow))

@@ -36,8 +36,10 @@ def _is_misread(input: Tensor, kernel_size: Sequence[int]) -> bool:
     In bfloat16, where the input is narrower than the kernel along an axis, gradients of the weights, and of
     one slice the outputs, can be what the memory held before (torch 2.14.1 on AVX-512 with bfloat16).
     """
-    is_narrow = any(side < k for side, k in zip(input.shape[2:], kernel_size, strict=True))
-    return is_narrow and _is_bfloat16_on_cpu(input)
+    # The sides last, or a graph of float32 would depend on them.
+    return _is_bfloat16_on_cpu(input) and any(
+        side < k for side, k in zip(input.shape[2:], kernel_size, strict=True)
+    )
 
 
 def _in_float32(convolve: Callable[..., Tensor], layer: Any, input: Tensor) -> Tensor:
