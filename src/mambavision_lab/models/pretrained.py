@@ -64,7 +64,7 @@ def load_pretrained(net: Backbone, source: str, key: str | None = None) -> None:
             x = own[name := remaining.pop()]
             x.copy_(state[name])
             num_bytes += x.nbytes
-            if not x.isfinite().all():
+            if not all(map(torch.isfinite, x.aminmax())):  # x.isfinite() would need a copy
                 raise ConfigError(
                     f"pretrained={source}: {name} holds values that are not finite; choose other weights"
                 )
