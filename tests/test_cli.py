@@ -172,13 +172,19 @@ def test_run_that_diverges_at_once_is_refused(call, logs):
 
 
 GROUPS = ("optimizer", "scheduler", "augment", "loss", "callbacks", "tta")
+OF_OTHER_DATA = {
+    "volumes": [*SMALL, "data=synthetic_volumes", "model=mambavision_nano_3d"],
+    "clips": [*SMALL, "data=synthetic_clips", "model=mambavision_nano_3d"],
+    "dice": ["experiment=segmentation", *(o for o in SMALL if not o.startswith("model."))],
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_trains(call, group):
     for choice in set(list_choices(group)) - {"distillation", "eval"}:  # these need another run
-        small = [o for o in SMALL if group != "scheduler" or not o.startswith("scheduler.")]
+        small = OF_OTHER_DATA.get(choice, SMALL)
+        small = [o for o in small if group != "scheduler" or not o.startswith("scheduler.")]
         status, err = call("train", *small, "trainer.max_epochs=3", f"{group}={choice}")
         assert status == 0, f"{group}={choice}: {err}"
 

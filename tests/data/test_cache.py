@@ -1,5 +1,6 @@
 """A cache gives what decoding gives, is made once, made anew after a change, and never fills a disk."""
 
+import fcntl
 import os
 import pickle
 import shutil
@@ -209,7 +210,7 @@ def test_cache_in_memory_is_removed_by_the_last_process(make, memory, monkeypatc
     (path, *_) = files_in(memory)
     assert oct(path.parent.stat().st_mode)[-3:] == "700"
     other = os.open(path, os.O_RDONLY)  # of another process
-    cache_memory.fcntl.flock(other, cache_memory.fcntl.LOCK_SH)
+    fcntl.flock(other, fcntl.LOCK_SH)
     cache_memory._release()
     assert files_in(memory) == [path]
     os.close(other)

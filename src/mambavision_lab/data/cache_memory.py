@@ -4,7 +4,6 @@ Each process holds a lock on the files that it uses. What a killed process has l
 when the next cache in memory is made.
 """
 
-import fcntl
 import os
 import time
 from contextlib import suppress
@@ -47,6 +46,8 @@ def hold(path: Path) -> None:
         if not _held:
             # Unlike atexit's this runs in the processes of a run on several, too.
             Finalize(None, _release, exitpriority=0)
+        import fcntl  # which Windows lacks
+
         _held[path] = os.open(path, os.O_RDONLY)
         fcntl.flock(_held[path], fcntl.LOCK_SH)
 
@@ -71,5 +72,7 @@ def _release() -> None:
 
 
 def _remove_unused(path: Path, descriptor: int) -> None:
+    import fcntl
+
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     path.unlink()

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
+from mambavision_lab.data import cache_memory
 from mambavision_lab.data.cache import (
     Form,
     ImageCache,
@@ -102,8 +103,6 @@ def open_cache(
     items = [item for item, _ in files.items]
     folder = cache_dir / "images"
     if kind == "memory":
-        from mambavision_lab.data import cache_memory  # on Linux
-
         folder = cache_memory.memory_folder()
     settings = [form, files.in_chans, files.value_range, files.background]
     path = cache_path(folder, items, settings)

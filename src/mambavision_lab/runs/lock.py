@@ -1,10 +1,14 @@
 """Let one training at a time write into a run folder, by a lock that ends with its process."""
 
-import os
 from pathlib import Path
 from typing import IO
 
 from mambavision_lab.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".running"  # in a run folder, while it is trained and after a kill
 
@@ -17,9 +21,7 @@ def take_folder(folder: Path) -> None:
     Raises:
         ConfigError: Another process is training there, such as one that was started at the same time.
     """
-    if os.name == "posix":
-        import fcntl
-
+    if fcntl is not None:
         file = (folder / LOCK).open("w")
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by workers
@@ -35,10 +37,8 @@ def take_folder(folder: Path) -> None:
 def is_taken(folder: Path) -> bool:
     """Return whether another process is training in a run folder, as far as this machine knows."""
     path = folder / LOCK
-    if os.name != "posix" or not path.is_file() or any(f.name == str(path) for f in _held):
+    if fcntl is None or not path.is_file() or any(f.name == str(path) for f in _held):
         return False
-    import fcntl
-
     try:
         with path.open("a") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
