@@ -19,6 +19,10 @@ MASKS = "experiment=segmentation"
         ([MASKS, "tta=flip"], "tta: changes"),
         ([MASKS, "callbacks.checkpoint.monitor=val/acc1"], "val/acc1"),
         ([MASKS, "data=synthetic_segmentation_3d"], "model.dims=2"),
+        (
+            [MASKS, "+experiment@_global_=prune", "prune.source=x"],
+            "networks of masks cannot be pruned",
+        ),
     ],
 )
 def test_part_for_another_task_is_refused(refusal, arguments, words):

@@ -44,6 +44,20 @@ def old_run(command, task):
     return task.folders[0]
 
 
+def test_run_of_a_pruned_network_may_have_been_moved(command, task, old_run, tmp_path):
+    (old_run / "pruned").mkdir()
+    (old_run / "pruned" / "model.safetensors").touch()
+    (old_run / "pruned" / "config.json").write_text("{}")
+    given = (f"from_run={old_run}", f"model.pretrained={old_run}/pruned")
+    assert command(task, *given) == 0
+    second = task.folders[1]
+    shutil.copytree(old_run / "pruned", second / "pruned")
+    shutil.rmtree(old_run)
+    moved = second.rename(tmp_path / "moved")
+    assert command(task, f"from_run={moved}") == 0
+    assert task.seen[-1]["model"]["pretrained"] == str(moved / "pruned")
+
+
 def without_paths(cfg):
     text = json.dumps(cfg).replace(cfg["paths"]["output_dir"], "OUT")
     return json.loads(text)

@@ -23,6 +23,10 @@ def test_pruned_run_is_like_any_other(call, tmp_path):
     assert all(width % 8 == 0 for name, width in widths.items() if name.endswith("mlp"))
     count = [sum(p.numel() for p in one.net.parameters()) for one in (small, full)]
     assert count[0] < count[1]
+    status, _, err = call("train", *given, "loss=cross_entropy", "prune.macs=0.9")
+    assert status == 0, err
+    status, _, err = call("train", *TRAIN, "loss=unpruned")
+    assert (status, "loss=unpruned: is for experiment=prune" in err) == (2, True)
     assert call("eval", f"from_run={pruned}", "trainer=cpu")[0] == 0
     assert call("export", f"from_run={pruned}", "export=torchscript")[0] == 0
     assert call("analyze", f"ckpt_path={pruned}/checkpoints/best.ckpt", "device=cpu")[0] == 0

@@ -50,6 +50,10 @@ def check_masks(resolved: dict[Any, Any]) -> None:
     if targets["classifier"] not in (SEGMENTATION, CLASSIFIER):
         return  # a module of the user's
     is_segmentation = targets["classifier"] == SEGMENTATION
+    if is_segmentation and resolved.get("prune"):
+        raise ConfigError(
+            "prune: networks of masks cannot be pruned; give from_run= a run that trained classes of images"
+        )
     known = {"data": _DATA, "model": _NETS, "loss": (_LOSS, *_ANY_LOSS)}
     for key, with_masks in known.items():
         target = targets[key]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mambavision_lab.config import schema
@@ -19,7 +19,7 @@ from mambavision_lab.config.model_file import refuse_changes
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.config.paths import exists, path_override, read_path
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import BEST_CHECKPOINT, configs_folder
+from mambavision_lab.files import BEST_CHECKPOINT, PRUNED, configs_folder
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.runs.snapshot import find_snapshot, find_snapshot_around
 
@@ -70,6 +70,7 @@ def open_command(command: Command) -> Prepared:
                     "--config-name and --config-path"
                 )
             snapshot = found
+            overrides += _moved_weights(found, overrides)
             if "experiment=prune" in overrides and "prune.source" not in map(key_of, overrides):
                 overrides.append(path_override("prune.source", found.parent))
             name, location, others = "snapshot", f"run://{snapshot}", [location]
@@ -93,6 +94,16 @@ def open_command(command: Command) -> Prepared:
         others.append(_folder("--config-dir", flags.config_dir))
     source = Source(flags.config_name or name, location, tuple(others))
     return Prepared(command, Composer(source, command.task, command.argv), overrides, snapshot)
+
+
+def _moved_weights(snapshot: Path, overrides: list[str]) -> list[str]:
+    """Name the weights that a pruned run started from, where its folder lies now."""
+    stored, own = snapshot / "model" / "snapshot.yaml", snapshot.parent / PRUNED
+    if not own.is_dir() or {"model", "model.pretrained"} & {key_of(o) for o in overrides}:
+        return []
+    given = Path(OmegaConf.select(OmegaConf.load(stored), "pretrained") or "")
+    is_moved = given.name == PRUNED and not given.exists()
+    return [path_override("model.pretrained", own)] if is_moved else []
 
 
 def _snapshot_of_network(command: Command, overrides: list[str]) -> list[str]:

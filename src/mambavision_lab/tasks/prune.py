@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from mambavision_lab.compress.pruning import Pruning
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
+from mambavision_lab.files import PRUNED
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.macs import count_macs
 from mambavision_lab.models.saved import load_checkpoint, write_weights
 from mambavision_lab.tasks.build import build, build_data
 from mambavision_lab.tasks.console import console, human_count
-
-FOLDER = "pruned"  # in the run's folder: the weights that the training starts from
 
 
 def start_from_pruned(cfg: DictConfig) -> None:
@@ -63,7 +62,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
     net = trained.torch_net("prune")
     small, widths = pruning.prune(net, make, size, in_chans, losses)
     widths = {**before, **widths}
-    folder = Path(cfg.paths.output_dir) / FOLDER
+    folder = Path(cfg.paths.output_dir) / PRUNED
     folder.mkdir(parents=True, exist_ok=True)
     architecture = {**trained.description["architecture"], "widths": widths}
     description = {**trained.description, "architecture": architecture}
