@@ -102,8 +102,9 @@ def test_server_refuses_each_bad_request_alone(client):
     large = Image.new("RGB", (200, 100))
     file = io.BytesIO()
     large.save(file, "PNG")
-    eps = io.BytesIO()
-    Image.new("L", (8, 8)).save(eps, "EPS")
+    eps, icon = io.BytesIO(), io.BytesIO()
+    Image.new("L", (8, 8)).save(eps, "EPS")  # which Pillow hands to another program
+    Image.new("RGBA", (64, 64)).save(icon, "ICO")  # which Pillow decodes when it opens it
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -125,13 +126,15 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "cannot be read", {"content": damaged_avif(), "headers": raw}),
         (413, "pixels", {"content": file.getvalue(), "headers": raw}),
         (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
-        (415, "EPS files", {"content": eps.getvalue(), "headers": raw}),
+        (400, "its format is unknown", {"content": eps.getvalue(), "headers": raw}),
+        (400, "its format is unknown", {"content": icon.getvalue(), "headers": raw}),
         (415, "wanted application/json", {"content": b"x", "headers": text}),
     )
     for status, named, request in refused:
         answer = client.post("/predict", **request)
         assert (answer.status_code, named in answer.json()["error"]) == (status, True), answer.text
-    assert client.get("/predict").status_code == 405
+    answer = client.get("/predict")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert client.get("/nothing").status_code == 404
     answer = client.post("/predict", content=make_png(), headers=raw)
     assert answer.status_code == 200

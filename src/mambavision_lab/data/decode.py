@@ -23,6 +23,12 @@ from mambavision_lab.data.png import without_metadata
 from mambavision_lab.data.value_range import FULL, ValueRange, is_deep, read_values, to_bytes
 from mambavision_lab.errors import ConfigError, reason
 
+# Pillow's names of the kinds of file that are listed as images. Others are not opened: a few decode, or start
+# a program, before their size can be compared with a limit.
+FORMATS = (
+    *("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000"),
+    *("DIB", "QOI", "PCX", "TGA"),
+)
 Colour = tuple[int, int, int]
 Shrink = Callable[[int, int], int]
 
@@ -122,7 +128,7 @@ def open_image(source: Path | bytes) -> Image.Image:
         return io.BytesIO(source) if isinstance(source, bytes) else source
 
     try:
-        return Image.open(file())
+        return Image.open(file(), formats=FORMATS)
     except Image.DecompressionBombError as error:
         try:
             return _draft(JpegImageFile(file()), 8)
@@ -154,7 +160,7 @@ def _from_file(encoded: bytes, shrink: Shrink | None, *settings: Any) -> Tensor:
     except Exception:  # of all kinds; perhaps from a PNG's metadata
         if (bare := without_metadata(encoded)) is None:
             raise
-        with Image.open(bare) as image:
+        with Image.open(bare, formats=FORMATS) as image:
             return _from_pillow(image, *settings)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mambavision_lab.data.checked_files import check_all, errors_by_name
-from mambavision_lab.data.decode import squash
+from mambavision_lab.data.decode import FORMATS, squash
 from mambavision_lab.data.folders import VOLUMES
 from mambavision_lab.data.read_volume import read_volume
 from mambavision_lab.data.volumes import resize_volumes
@@ -159,7 +159,7 @@ def _resize_mask(mask: Tensor, sides: Sequence[int]) -> Tensor:
 
 def _of_image(path: str) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.mode in ("RGB", "RGBA", "LA", "CMYK", "YCbCr"):
                 raise ConfigError(
                     f"{path}: has the colours of {image.mode}; wanted one class for each pixel, in grey or "

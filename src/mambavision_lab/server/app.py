@@ -88,7 +88,7 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         counts["refused"] += 1
-        return JSONResponse({"error": error.detail}, error.status_code)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

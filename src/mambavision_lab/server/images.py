@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from torch import Tensor
 
-from mambavision_lab.data.decode import why_unreadable
+from mambavision_lab.data.decode import FORMATS, why_unreadable
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
 
@@ -138,15 +138,13 @@ def _check_and_decode(inference: MambaVisionInference, content: bytes, max_pixel
 def _check_size(content: bytes, max_pixels: int) -> int:
     """Return how many pixels an image has, from its header."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            (width, height), kind = image.size, image.format
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
     except Image.DecompressionBombError:
         raise HTTPException(413, f"the image has more than {max_pixels:,} pixels") from None
     except Exception as error:  # each of Pillow's formats raises its own
         why = why_unreadable(error)
         raise HTTPException(400, f"this cannot be read as an image ({why})") from None
-    if kind == "EPS":  # which Pillow would hand to Ghostscript, a program run by the file
-        raise HTTPException(415, "EPS files are not taken; wanted an image of pixels")
     if width * height > max_pixels:
         raise HTTPException(
             413, f"the image has {width} x {height} pixels, more than {max_pixels:,}"
