@@ -34,27 +34,32 @@ RUNTIMES = {
 }
 
 
-def check_model_file(path: Path, option: str) -> RuntimeOfFile:
+def check_model_file(path: Path, option: str | None) -> RuntimeOfFile:
     """Find the runtime of an exported file.
 
     Args:
         path: The file.
-        option: What the user gave the path with, for messages.
+        option: What the user gave the path with, for messages; None where that is not known.
 
     Raises:
         ConfigError: There is no such file, no runtime for it, or that is not installed.
     """
     if path.suffix not in RUNTIMES:
         raise ConfigError(
-            f"{option}={path}: no runtime for such a file; wanted one that export.py wrote, "
+            f"{named(path, option)}: no runtime for such a file; wanted one that export.py wrote, "
             f"model{', model'.join(RUNTIMES)}"
         )
     if not path.is_file():
-        raise ConfigError(f"{option}={path}: no such file; give one that export.py wrote")
+        raise ConfigError(f"{named(path, option)}: no such file; give one that export.py wrote")
     runtime = RUNTIMES[path.suffix]
     if runtime.package and runtime.extra and importlib.util.find_spec(runtime.package) is None:
-        raise missing_extra(f"{option}={path}", runtime.package, runtime.extra)
+        raise missing_extra(named(path, option), runtime.package, runtime.extra)
     return runtime
+
+
+def named(path: Path, option: str | None) -> str:
+    """Name a file as the user gave it."""
+    return f"{path}" if option is None else f"{option}={path}"
 
 
 def refuse_changes(model_file: str, overrides: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from mambavision_lab.config.model_file import RUNTIMES, check_model_file
+from mambavision_lab.config.model_file import RUNTIMES, check_model_file, named
 from mambavision_lab.errors import ConfigError, first_line
 from mambavision_lab.exporters.runtimes.base import Runtime
 
@@ -13,12 +13,12 @@ def is_exported(path: Path) -> bool:
     return path.suffix in RUNTIMES and path.suffix != ".safetensors"
 
 
-def load_exported(path: Path, option: str = "model_file") -> Runtime:
+def load_exported(path: Path, option: str | None = "model_file") -> Runtime:
     """Load an exported file.
 
     Args:
         path: The file: model.onnx, model.ort, model.xml, model.ts, model.pt2, model.pte or model.safetensors.
-        option: What the user gave the path with, for messages.
+        option: What the user gave the path with, for messages; None where that is not known.
 
     Raises:
         ConfigError: There is no such file, its runtime is not installed, or refuses it.
@@ -30,5 +30,12 @@ def load_exported(path: Path, option: str = "model_file") -> Runtime:
         raise
     except Exception as error:  # each runtime has its own kinds
         raise ConfigError(
-            f"{option}={path}: {runtime.title} cannot load it ({first_line(error)[:200]}); export it anew"
+            f"{named(path, option)}: {runtime.title} cannot load it ({_why(error)}); export it anew"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Give the first line of a message, of OpenVINO's the first that says more than where it was raised."""
+    lines = str(error).splitlines()
+    told = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    return (" ".join(told[0].split()) if told else first_line(error))[:200]

@@ -6,11 +6,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from mambavision_lab.config.model_file import check_model_file
 from mambavision_lab.config.renames import current_target
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.load import is_exported, load_exported
+from mambavision_lab.models.description import check_description
 from mambavision_lab.models.saved import build_saved, read_saved
+
+_BESIDE_EXPORTED = (".json", ".md", ".html", ".bin")  # what export.py writes too, and nothing loads
 
 
 def load_network(
@@ -29,9 +33,13 @@ def load_network(
     if is_exported(path):
         if _device(device or "cpu").type != "cpu":
             raise ConfigError(f"device={device}: exported files run on the CPU; choose device=cpu")
-        runtime = load_exported(path, "path")
+        runtime = load_exported(path, option=None)
+        check_description(runtime.description, path)
         return describe(runtime, path), runtime.eval(), torch.device("cpu")
+    if path.suffix in _BESIDE_EXPORTED:
+        check_model_file(path, None)
     description, weights = read_saved(path)
+    check_description(description, path)
     architecture = description.get("architecture") or {}
     if "_target_" in architecture:
         architecture["_target_"] = current_target(str(architecture["_target_"]))

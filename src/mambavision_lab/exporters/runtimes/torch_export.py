@@ -1,6 +1,7 @@
 """Run programs of `torch.export`."""
 
 import json
+import logging
 from pathlib import Path
 
 import torch
@@ -13,5 +14,14 @@ from mambavision_lab.models.saved import CONFIG
 def load(path: Path) -> Runtime:
     """Load a .pt2 file."""
     extra = {CONFIG: ""}
-    run = run_module(torch.export.load(path, extra_files=extra).module())
+    log = logging.getLogger("torch.export")
+    log.addFilter(_is_no_warning)  # with a traceback, of what it raises as well
+    try:
+        run = run_module(torch.export.load(path, extra_files=extra).module())
+    finally:
+        log.removeFilter(_is_no_warning)
     return Runtime(run, json.loads(extra[CONFIG] or "{}"))
+
+
+def _is_no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING
