@@ -3,6 +3,7 @@
 import json
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from task_options import TRAIN
 
@@ -106,3 +107,25 @@ def test_export_writes_what_is_equal_and_refuses_the_rest(call, tmp_path, monkey
     assert {path: path.read_bytes() for path in output.iterdir()} == before
     assert call("export", *weights[:2], fresh_output)[0] == 1
     assert not (tmp_path / "other").exists()
+
+
+def test_run_whose_data_are_gone_is_exported(call, tmp_path):
+    root = tmp_path / "photos"
+    for split, name in ((s, n) for s in ("train", "val", "test") for n in ("cat", "dog")):
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for i in range(2):
+            Image.effect_noise((20, 20), 50).save(folder / f"{i}.png")
+    given = ["data=image_folder", f"data.root={root}", "data.image_size=16", "data.num_workers=0"]
+    trained = [option for option in TRAIN if not option.startswith("data.")]
+    assert call("train", *trained, *given, "data.batch_size=2")[0] == 0
+    root.rename(tmp_path / "gone")
+    run, output = f"from_run={tmp_path}/logs/latest", f"output={tmp_path}/out"
+    status, out, err = call("export", run, "export=torchscript", output)
+    assert (status, err) == (0, "")
+    assert "no such folder" in out
+    images = f"images={tmp_path}/gone"
+    assert call("export", run, "export=torchscript", output, "overwrite=true", images)[0] == 0
+    assert "| real |" in (tmp_path / "out" / "model.ts.md").read_text()
+    status, out, _ = call("export", run, "export=safetensors", output, "~data")
+    assert (status, "(data=null)" in out) == (0, True)

@@ -38,6 +38,31 @@ def test_all_formats_are_compared_and_missing_ones_say_why(call, tmp_path):
     assert "is already there" in err
 
 
+def test_format_that_fails_costs_no_other(call, tmp_path, monkeypatch):
+    def fail(path):
+        raise RuntimeError("the runtime broke\nand says more")
+
+    monkeypatch.setattr("mambavision_lab.exporters.runtimes.torchscript.load", fail)
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    given = (f"from_run={run}", "export=all", f"output={tmp_path}/out", *WITHOUT_ONNX)
+    given += ("~export.torch_export", "~export.executorch", "~export.web")
+    status, out, _ = call("export", *given)
+    assert status == 0
+    assert "not run: torchscript: " in out
+    assert "the runtime broke" in out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "comparison.csv"} <= names
+    assert "model.ts" not in names
+
+
+def test_formats_that_write_the_same_file_are_refused(call, tmp_path):
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    status, _, err = call("export", f"from_run={run}", "export=all", "export.onnx.quantize=static")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "export.onnx and export.onnx_int8 both write model_int8.onnx" in err
+    assert not (run / "exports").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason="needs the extra onnx")
 def test_int8_and_the_mobile_format_are_written_or_refused(call, tmp_path):
@@ -49,6 +74,10 @@ def test_int8_and_the_mobile_format_are_written_or_refused(call, tmp_path):
     assert "layers in float32: metric" in out
     assert "int8: 0 of" in out
     assert (output / "model_int8.onnx").is_file()
+    other_size = ("export.quantize=dynamic", "export.max_drop=1", "export.image_size=48")
+    status, out, err = call("export", *base, *other_size, "overwrite=true")
+    assert (status, err) == (0, "")
+    assert "| 48 x 48 |" in (output / "model_int8.onnx.md").read_text()
     status, _, err = call("export", *base, "export=ort")
     assert (status, err) == (0, "")
     parity = json.loads((output / "model.ort.json").read_text())["parity"]

@@ -9,6 +9,13 @@ from mambavision_lab.data.hf_splits import count_hf_classes
 from mambavision_lab.data.labels_file import has_several_labels
 from mambavision_lab.data.medmnist_sets import find_set
 
+# What stands for the answer of missing data, in tasks that can do without them.
+UNKNOWN: dict[str, Any] = {
+    "count_classes": 1,
+    "is_multilabel": False,
+    "count_shard_classes": 1,
+    "count_hf_classes": 1,
+}
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "count_classes": count_classes,
     "is_multilabel": has_several_labels,

@@ -22,4 +22,5 @@ class TorchExportFormat(GraphFormat):
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write model.pt2; the spec's description is its extra file config.json."""
         program, description = self.export_program(spec), json.dumps(spec.description)
+        program.example_inputs = None  # up to two megabytes of zeros
         torch.export.save(program, folder / self.files[0], extra_files={CONFIG: description})

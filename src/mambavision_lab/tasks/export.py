@@ -1,12 +1,13 @@
 """Write a network for another runtime, or for all, if the file computes what the network does."""
 
+import logging
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from mambavision_lab.compress.int8 import AccuracyFloorError
-from mambavision_lab.errors import ConfigError, ReportedError, reason
+from mambavision_lab.errors import ConfigError, ReportedError, error_text, reason
 from mambavision_lab.exporters.base import ExportFormat
 from mambavision_lab.exporters.comparison import Compared, comparison_table, write_comparison
 from mambavision_lab.exporters.verify import ParityError
@@ -22,6 +23,8 @@ from mambavision_lab.tasks.exported_files import (
     unfinished_folder,
     write_and_compare,
 )
+
+log = logging.getLogger(__name__)
 
 _COMPARISON = ["comparison.csv", "comparison.md", "comparison.png"]
 
@@ -78,6 +81,7 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
             formats[name] = build(node, f"export.{name}")
         except ConfigError as error:
             rows[name] = Compared(name, missing=reason(error))
+    _refuse_same_files(formats)
     names = [n for one in formats.values() for n in (*one.files, *one.tables)]
     refuse_existing(output, [*names, *_COMPARISON], cfg.overwrite)
     with unfinished_folder(output) as unfinished:
@@ -86,12 +90,15 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
             console.print(f"export={name}", style="bold")
             try:
                 written = write_and_compare(one, source, unfinished)
+                rows[name] = _compared(name, one, written, source)
+                rows.setdefault("eager", _eager(written, source))
             except (ConfigError, ParityError, AccuracyFloorError) as error:
                 rows[name] = Compared(name, missing=reason(error))
-                continue
-            take([*one.files, *one.tables], unfinished, output)
-            rows[name] = _compared(name, one, written, source)
-            rows.setdefault("eager", _eager(written, source))
+            except Exception as error:  # runtimes and exporters have their own kinds
+                log.exception("export=%s", name)
+                rows[name] = Compared(name, missing=error_text(error))
+            else:
+                take([*one.files, *one.tables], unfinished, output)
         ordered = [rows[name] for name in ("eager", *cfg.export) if name in rows]
         take(write_comparison(ordered, source.metric_name, unfinished), unfinished, output)
     console.print(comparison_table(ordered, source.metric_name))
@@ -101,6 +108,19 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
     console.print(f"written: {short_path(output)}", soft_wrap=True)
 
 
+def _refuse_same_files(formats: dict[str, ExportFormat]) -> None:
+    """Refuse formats of which one would overwrite another's file."""
+    writers: dict[str, str] = {}
+    for name, one in formats.items():
+        for file in one.files:
+            if file in writers:
+                raise ConfigError(
+                    f"export.{writers[file]} and export.{name} both write {file}; leave one out with "
+                    f"~export.{name}"
+                )
+            writers[file] = name
+
+
 def _compared(
     name: str, export_format: ExportFormat, written: Written, source: ExportSource
 ) -> Compared:
@@ -108,7 +128,7 @@ def _compared(
     reasons = [] if export_format.runs_here else ["latency, as it runs in browsers"]
     if source.data is None:
         reasons.append(f"metric ({source.why_no_data})")
-    measured = None if source.data is None else source.measure(written.run, "test")
+    measured = None if source.data is None else source.measure(written.run, "test", written.sides)
     return Compared(
         name=name,
         file=export_format.files[0],
@@ -118,7 +138,7 @@ def _compared(
         batch8_ms=latency.get(8),
         difference=written.difference,
         metric=None if measured is None else measured.metric,
-        agreement=None if measured is None else measured.agreement(source.eager),
+        agreement=None if measured is None else measured.agreement(source.eager(written.sides)),
         missing="; ".join(reasons),
     )
 
@@ -130,5 +150,5 @@ def _eager(written: Written, source: ExportSource) -> Compared:
         name="eager",
         batch1_ms=latency.get(1),
         batch8_ms=latency.get(8),
-        metric=None if source.data is None else source.eager.metric,
+        metric=None if source.data is None else source.eager(written.sides).metric,
     )

@@ -1,18 +1,18 @@
 """What an export needs of a run: its network, and images to compare, calibrate and measure on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.base import run_module
-from mambavision_lab.exporters.verify import BATCHES
+from mambavision_lab.exporters.verify import BATCHES, resize
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.metrics import main_metric
 from mambavision_lab.tasks.build import build_data, wrap_described
@@ -55,7 +55,10 @@ class ExportSource:
         self.class_names: list[str] = self.inference.class_names
         self.data: ImageDataModule | None = None
         self.why_no_data = ""
+        self._eager: dict[tuple[int, ...] | None, Measured] = {}
         try:
+            if cfg.data is None:
+                raise ConfigError("data=null")
             self.data = build_data(cfg)
             self.data.use_preprocessing(self.inference.description["preprocessing"])
             self.data.use_classes(self.class_names)
@@ -82,8 +85,15 @@ class ExportSource:
         indices = torch.linspace(0, len(train) - 1, min(count, len(train))).long().tolist()
         return self.inference.normalize(torch.stack([train[i][0] for i in indices]))
 
-    def measure(self, run: Callable[[Tensor], Tensor], split: str) -> "Measured":
+    def measure(
+        self, run: Callable[[Tensor], Tensor], split: str, sides: Sequence[int] | None = None
+    ) -> "Measured":
         """Measure a network on the split "val" or "test".
+
+        Args:
+            run: Maps normalised images to logits.
+            split: Which images.
+            sides: What they, and masks, are resized to; None leaves them as they were trained on.
 
         Raises:
             ConfigError: There are no data.
@@ -96,16 +106,21 @@ class ExportSource:
         found, data = [], self.data
         for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
             images, labels = data.prepare_batch(batch)
+            if sides is not None:
+                images = resize(images, sides)
+            if sides is not None and self.inference.has_masks:
+                labels = F.interpolate(labels[:, None].float(), list(sides))[:, 0].long()
             logits = run(images)
             metric.update(logits, labels)
             logits = logits[:, :count]
             found.append(logits > 0 if several else logits.argmax(dim=1, keepdim=True))
         return Measured(float(metric.compute()), torch.cat(found))
 
-    @cached_property
-    def eager(self) -> "Measured":
-        """The network itself on the test images."""
-        return self.measure(run_module(self.inference.net), "test")
+    def eager(self, sides: tuple[int, ...] | None = None) -> "Measured":
+        """Measure the network itself on the test images, once for each size."""
+        if sides not in self._eager:
+            self._eager[sides] = self.measure(run_module(self.inference.net), "test", sides)
+        return self._eager[sides]
 
     def _real_images(self, images: str | None) -> Tensor | None:
         count = max(BATCHES)

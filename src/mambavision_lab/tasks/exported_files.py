@@ -20,6 +20,7 @@ from mambavision_lab.exporters.verify import (
     latency_table,
     parity_table,
     require_parity,
+    resize,
     time_both,
     write_markdown,
 )
@@ -30,9 +31,14 @@ from mambavision_lab.tasks.export_source import ExportSource
 
 @dataclass(frozen=True)
 class Written:
-    """Files of one format, loaded in their own runtime, and what was measured of them."""
+    """Files of one format, loaded in their own runtime, and what was measured of them.
+
+    Attributes:
+        sides: Those of the only images that they take; None where they may vary.
+    """
 
     run: Runtime
+    sides: tuple[int, ...] | None
     details: dict[str, str]
     times: list[Latency]
     difference: float
@@ -88,9 +94,10 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
     """
     own = source.inference
     spec = export_format.make_spec(own.net, own.in_chans, own.preparation.sides, own.description)
+    sides = None if spec.any_size else spec.sides
     details: dict[str, str] = {}
     if isinstance(export_format, OnnxFormat) and export_format.quantize is not None:
-        _prepare_int8(export_format, source, details)
+        _prepare_int8(export_format, source, sides, details)
     start = time.perf_counter()
     with console.status(f"exporting as {export_format.name}"):
         export_format.write(spec, folder)
@@ -113,11 +120,16 @@ def write_and_compare(export_format: ExportFormat, source: ExportSource, folder:
     write_json(as_json(details, rows, times), folder / json_name)
     write_markdown(details, rows, times, folder / markdown_name)
     difference = max(row.difference for row in rows)
-    return Written(run, details, times, difference, megabytes, load_s)
+    return Written(run, sides, details, times, difference, megabytes, load_s)
 
 
-def _prepare_int8(export_format: OnnxFormat, source: ExportSource, details: dict[str, str]) -> None:
-    """Hand the format a function that quantizes, with images to calibrate and to measure on.
+def _prepare_int8(
+    export_format: OnnxFormat,
+    source: ExportSource,
+    sides: tuple[int, ...] | None,
+    details: dict[str, str],
+) -> None:
+    """Hand the format a function that quantizes, with images to calibrate and to measure on, of its size.
 
     The function adds to the details what it found.
 
@@ -125,6 +137,7 @@ def _prepare_int8(export_format: OnnxFormat, source: ExportSource, details: dict
         ConfigError: There are none.
     """
     images = source.training_images(export_format.num_calibration)
+    images = images if sides is None else resize(images, sides)
     reduce_range = export_format.reduce_range
     if reduce_range is None:
         reduce_range = has_vnni() is False
@@ -134,7 +147,7 @@ def _prepare_int8(export_format: OnnxFormat, source: ExportSource, details: dict
                 "export.reduce_range=false keeps 8, for a processor that has it",
                 soft_wrap=True,
             )
-    baseline = source.measure(run_module(source.inference.net), "val").metric
+    baseline = source.measure(run_module(source.inference.net), "val", sides).metric
 
     def quantize_file(full: Path, target: Path) -> None:
         assert export_format.quantize is not None
@@ -143,7 +156,7 @@ def _prepare_int8(export_format: OnnxFormat, source: ExportSource, details: dict
             target,
             images,
             export_format.quantize,
-            measure=lambda run: source.measure(run, "val").metric,
+            measure=lambda run: source.measure(run, "val", sides).metric,
             baseline=baseline,
             max_drop=export_format.max_drop,
             reduce_range=bool(reduce_range),
