@@ -87,6 +87,8 @@ def overrides_of(tmp_path, trained):
         if root == "train" and any(o.startswith(of_masks) for o in overrides):
             is_3d = any(o.endswith("_3d") for o in overrides)
             given.append(f"experiment=segmentation{'_3d' if is_3d else ''}")
+        if "loss=unpruned" in overrides:
+            given += ["experiment=prune", "prune.source=run"]
         if any(o.startswith("data=mask_folder") for o in overrides):
             given.append(f"data.root={tmp_path}")
         if "data=hf" in overrides:
