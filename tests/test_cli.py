@@ -182,7 +182,8 @@ OF_OTHER_DATA = {
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_trains(call, group):
-    for choice in set(list_choices(group)) - {"distillation", "unpruned", "eval"}:  # these need another run
+    of_other_runs = {"distillation", "unpruned", "eval"}
+    for choice in set(list_choices(group)) - of_other_runs:
         small = OF_OTHER_DATA.get(choice, SMALL)
         small = [o for o in small if group != "scheduler" or not o.startswith("scheduler.")]
         status, err = call("train", *small, "trainer.max_epochs=3", f"{group}={choice}")

@@ -88,7 +88,7 @@ def overrides_of(tmp_path, trained):
             is_3d = any(o.endswith("_3d") for o in overrides)
             given.append(f"experiment=segmentation{'_3d' if is_3d else ''}")
         if "loss=unpruned" in overrides:
-            given += ["experiment=prune", "prune.source=run"]
+            given += ["experiment=prune", f"prune.source={trained}"]
         if any(o.startswith("data=mask_folder") for o in overrides):
             given.append(f"data.root={tmp_path}")
         if "data=hf" in overrides:
