@@ -322,6 +322,8 @@ BAD_COMMANDS = {
     "train optimizer.lr=fast": "optimizer.lr=fast: wanted float, got str 'fast'",
     "train model=mambavision_smal": "did you mean 'mambavision_small'?",
     "train +model.widht=3": "model.widht: PlainMambaVision has no option 'widht'",
+    "train optimizer.betas=[2,3]": "optimizer.betas=[2, 3]: wanted numbers from 0 up to",
+    "train optimizer.weight_decay=-1": "optimizer.weight_decay=-1.0: wanted 0 or more",
     "train seed=abc": "seed: Value 'abc'",
     "train seed=-1": "seed=-1: wanted a whole number from 0",
     "train data.seed=-1": "data.seed=-1: wanted a whole number from 0",

@@ -73,6 +73,13 @@ def test_decode_turns_cmyk_into_colours():
     assert (red < 5, green > 250, blue > 250) == (True, True, True)
 
 
+def test_decode_takes_lab_in_grey_and_colour():
+    lab = encoded(Image.new("LAB", (4, 4), (200, 128, 128)), "TIFF")
+    colour = decode(lab, 3)[:, 2, 2]
+    assert (colour.max() - colour.min()) <= 3
+    assert abs(int(decode(lab, 1)[0, 2, 2]) - int(colour[1])) <= 2
+
+
 def test_decode_makes_grey_and_colour():
     grey = np.array([[7, 200]], dtype=np.uint8)
     assert decode(grey, 3).tolist() == [[[7, 200]]] * 3

@@ -110,6 +110,33 @@ def test_hf_names_the_row_of_a_label_or_image_that_cannot_be_used(tmp_path, refu
     assert message.startswith(f"{tmp_path}/empty test row 1: cannot be read as an image")
 
 
+def test_hf_refuses_splits_whose_classes_differ(tmp_path, refusal):
+    other = table(16, 4, datasets.ClassLabel(names=["bee", "ant"]))
+    datasets.DatasetDict(train=table(0, 8), test=other).save_to_disk(tmp_path / "saved")
+    message = refusal(lambda: make(tmp_path / "saved"))
+    assert "the test split's classes are bee, ant, and the train split's ant, bee" in message
+    (tmp_path / "pq").mkdir()
+    table(0, 8).to_parquet(tmp_path / "pq" / "train.parquet")
+    other.to_parquet(tmp_path / "pq" / "test.parquet")
+    for streaming in (False, True):
+        message = refusal(lambda: make(tmp_path / "pq", streaming=streaming))  # noqa: B023
+        assert "wanted the same list in the same order" in message
+        assert "ant, bee" in message
+        assert "bee, ant" in message
+
+
+def test_hf_refuses_a_row_without_a_label_and_lists_of_labels(tmp_path, refusal):
+    names = datasets.Value("string")
+    table(0, 4, names, ["a", "b", None, "a"]).save_to_disk(tmp_path / "none")
+    message = refusal(lambda: make(tmp_path / "none", label_column="kind"))
+    assert message.startswith("train row 2: has no label")
+    table(0, 4, datasets.Sequence(names), [["a"], [], ["a", "b"], ["b"]]).save_to_disk(
+        tmp_path / "lists"
+    )
+    message = refusal(lambda: make(tmp_path / "lists", label_column="kind"))
+    assert "data.label_column=kind holds lists; wanted one label in each row" in message
+
+
 def test_hf_leaves_out_a_split_whose_labels_are_secret(tmp_path, caplog):
     secret = table(20, 4, labels=[-1] * 4)
     datasets.DatasetDict(train=table(0, 20), test=secret).save_to_disk(tmp_path / "some")

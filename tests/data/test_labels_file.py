@@ -225,3 +225,26 @@ def test_val_labels_by_order_are_those_of_the_sorted_files(tmp_path):
     files = ["/v/2.png", "/v/1.png"]
     items = read_val_labels(tmp_path, tmp_path / "labels.txt", ["a", "b"], files)
     assert items == [("/v/1.png", 1), ("/v/2.png", 0)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.png flying disc\n\n2.png ant\n",
+        '"1.png","flying disc"\n\n"2.png",ant,3\n',
+        "flying disc\nant\n",
+    ],
+)
+def test_val_labels_take_blank_lines_quotes_and_names_of_several_words(tmp_path, text):
+    (tmp_path / "labels.txt").write_text(text)
+    files = ["/v/1.png", "/v/2.png"]
+    items = read_val_labels(tmp_path, tmp_path / "labels.txt", ["ant", "flying disc"], files)
+    assert items == [("/v/1.png", 1), ("/v/2.png", 0)]
+
+
+def test_val_labels_without_a_val_folder_are_refused(flat, refusal):
+    (flat / "val").rename(flat.parent / "elsewhere")
+    data = create_datamodule("image_folder", root=flat, val_labels_file="labels.txt")
+    message = refusal(lambda: data.splits)
+    assert message.startswith("data.val_labels_file=labels.txt: ")
+    assert "has no val folder" in message

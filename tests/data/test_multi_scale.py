@@ -127,3 +127,9 @@ def test_description_says_how_many_pixels_are_left():
     assert ProgressiveSizes([8], epochs=1).describe(16) == "8; 25% of the pixels of 16"
     scaled = RandomSizes([8, 16], scale_batch=True)
     assert scaled.describe(16).endswith("batches of smaller ones; 40% of the pixels of 16")
+
+
+def test_batches_of_smaller_images_can_be_mixed_in_pairs_where_the_largest_can():
+    sizes = RandomSizes([28, 32], scale_batch=True)
+    assert sizes.num_images(28, 32) == 40  # of the same pixels 41
+    assert sizes.num_images(28, 33) == 43

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from mambavision_lab.data.create import create_datamodule
-from mambavision_lab.data.find_shards import find_shards
+from mambavision_lab.data.find_shards import fetch_shards, find_shards
 from mambavision_lab.data.shards import list_samples
 
 
@@ -188,6 +188,14 @@ def repack(files):
     return lambda shard: pack(shard, files)
 
 
+def double(shard, files):
+    with tarfile.open(shard, "w") as tar:
+        for name in (*files, *files):
+            info = tarfile.TarInfo(name)
+            info.size = len(files[name])
+            tar.addfile(info, io.BytesIO(files[name]))
+
+
 # What becomes of val-000.tar, and what the message must say of it.
 DAMAGED = {
     "within a header": (cut(700), "ends early"),
@@ -205,6 +213,22 @@ DAMAGED = {
     "two images": (
         repack({"a.png": encoded(0, 0), "a.jpg": encoded(0, 0, "jpg"), "a.cls": b"0"}),
         "a has 2 images among png, jpg, cls",
+    ),
+    "twice": (
+        lambda shard: double(shard, {"a.png": encoded(0, 0), "a.cls": b"0"}),
+        "holds a twice, so that its image would count twice",
+    ),
+    "two members of a name": (
+        repack({"a.png": encoded(0, 0), "a.CLS": b"0", "a.cls": b"1"}),
+        "holds a twice",
+    ),
+    "two tars in one": (
+        lambda shard: shard.write_bytes(2 * shard.read_bytes()),
+        "ends early (more follows behind the mark of its end)",
+    ),
+    "zeros in place of samples": (
+        lambda shard: shard.write_bytes(shard.read_bytes() + bytes(2**21)),
+        "ends early (zeros follow in place of more samples)",
     ),
     "empty label": (repack({"a.png": encoded(0, 0), "a.cls": b" "}), "a.cls is empty"),
     "binary label": (repack({"a.png": encoded(0, 0), "a.cls": b"\xff"}), "a.cls holds no label"),
@@ -246,6 +270,8 @@ def test_damaged_image_is_named_by_shard_and_place(root, make, refusal, caplog):
         ({"train_shards": "x-*.tar"}, "data.train_shards: {root}/x-*.tar is not there"),
         ({"train_shards": "*.tar"}, "{root}/val-000.tar: is in data.val_shards and another time"),
         ({"root": "gone"}, "data.root=gone: no such folder"),
+        ({"train_shards": ""}, "data.train_shards=: wanted names of shards below data.root"),
+        ({"train_shards": "/a.tar"}, "data.train_shards=/a.tar: wanted names of shards below"),
         ({"label_key": "json.colour"}, "train-000.tar: 0000.json holds no label ('colour')"),
         ({"classes": ["ant", "bee", "cat"], "num_classes": 2}, "data.num_classes=2, but the data"),
     ],
@@ -262,3 +288,21 @@ def test_folder_of_shards_whose_use_is_unclear_is_refused(root, tmp_path, make, 
     assert "holds no .tar shards" in refusal(lambda: make(tmp_path / "empty"))
     pack(tmp_path / "single" / "0.tar", {"a.png": encoded(0, 0), "a.cls": b"3"})
     assert "one class only, '3'" in refusal(lambda: make(tmp_path / "single"))
+
+
+def test_label_that_is_null_is_refused(tmp_path, make, refusal):
+    files = samples(4) | {"0002.json": b'{"breed": null}'}
+    shard = pack(tmp_path / "nulls" / "a.tar", files)
+    message = refusal(lambda: make(tmp_path / "nulls", label_key="json.breed"))
+    assert message.startswith(f"{shard}: 0002.json holds no label (breed is null)")
+
+
+def test_shards_that_differ_in_the_query_of_their_address_are_told_apart(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(
+        "mambavision_lab.data.download.download", lambda url, path: fetched.append((url, path))
+    )
+    paths = fetch_shards([f"https://host.example/get.tar?part={k}" for k in (1, 2)], str(tmp_path))
+    assert len({*paths}) == 2
+    assert [str(path) for _, path in fetched] == paths
+    assert all(path.startswith(f"{tmp_path}/host.example/") for path in paths)

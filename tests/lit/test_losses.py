@@ -148,3 +148,13 @@ def test_divergence_of_masks_is_the_mean_over_their_pixels():
         divergence(logits[:, :, i, j], wanted[:, :, i, j]) for i in range(4) for j in range(5)
     ]
     torch.testing.assert_close(divergence(logits, wanted), torch.stack(pixels).mean())
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 1.0], [0.0, 0.0], [float("nan"), 1.0]])
+def test_impossible_weights_of_classes_are_refused(weights, refusal):
+    message = refusal(lambda: CrossEntropy(class_weights=weights))
+    assert message.endswith("wanted numbers from 0, not all 0")
+
+
+def test_threshold_above_which_nothing_counts_is_refused(refusal):
+    assert "loss.threshold=2" in refusal(lambda: BinaryCrossEntropy(threshold=2))

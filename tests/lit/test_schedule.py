@@ -139,7 +139,14 @@ def test_straight_schedules_have_the_rates_computed_by_hand(make, options, expec
         (linear_with_warmup, math.inf, {}, "needs a run with an end"),
         (linear_with_warmup, 8, {"warmup_epochs": 3, "cooldown_epochs": 2}, "a run of 8 steps"),
         (warmup_stable_decay, 8, {"decay_share": 0.9}, "a run of 8 steps"),
-        (one_cycle, 8, {"warmup_share": 1.5}, "a run of 8 steps"),
+        (one_cycle, 8, {"warmup_share": 1.5}, "scheduler.warmup_share=1.5: wanted a share"),
+        (one_cycle, 8, {"min_lr_ratio": 5}, "scheduler.min_lr_ratio=5: wanted a share"),
+        (linear_with_warmup, 8, {"min_lr_ratio": -1}, "scheduler.min_lr_ratio=-1: wanted a share"),
+        (linear_with_warmup, 8, {"warmup_epochs": -1}, "scheduler.warmup_epochs=-1: wanted 0"),
+        (warmup_stable_decay, 8, {"min_lr_ratio": -1}, "scheduler.min_lr_ratio=-1"),
+        (warmup_stable_decay, 8, {"decay_share": 1.5}, "scheduler.decay_share=1.5"),
+        (constant_with_warmup, 8, {"warmup_epochs": -1}, "scheduler.warmup_epochs=-1"),
+        (constant_with_warmup, 8, {"warmup_epochs": 5}, "is 10 steps, but the run has only 8"),
     ],
 )
 def test_straight_schedules_refuse_runs_that_they_do_not_fit(

@@ -35,6 +35,7 @@ _SIMPLE: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
 }
 _LEAST = {
+    "optimizer.weight_decay": 0,
     "launcher.max_restarts": 0,
     "launcher.stop_timeout_s": 1,
     "trainer.gradient_clip_val": 0,  # below it gradients are turned around
@@ -68,6 +69,9 @@ def check_config(cfg: DictConfig) -> None:
         number = OmegaConf.select(cfg, key)
         if number is not None and number < least:
             raise ConfigError(f"{key}={number}: wanted {least} or more")
+    betas = (resolved.get("optimizer") or {}).get("betas") or ()
+    if not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
+        raise ConfigError(f"optimizer.betas={list(betas)}: wanted numbers from 0 up to, without, 1")
     check_training(resolved)
     if task_of(cfg) in ("explain", "demo"):
         check_explanation(resolved)

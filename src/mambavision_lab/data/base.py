@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as TF
 from mambavision_lab.data.augment.apply import augment_batch, is_by_image
 from mambavision_lab.data.augment.batch import Augment
 from mambavision_lab.data.augment.masks import check_mask_augment
+from mambavision_lab.data.augment.policies import check_policy
 from mambavision_lab.data.in_memory import InMemoryImages, fit_images
 from mambavision_lab.data.label_map import LabelMap
 from mambavision_lab.data.loaders import evaluation_loader, training_loader, training_sampler
@@ -202,6 +203,7 @@ class ImageDataModule(LightningDataModule):
         memory come as `PreparedBatch`, which `prepare_batch` takes too.
         """
         data, policy = self.splits.train, getattr(self.augment, "policy", None)
+        check_policy(policy, (self.in_chans, self.image_size, self.image_size))
         seed = torch.initial_seed() if self._training_seed is None else self._training_seed
         images = TrainingImages(data, seed, policy)
         sampler = training_sampler(

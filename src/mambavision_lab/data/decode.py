@@ -204,6 +204,8 @@ def _from_pillow(
         canvas = Image.new("RGB", flat.size, background)
         canvas.paste(flat, mask=flat)
         flat = canvas
+    if flat.mode == "LAB":  # which Pillow converts to colours alone
+        flat = flat.convert("RGB")
     return _to_tensor(np.array(flat.convert("L" if in_chans == 1 else "RGB")), orientation)
 
 

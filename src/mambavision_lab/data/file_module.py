@@ -1,6 +1,7 @@
 """The base of data modules whose images are files: how files are read, and what if one cannot be."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -230,7 +231,7 @@ def _as_range(given: Any) -> ValueRange:
         return 0.0, 2.0**given - 1
     values = list(given) if isinstance(given, list | tuple) else []
     is_range = len(values) == 2 and all(isinstance(value, int | float) for value in values)
-    if not is_range or not values[0] < values[1]:
+    if not is_range or not -math.inf < values[0] < values[1] < math.inf:
         raise ConfigError(
             f"data.value_range={given}: wanted auto, bits, a number of bits, or [LOW,HIGH]"
         )

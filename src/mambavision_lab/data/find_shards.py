@@ -3,6 +3,7 @@
 Standard library only, so that classes can be counted while a config is composed.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,9 @@ def fetch_shards(shards: list[str], cache_dir: str) -> list[str]:
         if _is_address(shard):
             address = urlsplit(shard)
             path = Path(cache_dir, address.netloc.replace(":", "_"), address.path.lstrip("/"))
+            if address.query:  # which may tell one shard from another
+                digest = hashlib.sha256(address.query.encode()).hexdigest()[:16]
+                path = path.with_name(f"{digest}-{path.name}")
             download(shard, path)
             paths.append(str(path))
         else:
@@ -109,6 +113,11 @@ def _by_name(root: str) -> dict[str, list[str]]:
 def _match(root: str, name: str, setting: str) -> list[str]:
     if _is_address(root):
         return [f"{root.rstrip('/')}/{name}"]
+    if not name or Path(name).is_absolute():
+        raise ConfigError(
+            f"{setting}={name}: wanted names of shards below data.root={root}; give data.root=FOLDER, and "
+            "what follows of their paths"
+        )
     found = sorted(str(path) for path in Path(root).glob(name))
     if not found:
         raise ConfigError(f"{setting}: {root}/{name} is not there; wanted a shard in data.root")

@@ -122,6 +122,11 @@ class FolderListing(Listing):
         found = self._folders()
         folders = self._choose(found)
         class_names = self._name_classes(found.get("train") or folders["test"])
+        if self.val_labels_file and "val" not in found:
+            raise ConfigError(
+                f"data.val_labels_file={self.val_labels_file}: {self.root} has no val folder whose labels it "
+                "would give; add val/, or leave data.val_labels_file out"
+            )
         lister = ImageLister(class_names, self.kind)
         items = {}
         for split, folder in folders.items():

@@ -4,7 +4,7 @@ Needs neither torch nor a network where the data are in a folder, so that classe
 config is composed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mambavision_lab.data.class_names import (
     read_class_names,
 )
 from mambavision_lab.data.encoded import EncodedImage
-from mambavision_lab.data.hf_stream import ParquetSplit, list_parquet
+from mambavision_lab.data.hf_stream import ParquetSplit, check_same_classes, list_parquet
 from mambavision_lab.data.split_folders import split_of
 from mambavision_lab.errors import ConfigError, missing_extra, reason
 
@@ -85,6 +85,8 @@ def open_splits(root: str, subset: str | None, streaming: bool = False) -> dict[
             found = (
                 datasets.load_from_disk(root) if is_saved else datasets.load_dataset(root, subset)
             )
+            if not is_saved and subset is None:  # the first file's classes would number the others'
+                check_same_classes(map(str, sorted(Path(root).rglob("*.parquet"))))
     except ConfigError:
         raise
     except Exception as error:  # of all kinds, of files, formats and the network
@@ -106,7 +108,25 @@ def name_hf_classes(splits: dict[str, Any], label_column: str, classes: Classes)
     """List the classes: those that are given, those of the data set, or the labels of its training rows."""
     given = read_class_names(classes, Path())
     stated = getattr(splits["train"].features[label_column], "names", None)
-    return given or stated or names_of_labels(map(str, splits["train"][label_column]))
+    for split, data in splits.items():
+        names = getattr(data.features.get(label_column), "names", None)
+        if names != stated:
+            raise ConfigError(
+                f"data.label_column={label_column}: the {split} split's classes are {_listed(names)}, and "
+                f"the train split's {_listed(stated)}; wanted the same list in the same order"
+            )
+    return given or stated or names_of_labels(_texts("train", splits["train"][label_column]))
+
+
+def _listed(names: list[str] | None) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "") if names else "not stated"
+
+
+def _texts(where: str, labels: Iterable[Any]) -> Iterator[str]:
+    for row, label in enumerate(labels):
+        if label is None:
+            raise ConfigError(f"{where} row {row}: has no label; wanted one, or remove the row")
+        yield str(label)
 
 
 def count_hf_classes(
@@ -132,6 +152,10 @@ def find_column(root: str, splits: dict[str, Any], kind: str, name: str | None) 
     found = [key for key, value in features.items() if type(value).__name__ == type_name]
     if name is None and len(found) == 1:
         return found[0]
+    if kind == "label" and name in features and not hasattr(features[name], "dtype"):
+        raise ConfigError(
+            f"data.root={root}: data.label_column={name} holds lists; wanted one label in each row"
+        )
     if name is None or name not in features or (kind == "image" and name not in found):
         raise ConfigError(
             f"data.root={root}: data.{kind}_column={name or 'null'}, but the columns are "
@@ -161,7 +185,7 @@ def list_rows(
     if hasattr(data.features[label_column], "names"):  # of numbers, whatever the classes' names
         numbers = {str(k): k for k in range(len(class_names))}
     items = []
-    for row, label in enumerate(map(str, data[label_column])):
+    for row, label in enumerate(_texts(where, data[label_column])):
         if label not in numbers:
             raise ConfigError(
                 f"{where} row {row}: label {label!r} is unknown; wanted {describe_labels(class_names)}"

@@ -4,7 +4,7 @@ At the start the footers are read, which say how many rows each row group has, a
 every image has a place, as it has in a data set that was downloaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
@@ -87,7 +87,30 @@ def list_parquet(root: str, subset: str | None) -> dict[str, ParquetSplit]:
     for name, paths in builder.config.data_files.items():
         splits[str(name)] = ParquetSplit(paths, features)
         features = splits[str(name)].features
+    check_same_classes(file for split in splits.values() for file in split.files)
     return splits
+
+
+def check_same_classes(files: Iterable[ParquetFile | str]) -> None:
+    """Check that all files which state the classes of a column state the same, in the same order.
+
+    Raises:
+        ConfigError: Two do not.
+    """
+    import datasets
+
+    stated: dict[str, tuple[str, list[str]]] = {}
+    for given in files:
+        file = ParquetFile(given) if isinstance(given, str) else given
+        for column, feature in datasets.Features.from_arrow_schema(file.schema).items():
+            if (names := getattr(feature, "names", None)) is None:
+                continue
+            first, expected = stated.setdefault(column, (file.path, names))
+            if names != expected:
+                raise ConfigError(
+                    f"{file.path}: the classes of {column} are {', '.join(names[:5])}, and in {first} "
+                    f"{', '.join(expected[:5])}; wanted the same list in the same order"
+                )
 
 
 def number_blocks(images: Sequence[Any]) -> list[int]:

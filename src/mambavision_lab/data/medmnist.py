@@ -64,7 +64,10 @@ class MedMNISTDataModule(ImageDataModule):
         """
         self.prepare_data()
         try:
-            with np.load(self.path) as arrays:
+            loaded: Any = np.load(self.path)
+            if isinstance(loaded, np.ndarray):
+                raise ValueError("it holds one array, without names")
+            with loaded as arrays:
                 train, val, test = (
                     self.make_split(*self._read(arrays, split), stream)
                     for stream, split in enumerate(("train", "val", "test"))

@@ -24,7 +24,7 @@ class MultiScale:
     Args:
         sizes: Pixels per side.
         scale_batch: Whether batches of smaller images hold more of them, as many as have the pixels of a
-            batch of the largest; else all hold the same number.
+            batch of the largest, and even as many as that is even; else all hold the same number.
 
     Raises:
         ConfigError: There is no size, or one that is no number of pixels.
@@ -41,7 +41,10 @@ class MultiScale:
 
     def num_images(self, size: int, batch_size: int) -> int:
         """Return how many images of a size a batch has, where one of the largest has batch_size."""
-        return batch_size * max(self.sizes) ** 2 // size**2 if self.scale_batch else batch_size
+        if not self.scale_batch:
+            return batch_size
+        num = batch_size * max(self.sizes) ** 2 // size**2
+        return num if batch_size % 2 else num - num % 2  # so that images can be mixed in pairs
 
     def describe(self, image_size: int) -> str:
         """Name the sizes, and how many of the pixels of images of image_size an epoch has."""

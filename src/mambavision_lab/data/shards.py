@@ -21,6 +21,8 @@ from mambavision_lab.data.folders import is_image
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.files import write_atomically
 
+_MOST_FILLING = 2**20  # bytes of zeros behind a tar's last member; most programs fill up to 10,240
+
 
 @dataclass(frozen=True, slots=True)
 class Member(EncodedImage):
@@ -106,8 +108,15 @@ def _scan(shard: str, tar: tarfile.TarFile, label_key: str) -> Iterator[Row]:
     members = tar.getmembers()
     _check_end(tar)
     files = (member for member in members if member.isfile() and not _is_hidden(member.name))
+    keys = set()
     for key, group in groupby(files, key=lambda member: _split_name(member.name)[0]):
-        found = {_split_name(member.name)[1]: member for member in group}
+        several = [(_split_name(member.name)[1], member) for member in group]
+        found = dict(several)
+        if key in keys or len(found) < len(several):
+            raise ConfigError(
+                f"{shard}: holds {key} twice, so that its image would count twice; write the shard anew"
+            )
+        keys.add(key)
         images = [member for suffix, member in found.items() if is_image(f"x.{suffix}")]
         if len(images) != 1:
             raise ConfigError(
@@ -132,7 +141,10 @@ def _read_label(
     assert content is not None
     try:
         text = content.read().decode().strip()
-        label = str(json.loads(text)[field]).strip() if field else text
+        value = json.loads(text)[field] if field else text
+        if value is None:
+            raise ValueError(f"{field} is null")
+        label = str(value).strip()
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{shard}: {member.name} holds no label ({reason(error)}); wanted a number or a name"
@@ -143,11 +155,16 @@ def _read_label(
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
-    """Check that a tar which was read to its end has the block of zeros that ends it."""
+    """Check that a tar which was read to its end ends with a block of zeros, and no more than filling."""
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+    rest = tar.fileobj.read(_MOST_FILLING + 1)
+    if len(rest) < tarfile.BLOCKSIZE or any(rest[: tarfile.BLOCKSIZE]):
         raise EOFError("the mark of its end is missing")
+    if any(rest):
+        raise EOFError("more follows behind the mark of its end")
+    if len(rest) > _MOST_FILLING:
+        raise EOFError("zeros follow in place of more samples")
 
 
 def _split_name(path: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Read the classes of a val folder without class folders from a text file."""
 
+import csv
 from pathlib import Path
 
 from mambavision_lab.counting import counted
@@ -24,13 +25,14 @@ def read_val_labels(
         ConfigError: A file or a class is unknown, or a file has no line or two.
     """
     text = read_text(path, "data.val_labels_file").strip()
-    lines = [_split_line(line) for line in text.splitlines()]
+    whole = {row: line.strip() for row, line in enumerate(text.splitlines(), 1) if line.strip()}
+    lines = {row: _split_line(line) for row, line in whole.items()}
     numbers = number_labels(class_names)
-    if all(len(fields) == 1 for fields in lines):
-        return _by_order(folder, path, files, [fields[0] for fields in lines], class_names)
+    if set(whole.values()) <= {*class_names} or all(len(fields) == 1 for fields in lines.values()):
+        return _by_order(folder, path, files, [*whole.values()], class_names)
     known = {Path(file).stem: file for file in files} | {Path(file).name: file for file in files}
     labels: dict[str, int] = {}
-    for number, fields in enumerate(lines, start=1):
+    for number, fields in lines.items():
         place = f"{path}, row {number}"
         name, label = fields if len(fields) == 2 else (fields[0], "")
         if label not in numbers:
@@ -76,6 +78,9 @@ def _by_order(
 
 
 def _split_line(line: str) -> list[str]:
-    """Return the first two columns of a line, divided by commas or tabs, else by spaces."""
+    """Return the first two columns of a line, divided by commas or tabs, else the first word and the rest."""
     separator = next((mark for mark in (",", "\t") if mark in line), None)
-    return [field.strip() for field in line.split(separator)[:2]]
+    if separator is None:
+        return line.split(maxsplit=1)
+    (fields,) = csv.reader([line], delimiter=separator, skipinitialspace=True)
+    return [field.strip() for field in fields[:2]]

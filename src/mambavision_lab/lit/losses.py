@@ -5,6 +5,7 @@ or the share of each class, (N, num_classes), as mixing gives them. Validation a
 `per_image` whatever was trained.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -37,6 +38,8 @@ class _ClassWeights(nn.Module):
         self.is_balanced = weights == BALANCED
         is_given = weights is not None and not self.is_balanced
         given = torch.tensor(weights, dtype=torch.float) if is_given else None
+        if given is not None and (not (given >= 0).all() or not 0 < given.sum() < math.inf):
+            raise ConfigError(f"loss.{self.setting}={weights}: wanted numbers from 0, not all 0")
         self.register_buffer("weights", given, persistent=False)
 
     def balanced(self, counts: Tensor, num_images: int) -> Tensor:
@@ -95,6 +98,10 @@ class BinaryCrossEntropy(_ClassWeights):
     ) -> None:
         super().__init__(pos_weight)
         self.smoothing = _checked_smoothing(smoothing)
+        if threshold is not None and not 0 <= threshold < 1:
+            raise ConfigError(
+                f"loss.threshold={threshold}: wanted a share from 0 up to, without, 1"
+            )
         self.threshold, self.sum_classes = threshold, sum_classes
 
     def balanced(self, counts: Tensor, num_images: int) -> Tensor:

@@ -43,12 +43,8 @@ def cosine_with_warmup(
         ConfigError: The run has no end, or is shorter than warm-up and cool-down; or a setting is
             impossible.
     """
-    for name, epochs in (("warmup_epochs", warmup_epochs), ("cooldown_epochs", cooldown_epochs)):
-        if not 0 <= epochs < math.inf:
-            raise ConfigError(f"scheduler.{name}={epochs}: wanted 0 or more epochs")
-    for name, ratio in (("start_lr_ratio", start_lr_ratio), ("min_lr_ratio", min_lr_ratio)):
-        if ratio is not None and not 0 <= ratio <= 1:
-            raise ConfigError(f"scheduler.{name}={ratio}: wanted a share from 0 to 1")
+    _check_epochs(warmup_epochs=warmup_epochs, cooldown_epochs=cooldown_epochs)
+    _check_shares(start_lr_ratio=start_lr_ratio, min_lr_ratio=min_lr_ratio)
     if math.isinf(num_steps):
         raise ConfigError(
             "scheduler=cosine needs a run with an end; set trainer.max_epochs or trainer.max_steps"
@@ -94,8 +90,11 @@ def linear_with_warmup(
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or is shorter than warm-up and cool-down.
+        ConfigError: The run has no end, or is shorter than warm-up and cool-down; or a setting is
+            impossible.
     """
+    _check_epochs(warmup_epochs=warmup_epochs, cooldown_epochs=cooldown_epochs)
+    _check_shares(min_lr_ratio=min_lr_ratio)
     warmup = round(warmup_epochs * steps_per_epoch)
     end = num_steps - round(cooldown_epochs * steps_per_epoch)
     return _line(optimizer, num_steps, [(-1, 0), (warmup, 1), (end, min_lr_ratio)])
@@ -115,8 +114,17 @@ def constant_with_warmup(
         num_steps: Optimizer steps of the whole run; without effect.
         steps_per_epoch: Optimizer steps of one epoch.
         warmup_epochs: Length of the rise; may be a fraction.
+
+    Raises:
+        ConfigError: The run is shorter than the warm-up, or this is negative.
     """
+    _check_epochs(warmup_epochs=warmup_epochs)
     warmup = round(warmup_epochs * steps_per_epoch)
+    if warmup > num_steps:
+        raise ConfigError(
+            f"scheduler.warmup_epochs={warmup_epochs} is {warmup} steps, but the run has only "
+            f"{num_steps:.0f}; lower it or raise trainer.max_epochs or trainer.max_steps"
+        )
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
 
 
@@ -140,8 +148,10 @@ def warmup_stable_decay(
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or is shorter than warm-up and decay.
+        ConfigError: The run has no end, or is shorter than warm-up and decay; or a setting is impossible.
     """
+    _check_epochs(warmup_epochs=warmup_epochs)
+    _check_shares(decay_share=decay_share, min_lr_ratio=min_lr_ratio)
     warmup, start = round(warmup_epochs * steps_per_epoch), (1 - decay_share) * num_steps
     return _line(
         optimizer, num_steps, [(-1, 0), (warmup, 1), (start, 1), (num_steps, min_lr_ratio)]
@@ -168,10 +178,25 @@ def one_cycle(
         min_lr_ratio: Rate at the end, as a share of the peak.
 
     Raises:
-        ConfigError: The run has no end, or the rise is no share of it.
+        ConfigError: The run has no end, or a share is none.
     """
+    _check_shares(
+        warmup_share=warmup_share, start_lr_ratio=start_lr_ratio, min_lr_ratio=min_lr_ratio
+    )
     peak = warmup_share * num_steps
     return _line(optimizer, num_steps, [(0, start_lr_ratio), (peak, 1), (num_steps, min_lr_ratio)])
+
+
+def _check_epochs(**settings: float) -> None:
+    for name, epochs in settings.items():
+        if not 0 <= epochs < math.inf:
+            raise ConfigError(f"scheduler.{name}={epochs}: wanted 0 or more epochs")
+
+
+def _check_shares(**settings: float | None) -> None:
+    for name, share in settings.items():
+        if share is not None and not 0 <= share <= 1:
+            raise ConfigError(f"scheduler.{name}={share}: wanted a share from 0 to 1")
 
 
 def _line(optimizer: Optimizer, num_steps: float, corners: list[tuple[float, float]]) -> LambdaLR:

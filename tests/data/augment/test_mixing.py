@@ -78,7 +78,7 @@ def test_mixing_refuses_batches_that_have_no_pairs(num):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mixup": -1.0}, "augment.mixup=-1.0 must not be negative"),
+        ({"mixup": -1.0}, "augment.mixup=-1.0 must be 0"),
         ({"mixup": 1.0, "prob": 1.5}, "augment.mix_prob=1.5 must lie between 0 and 1"),
     ],
 )

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from mambavision_lab.data.augment.draws import Draws
-from mambavision_lab.data.augment.policies import TimmRandAugment
+from mambavision_lab.data.augment.policies import TimmRandAugment, check_policy
 from mambavision_lab.data.create import create_datamodule
 from mambavision_lab.errors import ConfigError
 
@@ -155,3 +155,25 @@ def test_rand_augment_posterizes_to_one_bit_at_the_largest_magnitude():
 def test_rand_augment_refuses_what_timm_does_not_understand():
     with pytest.raises(ConfigError, match=r"augment.policy.spec=m9: wanted timm's notation"):
         TimmRandAugment("m9")
+
+
+@pytest.mark.parametrize(
+    ("policy", "shape"),
+    [
+        (v2.TrivialAugmentWide(), (4, 8, 8)),
+        (TimmRandAugment(), (4, 8, 8)),
+        (v2.RandAugment(magnitude=31), (3, 8, 8)),
+        (v2.RandomChoice([v2.RandomInvert(), v2.GaussianBlur(9)]), (1, 4, 4)),
+    ],
+)
+def test_policy_that_cannot_take_the_images_is_refused_before_any_is_read(policy, shape, refusal):
+    state = torch.get_rng_state()
+    message = refusal(lambda: check_policy(policy, shape))
+    assert f"fails on an image of {' x '.join(map(str, shape))} (" in message
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_policy_that_takes_the_images_passes():
+    check_policy(None, (4, 8, 8))
+    for policy in (v2.TrivialAugmentWide(), v2.RandAugment(), TimmRandAugment()):
+        check_policy(policy, (3, 8, 8))

@@ -3,6 +3,8 @@
 Source: Zhang et al. 2017, arXiv:1710.09412 (MixUp); Yun et al. 2019, arXiv:1905.04899 (CutMix).
 """
 
+import math
+
 import torch
 from timm.data import Mixup
 from torch import Tensor
@@ -35,8 +37,10 @@ class Mixing:
         per_image: bool = False,
     ) -> None:
         for name, value in (("mixup", mixup), ("cutmix", cutmix)):
-            if value < 0:
-                raise ConfigError(f"augment.{name}={value} must not be negative; 0 switches it off")
+            if not 0 <= value < math.inf:
+                raise ConfigError(
+                    f"augment.{name}={value} must be 0, which switches it off, or more"
+                )
         for name, value in (("mix_prob", prob), ("mix_switch_prob", switch_prob)):
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name}={value} must lie between 0 and 1")

@@ -1,4 +1,4 @@
-"""timm's RandAugment for images as tensors; torchvision's policies need no adapter."""
+"""timm's RandAugment for images as tensors, and a check of any policy; torchvision's need no adapter."""
 
 from typing import Any
 
@@ -8,7 +8,10 @@ from PIL import Image, ImageOps
 from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor, nn
 
+from mambavision_lab.data.augment.draws import keep_random_states, seed_libraries
 from mambavision_lab.errors import ConfigError, reason
+
+_NUM_TRIES = 16  # of a policy's random operations
 
 
 class TimmRandAugment(nn.Module):
@@ -53,3 +56,24 @@ class TimmRandAugment(nn.Module):
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     return ImageOps.posterize(image, max(1, bits))
+
+
+def check_policy(policy: nn.Module | None, shape: tuple[int, int, int]) -> None:
+    """Try a policy on black images, uint8, of a shape (C, H, W).
+
+    Raises:
+        ConfigError: It does not take them, or one of its settings is impossible.
+    """
+    if policy is None:
+        return
+    with keep_random_states():
+        for number in range(_NUM_TRIES):
+            seed_libraries(number)
+            try:
+                policy(torch.zeros(shape, dtype=torch.uint8))
+            except Exception as error:  # of all kinds, from the libraries' operations
+                raise ConfigError(
+                    f"augment.policy: {type(policy).__name__} fails on an image of "
+                    f"{' x '.join(map(str, shape))} ({reason(error, 200)}); "
+                    "choose other settings, or augment=light"
+                ) from error
