@@ -41,7 +41,7 @@ def test_teacher_is_the_saved_network(saved):
         ({"num_classes": 4}, "knows 3 classes, the data have 4"),
         ({"in_chans": 3}, "does not take images of 3 x 16 x 16"),
         ({"source": "gone"}, "loss.teacher.source=gone: no such file or folder"),
-        ({"source": "timm/gone"}, "timm has no such model"),
+        ({"source": "timm/gone"}, "loss.teacher.source=timm/gone: name=gone: timm has no such"),
     ],
 )
 def test_teacher_is_refused_that_does_not_fit_the_student(changed, message, saved, refusal):

@@ -87,6 +87,16 @@ def test_loss_that_falls_nowhere_is_refused(parts, tmp_path, found, refusal):
     assert "the loss falls at no rate" in refusal(lambda: run("lr", parts(), tmp_path))
 
 
+def test_epoch_without_a_whole_step_is_refused(parts, tmp_path, make_trainer, monkeypatch, refusal):
+    monkeypatch.setattr(task, "_NUM_STEPS", 2)
+    _, classifier, data = parts()
+    trainer = make_trainer(max_epochs=-1, check_val_every_n_epoch=2**31, limit_train_batches=3)
+    trainer.accumulate_grad_batches = 4
+    message = refusal(lambda: run("lr", (trainer, classifier, data), tmp_path))
+    assert message.startswith("tune=lr: 0 steps could be measured")
+    assert "raise trainer.limit_train_batches" in message
+
+
 def test_tuning_that_the_machine_does_not_allow_is_refused(make_trainer, refusal):
     trainer = make_trainer()
     assert "train/images_per_s" in refusal(lambda: task.check_tunable("batch_size", trainer))

@@ -93,7 +93,7 @@ def list_samples(shard: str, label_key: str, cache_dir: str) -> list[LabelledMem
                 write_atomically(kept, json.dumps(rows))
     except (OSError, EOFError, tarfile.TarError) as error:
         raise ConfigError(
-            f"{shard}: is no uncompressed tar, or ends early ({reason(error)}); fetch it again"
+            f"{shard}: is no uncompressed tar, or ends early ({reason(error)}); remove it and fetch it again"
         ) from error
     if not rows:
         raise ConfigError(f"{shard}: holds no images; remove it")

@@ -40,7 +40,11 @@ def load_teacher(
         ConfigError: There is no such network, it was trained on images normalised in another way, or it
             does not take the student's images or know its number of classes.
     """
-    net, trained = (_from_timm if source.startswith(_TIMM) else _from_run)(source)
+    try:
+        net, trained = (_from_timm if source.startswith(_TIMM) else _from_run)(source)
+    except ConfigError as error:
+        what = f"loss.teacher.source={source}: "
+        raise ConfigError(what + str(error).removeprefix(what)) from error
     for name, values in (("mean", mean), ("std", std)):
         own, theirs = (_per_channel(x, in_chans) for x in (values, trained[name]))
         if own != theirs:

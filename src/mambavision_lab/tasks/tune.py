@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 from omegaconf import DictConfig, open_dict
 
+from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.lit.training_module import TrainingModule
@@ -109,6 +110,12 @@ def _tune_lr(
     )
     assert finder is not None
     num_steps = min(len(finder.results["lr"]), len(finder.results["loss"]))
+    if num_steps < 2:
+        raise ConfigError(
+            f"tune=lr: {counted(num_steps, 'steps')} could be measured of {_NUM_STEPS}; an epoch "
+            f"needs as many batches as make a step, {trainer.accumulate_grad_batches}: raise "
+            "trainer.limit_train_batches, or give more images"
+        )
     rates = np.asarray(finder.results["lr"][:num_steps]) / factor  # as optimizer.lr states them
     steps = np.arange(1, num_steps + 1)
     # Lightning corrects the n-th average for a start at zero as if it were the next.

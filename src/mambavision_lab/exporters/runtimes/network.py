@@ -54,7 +54,7 @@ def describe(runtime: Runtime, path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: It describes no preprocessing, or does not take square images.
     """
-    if not isinstance(runtime.description.get("preprocessing"), dict):
+    if not runtime.description.get("preprocessing"):  # none, or empty
         raise ConfigError(
             f"{path}: its metadata gives no preprocessing; wanted a file that export.py wrote"
         )
