@@ -243,7 +243,7 @@ def test_val_labels_take_blank_lines_quotes_and_names_of_several_words(tmp_path,
 
 
 def test_val_labels_without_a_val_folder_are_refused(flat, refusal):
-    (flat / "val").rename(flat.parent / "elsewhere")
+    (flat / "val").rename(flat.parent / f"{flat.name}_val")
     data = create_datamodule("image_folder", root=flat, val_labels_file="labels.txt")
     message = refusal(lambda: data.splits)
     assert message.startswith("data.val_labels_file=labels.txt: ")
