@@ -47,6 +47,13 @@ def _seed() -> None:
 
 
 @pytest.fixture
+def logs(tmp_path, monkeypatch) -> Path:
+    """A log folder of this test's own."""
+    monkeypatch.setenv("MAMBAVISION_LOGS", str(tmp_path / "logs"))
+    return tmp_path / "logs"
+
+
+@pytest.fixture
 def call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:

@@ -95,9 +95,8 @@ class VolumeAugment(Augment):
             share = draws.uniform(self.crop_share, 1)[:, None]
             turn = turn * share[:, None]
             place = torch.stack([draws.uniform(-1, 1) for _ in sides], dim=1)
-            offset = (
-                (1 - share) * (1 - 1 / lengths) * place
-            )  # between the outermost voxels' centres
+            # Between the outermost voxels' centres.
+            offset = (1 - share) * (1 - 1 / lengths) * place
         if self.shift:
             steps, _ = self._steps(images, draws)
             offset = offset + torch.stack(steps[::-1], dim=1) * 2 / lengths
