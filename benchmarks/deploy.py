@@ -28,6 +28,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from mambavision_lab import MambaVisionInference
+from mambavision_lab.tasks.memory import keep_freed_memory
 
 CLIENTS, BATCH, ROUNDS = 16, 16, 10
 LARGE = 64  # pixels a side from which a network is sent photographs
@@ -118,6 +119,7 @@ def main() -> None:
         raise SystemExit("the clients need a core of their own: wanted two or more")
     os.sched_setaffinity(0, cores - clients)  # the server inherits it
     torch.set_num_threads(len(cores) - 1)
+    keep_freed_memory()  # as the server does
     inference = MambaVisionInference(arguments.path, device="cpu")
     kind, image = make_image(inference.image_size)
     content_type, content = make_body(kind, image, arguments.images)

@@ -27,6 +27,7 @@ from mambavision_lab.tasks.build import (
 )
 from mambavision_lab.tasks.console import print_panel, print_results
 from mambavision_lab.tasks.evaluated import CheckpointNetwork, Evaluated, ExportedNetwork
+from mambavision_lab.tasks.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def evaluate(cfg: DictConfig) -> float:
             "choose trainer.devices=1"
         )
     check_devices(cfg)
+    keep_freed_memory()
     network: Evaluated = ExportedNetwork(cfg) if cfg.model_file else CheckpointNetwork(cfg)
     trained, class_names = network.trained, network.trained["class_names"]
     data = build_data(cfg)

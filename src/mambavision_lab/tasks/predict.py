@@ -28,6 +28,7 @@ from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.tasks.console import console, name_below, printable
+from mambavision_lab.tasks.memory import keep_freed_memory
 from mambavision_lab.tasks.predict_masks import predict_masks
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def predict(cfg: DictConfig) -> None:
         raise ConfigError(f"num_workers={cfg.num_workers} must be at least 1")
     if cfg.format not in ("csv", "jsonl"):
         raise ConfigError(f"format={cfg.format}: no such format; choose csv or jsonl")
+    keep_freed_memory()
     inference = MambaVisionInference(
         cfg.model_file or cfg.ckpt_path,
         device=cfg.device,

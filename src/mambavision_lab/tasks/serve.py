@@ -10,6 +10,7 @@ from mambavision_lab.errors import ConfigError, missing_extra, reason
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.folder import open_run_folder
 from mambavision_lab.tasks.console import console
+from mambavision_lab.tasks.memory import keep_freed_memory
 
 _PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _MOST_MEGAPIXELS = 178  # Pillow's own limit, twice Image.MAX_IMAGE_PIXELS
@@ -45,6 +46,7 @@ def serve(cfg: DictConfig) -> None:
         raise ConfigError(f"threshold={cfg.threshold}: wanted a probability, from 0 to 1")
     if not 0 <= cfg.port < 2**16:
         raise ConfigError(f"port={cfg.port}: wanted a number from 0 (any free port) to {2**16 - 1}")
+    keep_freed_memory()
     inference = MambaVisionInference(
         cfg.model_file or cfg.ckpt_path,
         device=cfg.device,
