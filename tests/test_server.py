@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from composing import check
 from omegaconf import OmegaConf
 from PIL import Image, features
 
@@ -73,13 +74,15 @@ def test_server_answers_as_the_network_does_in_every_form(client, inference):
     ]
     forms = (
         {"json": {"image": base64.b64encode(png).decode()}},
+        {"json": {"image": base64.encodebytes(png).decode()}},
+        {"json": {"image": f"data:image/png;base64,{base64.b64encode(png).decode()}"}},
         {"files": {"image": ("a.png", png, "image/png")}},
         {"content": png, "headers": {"Content-Type": "image/png"}},
     )
     for form in forms:
         answer = client.post("/predict", **form)
         assert (answer.status_code, answer.json()) == (200, {"classes": expected})
-    health = {"status": "ok", "answered": 3, "refused": 0, "waiting": 0}
+    health = {"status": "ok", "answered": 5, "refused": 0, "waiting": 0}
     assert client.get("/health").json() == health
     assert client.get("/info").json()["class_names"] == inference.class_names
 
@@ -105,6 +108,9 @@ def test_server_refuses_each_bad_request_alone(client):
     eps, icon = io.BytesIO(), io.BytesIO()
     Image.new("L", (8, 8)).save(eps, "EPS")  # which Pillow hands to another program
     Image.new("RGBA", (64, 64)).save(icon, "ICO")  # which Pillow decodes when it opens it
+    tiff = io.BytesIO()
+    Image.new("F", (8, 8)).save(tiff, "TIFF")
+    floats = tiff.getvalue()
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -113,6 +119,7 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "wanted JSON", {"json": {"picture": "x"}}),
         (400, "wanted JSON", {"json": [1]}),
         (400, "wanted JSON", {"json": {"image": "not base64!"}}),
+        (400, "wanted JSON", {"json": {"image": 1}}),
         (400, "wanted JSON", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
         (400, "wanted JSON", {"json": {"images": []}}),
         (400, "wanted JSON", {"json": {"images": "eA=="}}),
@@ -128,6 +135,11 @@ def test_server_refuses_each_bad_request_alone(client):
         (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
         (400, "its format is unknown", {"content": eps.getvalue(), "headers": raw}),
         (400, "its format is unknown", {"content": icon.getvalue(), "headers": raw}),
+        (
+            400,
+            "floats of unknown range; save them as integers",
+            {"content": floats, "headers": raw},
+        ),
         (415, "wanted application/json", {"content": b"x", "headers": text}),
     )
     for status, named, request in refused:
@@ -229,3 +241,37 @@ def test_limit_above_pillows_own_is_refused(refusal):
     least = dict.fromkeys(("batch_size", "max_megabytes", "max_waiting", "timeout_s", "top_k"), 1)
     cfg = OmegaConf.create({**least, "max_megapixels": 200})
     assert "max_megapixels=200: wanted at most 178" in refusal(lambda: serve(cfg))
+
+
+def test_network_that_gives_nan_is_an_error_of_the_request(limits):
+    from mambavision_lab.server.app import make_app
+
+    broken = MambaVisionInference(STORED, device="cpu")
+    next(broken.net.parameters()).data.fill_(torch.nan)
+    with testclient.TestClient(make_app(broken, limits)) as client:
+        answer = client.post("/predict", json={"image": base64.b64encode(make_png()).decode()})
+    assert (answer.status_code, "gives NaN" in answer.json()["error"]) == (500, True)
+
+
+def test_body_that_is_too_large_is_read_to_its_end_but_not_kept(limits):
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+    from mambavision_lab.server.images import read_body
+
+    sent = [b"x" * limits.max_bytes] * 4
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in sent]
+    messages.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive():
+        return messages.pop(0)
+
+    request = Request({"type": "http", "headers": []}, receive)
+    with pytest.raises(HTTPException, match="larger than"):
+        asyncio.run(read_body(request, limits.max_bytes))
+    assert messages == []
+
+
+def test_sweep_of_servers_is_refused(refusal):
+    message = refusal(lambda: check("serve", "-m", f"from_run={STORED}", "port=0,1"))
+    assert "serve.py runs until it is stopped" in message

@@ -140,7 +140,11 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
 
 
-def missing_extra(what: str, package: str, extra: str) -> ConfigError:
+class NotInstalledError(ConfigError):
+    """A package is not installed; the message says how to install it."""
+
+
+def missing_extra(what: str, package: str, extra: str) -> NotInstalledError:
     """Make the error for a package that is not installed, naming the extra of ours that brings it.
 
     Args:
@@ -148,7 +152,7 @@ def missing_extra(what: str, package: str, extra: str) -> ConfigError:
         package: Name of the package, such as "scikit-learn".
         extra: Name of the extra in `pyproject.toml`, such as "digits".
     """
-    return ConfigError(
+    return NotInstalledError(
         f"{what} needs {package}; install it with: pip install 'mambavision-lab[{extra}]'"
     )
 

@@ -242,9 +242,15 @@ class MambaVisionInference(
             return logits.float().cpu()
 
     def rank(self, pixels: Tensor, top_k: int, threshold: float) -> list[Ranking]:
-        """Return what `predict` does, for prepared pixels (N, C, H, W)."""
+        """Return what `predict` does, for prepared pixels (N, C, H, W).
+
+        Raises:
+            ConfigError: The network gives NaN.
+        """
         self.require_labels("predict()")
         class_names, logits = self.require_class_names(), self.logits(pixels)
+        if logits.isnan().any():
+            raise ConfigError("the network gives NaN; check its weights")
         if self.is_multilabel:
             return rank_several(logits, class_names, threshold)
         return rank(logits, class_names, top_k)

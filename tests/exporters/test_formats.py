@@ -9,7 +9,6 @@ import pytest
 import torch
 from export_cases import (
     DESCRIPTION,
-    FORMATS,
     TOLERANCES,
     make_format,
     make_hierarchical,
@@ -18,7 +17,12 @@ from export_cases import (
 
 from mambavision_lab.exporters import verify
 from mambavision_lab.exporters.base import takes_any_size, with_scan
+from mambavision_lab.exporters.executorch import ExecutorchFormat
+from mambavision_lab.exporters.onnx import OnnxFormat
+from mambavision_lab.exporters.openvino import OpenvinoFormat
+from mambavision_lab.exporters.ort import OrtFormat
 from mambavision_lab.exporters.plain_scan import unrolled_scan
+from mambavision_lab.exporters.torchscript import TorchscriptFormat
 from mambavision_lab.exporters.web import WebFormat
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.ops.selective_scan import selective_scan
@@ -197,9 +201,30 @@ def test_formats_refuse_what_a_network_cannot_do(refusal, monkeypatch):
     assert make(toy, dynamic_size=False)().any_size is False
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for name in ("onnx", "openvino"):
-        message = refusal(lambda name=name: FORMATS[name](scan="op", tolerance=1e-5))
-        assert f"pip install 'mambavision-lab[{name}]'" in message
+    given = {"scan": "op", "tolerance": 1e-5}
+    for kind, options, extra in (
+        (OnnxFormat, given, "onnx"),
+        (OrtFormat, given, "onnx"),
+        (WebFormat, {"runtime": "dist", **given}, "onnx"),
+        (OpenvinoFormat, given, "openvino"),
+        (ExecutorchFormat, {"tolerance": 1e-5}, "executorch"),
+    ):
+        message = refusal(lambda kind=kind, options=options: kind(**options))
+        assert f"export={kind.name} needs " in message
+        assert f"pip install 'mambavision-lab[{extra}]'" in message
+
+
+@pytest.mark.parametrize("tolerance", [-1e-5, float("nan"), float("inf")])
+def test_tolerance_is_a_number(tolerance, refusal):
+    assert "wanted a number from 0" in refusal(lambda: TorchscriptFormat(tolerance=tolerance))
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_drop": 0.1}, {"num_calibration": 8}, {"reduce_range": True}]
+)
+def test_settings_of_8_bits_are_refused_without_them(options, refusal):
+    message = refusal(lambda: OnnxFormat(scan="op", tolerance=1e-5, **options))
+    assert "add export.quantize=static" in message
 
 
 @slow

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mambavision_lab.lit.image_classifier import ImageClassifier
 from mambavision_lab.lit.image_metrics import make_metrics
 from mambavision_lab.lit.losses import per_image
-from mambavision_lab.lit.phase_metrics import has_counted
+from mambavision_lab.lit.phase_metrics import has_counted, metrics_by_phase
 
 
 class Given(nn.Module):
@@ -27,6 +27,18 @@ def average_precision(scores, labels):
     order = np.argsort(-scores)
     right = labels[order].cumsum() / np.arange(1, len(labels) + 1)
     return (right * labels[order]).sum() / labels.sum()
+
+
+def test_metrics_of_a_network_in_bfloat16_count_in_their_own_precision():
+    module = nn.ModuleDict({"metrics": metrics_by_phase([], make_metrics), "net": Given()})
+    module.to(torch.bfloat16)
+    assert module["net"].scale.dtype == torch.bfloat16
+    metrics = module["metrics"]["val"]
+    for count in (256, 103):
+        metrics["num_images"].update(count)
+        metrics["loss"].update(torch.ones(count))
+    assert metrics["num_images"].compute() == 359  # 360 in bfloat16
+    assert metrics["loss"].compute() == 1
 
 
 def test_several_labels_are_measured_by_map_and_f1(make_trainer):

@@ -54,9 +54,10 @@ def test_what_a_checkpoint_does_not_restore_may_differ(cfg):
         ("data.check_files", False),
         ("classifier.use_compile", True),
         ("model.scan_backend", "torch"),
+        ("loss.teacher", {"source": "/where/it/was/moved/to"}),
     ):
         OmegaConf.update(cfg, key, value, merge=False)
-    check_same_settings(cfg, before)
+    check_same_settings(cfg, before | {"loss.teacher.source": "/where/it/was"})
 
 
 def test_refused_resume_names_what_to_type(cfg, refusal, tmp_path):

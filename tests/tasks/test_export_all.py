@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from task_options import TRAIN
 
+from mambavision_lab.tasks.exported_files import take
+
 STORED = Path(__file__).parents[1] / "runs" / "stored_run"
 WITHOUT_ONNX = [f"~export.{name}" for name in ("onnx", "onnx_int8", "openvino", "ort")]
 
@@ -36,6 +38,24 @@ def test_all_formats_are_compared_and_missing_ones_say_why(call, tmp_path):
     status, _, err = call("export", *given)
     assert (status, err.count("\n")) == (2, 1)
     assert "is already there" in err
+    other = (*given, f"output={tmp_path}/other")
+    status, _, err = call("export", *other, "export.torchscript.tolerance=-1")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "export.torchscript: export.tolerance=-1: wanted a number" in err
+
+
+def test_of_two_exports_at_once_the_later_is_refused(refusal, tmp_path):
+    output, first, second = (tmp_path / name for name in ("output", "first", "second"))
+    for folder in (output, first, second):
+        folder.mkdir()
+    for folder in (first, second):
+        (folder / "model.ts").write_text(folder.name)
+    take(["model.ts"], first, output, overwrite=False)
+    message = refusal(lambda: take(["model.ts"], second, output, overwrite=False))
+    assert "model.ts is already there" in message
+    assert (output / "model.ts").read_text() == "first"
+    take(["model.ts"], second, output, overwrite=True)
+    assert (output / "model.ts").read_text() == "second"
 
 
 def test_format_that_fails_costs_no_other(call, tmp_path, monkeypatch):

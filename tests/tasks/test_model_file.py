@@ -98,6 +98,14 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
     assert "gives logits alone" in refusal(lambda: exported.save_pretrained(tmp_path / "saved"))
     torch.jit.save(torch.jit.script(torch.nn.ReLU()), tmp_path / "other.ts")
     assert "gives no preprocessing" in refusal(lambda: MambaVisionInference(tmp_path / "other.ts"))
+    shutil.copy(model, tmp_path / "MODEL.TS")
+    assert MambaVisionInference(tmp_path / "MODEL.TS").class_names == exported.class_names
+    trained = MambaVisionInference(STORED, device="cpu")
+    trained.save_pretrained(tmp_path / "saved")
+    weights = tmp_path / "saved" / "model.safetensors"
+    assert weights.stat().st_mode == (tmp_path / "saved" / "config.json").stat().st_mode
+    weights = weights.rename(weights.with_name("renamed.safetensors"))
+    assert "to be called model.safetensors" in refusal(lambda: MambaVisionInference(weights))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (tmp_path / "model.onnx").touch()
     message = refusal(lambda: load_exported(tmp_path / "model.onnx"))
@@ -108,3 +116,40 @@ def test_a_file_without_its_run_is_refused_by_an_evaluation(refusal, tmp_path):
     (tmp_path / "model.onnx").touch()
     message = refusal(lambda: check("eval", f"model_file={tmp_path}/model.onnx"))
     assert "lies in no run folder" in message
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"class_names": [f"c{i}" for i in range(99)]}, "names 99 classes"),
+        ({"has_masks": True}, "for an image"),
+        (
+            {"preprocessing": {"in_chans": 1, "mean": [0.5], "std": [0.3]}},
+            "does not fit its metadata",
+        ),
+        ({"preprocessing": {"mean": [0.5, 0.5]}}, "does not fit its metadata"),
+        ({"preprocessing": {"std": [0.0]}}, "numbers above 0"),
+        ({"preprocessing": {"crop_fraction": float("nan")}}, "a share above 0"),
+        ({"preprocessing": {"image_size": 0}}, "a number from 1"),
+        ({"input": {"height": 8, "width": 8}}, "does not fit its metadata"),
+    ],
+)
+def test_metadata_that_do_not_fit_their_graph_are_refused(changed, named, model, refusal, tmp_path):
+    extra = {"config.json": ""}
+    graph = torch.jit.load(model, _extra_files=extra)
+    description = json.loads(extra["config.json"])
+    preprocessing = {**description["preprocessing"], **changed.get("preprocessing", {})}
+    description = {**description, **changed, "preprocessing": preprocessing}
+    other = tmp_path / "other.ts"
+    torch.jit.save(graph, other, _extra_files={"config.json": json.dumps(description)})
+    assert named in refusal(lambda: MambaVisionInference(other))
+
+
+def test_file_with_fewer_names_than_logits_is_told(model, tmp_path, caplog):
+    extra = {"config.json": ""}
+    graph = torch.jit.load(model, _extra_files=extra)
+    description = {**json.loads(extra["config.json"]), "class_names": ["one", "two"]}
+    other = tmp_path / "other.ts"
+    torch.jit.save(graph, other, _extra_files={"config.json": json.dumps(description)})
+    MambaVisionInference(other)
+    assert "names 2 classes; the others are left out" in caplog.text

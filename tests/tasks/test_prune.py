@@ -43,6 +43,9 @@ def test_pruned_run_is_like_any_other(call, tmp_path):
         "prune.macs=0.01": "keep their width",
         "prune.macs=0": "above 0 and below 1",
         "prune.score=random": "magnitude or taylor",
+        "prune.is_done=true": "leave it out",
+        "model.depth=3": "has another network than this config",
+        "data.num_classes=5": "has another",
     }
     for override, named in refused.items():
         status, _, err = call("train", *given, override)

@@ -44,17 +44,22 @@ def check_model_file(path: Path, option: str | None) -> RuntimeOfFile:
     Raises:
         ConfigError: There is no such file, no runtime for it, or that is not installed.
     """
-    if path.suffix not in RUNTIMES:
+    if ending(path) not in RUNTIMES:
         raise ConfigError(
             f"{named(path, option)}: no runtime for such a file; wanted one that export.py wrote, "
             f"model{', model'.join(RUNTIMES)}"
         )
     if not path.is_file():
         raise ConfigError(f"{named(path, option)}: no such file; give one that export.py wrote")
-    runtime = RUNTIMES[path.suffix]
+    runtime = RUNTIMES[ending(path)]
     if runtime.package and runtime.extra and importlib.util.find_spec(runtime.package) is None:
         raise missing_extra(named(path, option), runtime.package, runtime.extra)
     return runtime
+
+
+def ending(path: Path) -> str:
+    """Return the end of a file's name that tells its runtime, in small letters."""
+    return path.suffix.lower()
 
 
 def named(path: Path, option: str | None) -> str:

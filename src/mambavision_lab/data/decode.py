@@ -228,7 +228,10 @@ def _to_8_bits(image: Image.Image, value_range: ValueRange | None) -> Image.Imag
     values, stated = read_values(image)
     black_white = value_range or stated or (None if image.mode == "F" else FULL)
     if black_white is None:
-        raise ValueError("its pixels are floats of unknown range; give data.value_range=[LOW,HIGH]")
+        raise ValueError(
+            "its pixels are floats of unknown range; save them as integers, or train with "
+            "data.value_range=[LOW,HIGH]"
+        )
     if values.ndim == 3 and values.shape[2] == 4:  # the range is not that of alpha
         return Image.fromarray(
             np.dstack([to_bytes(values[..., :3], black_white), to_bytes(values[..., 3:], FULL)])

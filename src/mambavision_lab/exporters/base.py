@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class ExportFormat:
     name: ClassVar[str]
     files: tuple[str, ...]  # names of those written, first the one to load
     packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""  # that brings them
     quantize: str | None = None  # "static" or "dynamic": 8 bits, whose logits differ
     runs_here: ClassVar[bool] = True  # whether its latency can be measured in Python
 
@@ -73,9 +75,9 @@ class ExportFormat:
     ) -> None:
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                raise missing_extra(f"export={self.name}", package, self.name)
-        if tolerance < 0:
-            raise ConfigError(f"export.tolerance={tolerance} must be at least 0")
+                raise missing_extra(f"export={self.name}", package, self.extra)
+        if not 0 <= tolerance < math.inf:  # NaN is neither
+            raise ConfigError(f"export.tolerance={tolerance}: wanted a number from 0")
         self.tolerance = tolerance
         self.image_size = image_size
         self.dynamic_size = dynamic_size

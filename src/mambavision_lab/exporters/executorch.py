@@ -36,6 +36,7 @@ class ExecutorchFormat(ExportFormat):
     name = "executorch"
     files = ("model.pte",)
     packages = ("executorch",)
+    extra = "executorch"
 
     def __init__(self, *, tolerance: float, image_size: int | Sequence[int] | None = None) -> None:
         super().__init__(tolerance=tolerance, image_size=image_size, dynamic_size=False)

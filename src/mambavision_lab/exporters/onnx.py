@@ -12,6 +12,7 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.base import ExportSpec, GraphFormat, example, tracing
 
 OPSET = 20  # the first with Gelu
+MAX_DROP, NUM_CALIBRATION = 0.003, 128  # of 8 bits
 
 
 class OnnxFormat(GraphFormat):
@@ -34,6 +35,7 @@ class OnnxFormat(GraphFormat):
     name = "onnx"
     files = ("model.onnx",)
     packages = ("onnx", "onnxscript", "onnxruntime")
+    extra = "onnx"
 
     def __init__(
         self,
@@ -43,8 +45,8 @@ class OnnxFormat(GraphFormat):
         image_size: int | Sequence[int] | None = None,
         dynamic_size: bool | None = None,
         quantize: str | None = None,
-        max_drop: float = 0.003,
-        num_calibration: int = 128,
+        max_drop: float = MAX_DROP,
+        num_calibration: int = NUM_CALIBRATION,
         reduce_range: bool | None = None,
     ) -> None:
         super().__init__(
@@ -56,6 +58,16 @@ class OnnxFormat(GraphFormat):
             raise ConfigError(f"export.max_drop={max_drop}: wanted a share, from 0 to 1")
         if num_calibration < 1:
             raise ConfigError(f"export.num_calibration={num_calibration} must be at least 1")
+        of_8_bits = {
+            "max_drop": (max_drop, MAX_DROP),
+            "num_calibration": (num_calibration, NUM_CALIBRATION),
+            "reduce_range": (reduce_range, None),
+        }
+        for key, (value, default) in of_8_bits.items():
+            if quantize is None and value != default:
+                raise ConfigError(
+                    f"export.{key}={value}: is of 8 bits, and this file has 32; add export.quantize=static"
+                )
         self.quantize, self.max_drop = quantize, max_drop
         self.num_calibration, self.reduce_range = num_calibration, reduce_range
         self.quantize_file: Callable[[Path, Path], None] | None = None  # set by who has the images

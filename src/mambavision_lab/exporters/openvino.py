@@ -15,6 +15,7 @@ class OpenvinoFormat(GraphFormat):
     name = "openvino"
     files = ("model.xml", "model.bin")
     packages = ("openvino", "onnx", "onnxscript")
+    extra = "openvino"
 
     def write(self, spec: ExportSpec, folder: Path) -> None:
         """Write both files; the spec's description goes into `rt_info` under mambavision_lab."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, NotInstalledError
 from mambavision_lab.exporters.base import ExportSpec
-from mambavision_lab.exporters.onnx import OnnxFormat
+from mambavision_lab.exporters.onnx import MAX_DROP, NUM_CALIBRATION, OnnxFormat
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.load import load_exported
 
@@ -35,7 +35,7 @@ class WebFormat(OnnxFormat):
         reduce_range: As in `OnnxFormat`.
 
     Raises:
-        ConfigError: The package is not there.
+        NotInstalledError: The package is not there.
     """
 
     name = "web"
@@ -50,8 +50,8 @@ class WebFormat(OnnxFormat):
         tolerance: float,
         image_size: int | Sequence[int] | None = None,
         quantize: str | None = None,
-        max_drop: float = 0.003,
-        num_calibration: int = 128,
+        max_drop: float = MAX_DROP,
+        num_calibration: int = NUM_CALIBRATION,
         reduce_range: bool | None = None,
     ) -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class WebFormat(OnnxFormat):
         )
         self.runtime = Path(runtime)
         if missing := [name for name in (_SCRIPT, _WASM) if not (self.runtime / name).is_file()]:
-            raise ConfigError(
+            raise NotInstalledError(
                 f"export.runtime={runtime}: holds no {missing[0]}; run npm install onnxruntime-web, and give "
                 "its folder node_modules/onnxruntime-web/dist"
             )
@@ -100,6 +100,7 @@ class WebFormat(OnnxFormat):
         )
         page = pages.get_template("web.html.j2").render(
             title=about["name"],
+            value_range=preprocessing.get("value_range"),
             about=json.dumps(about).replace("<", "\\u003c"),
             script=_pack((self.runtime / _SCRIPT).read_bytes()),
             wasm=_pack((self.runtime / _WASM).read_bytes()),

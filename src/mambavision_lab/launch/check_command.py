@@ -39,6 +39,7 @@ from mambavision_lab.launch.sweeps.sweep import check_sweep_folder
 from mambavision_lab.runs.folder import check_unused, is_resuming
 from mambavision_lab.runs.settings import check_same_as_run
 
+_ENDLESS = ("serve", "demo")
 _NOWHERE = "checked-before-it-exists"  # the run folder of a sweep's job while it is checked
 
 
@@ -52,6 +53,8 @@ def check_jobs(prepared: Prepared) -> tuple[list[list[str]], DictConfig]:
         ConfigError: One of them cannot be run; the message is one line.
     """
     command = prepared.command
+    if command.is_multirun and command.task in _ENDLESS:
+        raise ConfigError(f"-m: {command.task}.py runs until it is stopped; start it for each")
     for override in prepared.overrides:
         check_used(override, is_multirun=command.is_multirun)
         check_extra(override)

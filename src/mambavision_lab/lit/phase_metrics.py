@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, SumMetric
 
 from mambavision_lab.metrics import cheap_metrics
@@ -19,7 +19,7 @@ def metrics_by_phase(names: list[str], make: Callable[[str], Metric]) -> nn.Modu
         make: Makes one by its name.
     """
     chosen = {"fit": cheap_metrics(names), "val": names, "test": names}
-    return nn.ModuleDict(
+    return _OfOwnPrecision(
         {
             phase: nn.ModuleDict(
                 {
@@ -33,6 +33,14 @@ def metrics_by_phase(names: list[str], make: Callable[[str], Metric]) -> nn.Modu
             for phase, own in chosen.items()
         }
     )
+
+
+class _OfOwnPrecision(nn.ModuleDict):
+    """Metrics that count in their own precision where the network is made bfloat16 (bf16-true)."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_OfOwnPrecision":
+        super()._apply(lambda state: fn(state).to(state.dtype), recurse)
+        return self
 
 
 def has_counted(metric: Metric) -> bool:

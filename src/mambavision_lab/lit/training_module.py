@@ -266,7 +266,7 @@ class TrainingModule(LightningModule):
     def _update(self, phase: str, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
         for name, metric in self._metrics_of(phase).items():
             if name == "loss":
-                metric.update(losses.detach())
+                metric.update(losses.detach().float())
             elif name == "num_images":
                 metric.update(len(logits))
             elif not targets.is_floating_point():  # labels, not shares of the classes

@@ -1,6 +1,7 @@
 """Check what is saved beside a network's weights, which a damaged or foreign file may hold in other forms."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,27 @@ _OF_IMAGES: dict[str, tuple[tuple[type, ...], str]] = {
     "crop_fraction": (_NUMBER, "a number"),
     "keeps_aspect": ((bool,), "true or false"),
 }
+# Key -> what its value must be besides its type, and the words for that.
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("image_size", "in_chans", "num_slices", "frame_stride"),
+        (lambda value: value >= 1, "a number from 1"),
+    ),
+    "mean": (lambda values: all(map(math.isfinite, values)), "a list of numbers"),
+    "std": (lambda values: all(0 < v < math.inf for v in values), "a list of numbers above 0"),
+    "crop_fraction": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
+}
 _LISTS = {"class_names": (str,), **dict.fromkeys(("mean", "std", "background", "spacing"), _NUMBER)}
 
 
-def check_description(description: Mapping[str, Any], path: Path) -> None:
-    """Check the types of a description's values; keys may be missing.
+def check_description(description: Any, path: Path) -> None:
+    """Check the types and ranges of a description's values; keys may be missing.
 
     Raises:
-        ConfigError: One is of another type.
+        ConfigError: One is of another type, or out of its range, or it is no description.
     """
+    if not isinstance(description, Mapping):
+        raise ConfigError(f"{path}: holds no description; train or export it again")
     _check(description, _KINDS, "", path)
     _check(description.get("preprocessing") or {}, _OF_IMAGES, "preprocessing.", path)
 
@@ -50,6 +63,9 @@ def _check(
         is_right = isinstance(value, types) and (bool in types or not isinstance(value, bool))
         if is_right and key in _LISTS:
             is_right = all(isinstance(item, _LISTS[key]) for item in value)
+        if is_right and key in _RANGES:
+            is_allowed, wanted = _RANGES[key]
+            is_right = is_allowed(value)
         if not is_right:
             raise ConfigError(
                 f"{path}: its {prefix}{key} is {str(value)[:60]!r}, and {wanted} was wanted; train or export "

@@ -27,7 +27,7 @@ from mambavision_lab.models.weights_file import (
 
 log = logging.getLogger(__name__)
 
-_OTHER_MODEL = "choose the model that it was made for"
+_OTHER_MODEL = "choose the model that it was made for (of a pruned run: from_run=RUN)"
 # Where Lightning averages weights, its state_dict holds the average, and this the others.
 _NOT_AVERAGED = "current_model_state."
 _PART = 2**26  # bytes; the peak of memory is the weights and a part of this size

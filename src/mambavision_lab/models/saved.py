@@ -10,6 +10,7 @@ run. Weights to start a training from are the subject of `pretrained.py`, the Hu
 import inspect
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -102,6 +103,8 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
         return _read_folder(path.parent)
     if is_weights_folder(path):
         return _read_folder(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        raise ConfigError(f"{path}: wanted it to be called {WEIGHTS}, with its {CONFIG} beside it")
     file = _checkpoint_in(path)
     checkpoint = load_checkpoint(file, use_mmap=True)
     settings = checkpoint["hyper_parameters"]
@@ -179,6 +182,9 @@ def write_weights(net: nn.Module, description: Description, folder: Path) -> Non
     weights = {key: x.detach().cpu().contiguous() for key, x in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS, {"format": "pt", "config": json.dumps(description)})
     write_atomically(folder / CONFIG, json.dumps(description, indent=2) + "\n")
+    shutil.copymode(
+        folder / CONFIG, folder / WEIGHTS
+    )  # which safetensors writes for its owner alone
 
 
 def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:

@@ -44,13 +44,16 @@ def load_teacher(
         net, trained = (_from_timm if source.startswith(_TIMM) else _from_run)(source)
     except ConfigError as error:
         what = f"loss.teacher.source={source}: "
-        raise ConfigError(what + str(error).removeprefix(what)) from error
+        told = str(error).removeprefix(what)
+        raise ConfigError(
+            f"{what}{told}; or train without a teacher, with loss=cross_entropy"
+        ) from error
     for name, values in (("mean", mean), ("std", std)):
         own, theirs = (_per_channel(x, in_chans) for x in (values, trained[name]))
         if own != theirs:
             raise ConfigError(
                 f"loss.teacher.source={source}: was trained with {name}={theirs}, the student's images "
-                f"have {own}; give data.{name}={theirs}"
+                f"have {own}; give data.{name}={theirs}, or loss=cross_entropy"
             )
     net.eval()
     try:

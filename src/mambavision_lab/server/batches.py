@@ -67,16 +67,17 @@ class Batches:
                 if not taken:
                     continue
                 last = len(taken)
-                pixels = torch.stack([one.pixels for one in taken])
                 try:
+                    pixels = torch.stack([one.pixels for one in taken])
                     answers = await loop.run_in_executor(network, self._run, pixels)
+                    pairs = list(zip(taken, answers, strict=True))
                 except Exception as error:
                     log.exception("the network failed")
                     for one in taken:
                         if not one.answer.done():
                             one.answer.set_exception(NetworkError(reason(error)))
                     continue
-                for one, answer in zip(taken, answers, strict=True):
+                for one, answer in pairs:
                     if not one.answer.done():  # cancelled by its timeout
                         one.answer.set_result(answer)
 

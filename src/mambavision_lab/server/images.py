@@ -22,22 +22,32 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 _MAX_FILES = 1000  # of a form, which are counted afterwards
+_DROPPED = 2**28  # bytes of a body that is too large
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """Read a request's body, but no more than max_bytes."""
-    too_large = HTTPException(413, f"the request is larger than {max_bytes:,} bytes")
+    """Read a request's body, but keep no more than max_bytes.
+
+    The rest is read and dropped, up to _DROPPED: a client that is still sending when its connection is closed
+    never sees the answer.
+    """
     stated = request.headers.get("content-length", "0")
-    if stated.isdigit() and int(stated) > max_bytes:
-        raise too_large
-    body = bytearray()
+    is_too_large = stated.isdigit() and int(stated) > max_bytes
+    body, dropped = bytearray(), 0
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise too_large
+            is_too_large = is_too_large or len(body) + len(chunk) > max_bytes
+            if not is_too_large:
+                body += chunk
+                continue
+            dropped += len(chunk)
+            if dropped > _DROPPED:
+                break
     except ClientDisconnect:
-        raise HTTPException(400, "the request ended early") from None
+        if not is_too_large:
+            raise HTTPException(400, "the request ended early") from None
+    if is_too_large:
+        raise HTTPException(413, f"the request is larger than {max_bytes:,} bytes")
     return bytes(body)
 
 
@@ -76,10 +86,19 @@ async def _images_in_json(request: Request, max_images: int) -> tuple[list[bytes
         if not isinstance(encoded, list) or not encoded:
             raise ValueError
         encoded = encoded[: max_images + 1]  # of too many none more is decoded
-        return [base64.b64decode(image, validate=True) for image in encoded], is_list
+        return [_decode_base64(image) for image in encoded], is_list
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-        wanted = 'wanted JSON: {"image": "BASE64 OF THE FILE"}, or {"images": [...]} with several'
+        wanted = 'wanted JSON: {"image": "BASE64 OF THE FILE"}, or {"images": [...]} of these'
         raise HTTPException(400, wanted) from None
+
+
+def _decode_base64(encoded: Any) -> bytes:
+    """Decode base64, also with line breaks, or as a data URL (RFC 2397)."""
+    if not isinstance(encoded, str):
+        raise TypeError
+    if encoded.startswith("data:"):
+        encoded = encoded.partition(",")[2]
+    return base64.b64decode("".join(encoded.split()), validate=True)
 
 
 async def _images_in_form(request: Request) -> tuple[list[bytes], bool]:
@@ -156,4 +175,9 @@ def _decode(inference: MambaVisionInference, content: bytes) -> Tensor:
     try:
         return inference.prepare(content)
     except ConfigError as error:
-        raise HTTPException(400, reason(error)) from None
+        why = (
+            why_unreadable(error.__cause__)
+            if isinstance(error.__cause__, Exception)
+            else reason(error)
+        )
+        raise HTTPException(400, f"this cannot be read as an image ({why})") from None

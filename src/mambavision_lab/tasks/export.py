@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from mambavision_lab.compress.int8 import AccuracyFloorError
-from mambavision_lab.errors import ConfigError, ReportedError, error_text, reason
+from mambavision_lab.errors import ConfigError, NotInstalledError, ReportedError, error_text, reason
 from mambavision_lab.exporters.base import ExportFormat
 from mambavision_lab.exporters.comparison import Compared, comparison_table, write_comparison
 from mambavision_lab.exporters.verify import ParityError
@@ -64,7 +64,7 @@ def _export_one(cfg: DictConfig, output: Path) -> None:
         except (ParityError, AccuracyFloorError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             raise ReportedError(1, str(error)) from error  # not 2: the command was right
-        take(names, unfinished, output)
+        take(names, unfinished, output, cfg.overwrite)
     for key, value in written.details.items():
         console.print(f"{key}: {value}", soft_wrap=True)
     path = short_path(output / export_format.files[0])
@@ -79,8 +79,12 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
     for name, node in cfg.export.items():
         try:
             formats[name] = build(node, f"export.{name}")
-        except ConfigError as error:
+        except NotInstalledError as error:
             rows[name] = Compared(name, missing=reason(error))
+        except ConfigError as error:
+            raise ConfigError(f"export.{name}: {reason(error, 600)}") from error
+    if not formats and not rows:
+        raise ConfigError("export=all: all formats are left out; keep one")
     _refuse_same_files(formats)
     names = [n for one in formats.values() for n in (*one.files, *one.tables)]
     refuse_existing(output, [*names, *_COMPARISON], cfg.overwrite)
@@ -98,9 +102,10 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
                 log.exception("export=%s", name)
                 rows[name] = Compared(name, missing=error_text(error))
             else:
-                take([*one.files, *one.tables], unfinished, output)
+                take([*one.files, *one.tables], unfinished, output, cfg.overwrite)
         ordered = [rows[name] for name in ("eager", *cfg.export) if name in rows]
-        take(write_comparison(ordered, source.metric_name, unfinished), unfinished, output)
+        names = write_comparison(ordered, source.metric_name, unfinished)
+        take(names, unfinished, output, cfg.overwrite)
     console.print(comparison_table(ordered, source.metric_name))
     for row in ordered:
         if row.missing:

@@ -1,5 +1,6 @@
 """Write the files of one format and what they were measured to be, in a folder that is whole or not there."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -168,7 +169,20 @@ def _prepare_int8(
     export_format.quantize_file = quantize_file
 
 
-def take(names: list[str], unfinished: Path, output: Path) -> None:
-    """Move finished files to the output folder."""
+def take(names: list[str], unfinished: Path, output: Path, overwrite: bool) -> None:
+    """Move finished files to the output folder.
+
+    Raises:
+        ConfigError: One is there by now, of another export at the same time, and may not be overwritten.
+    """
+    refuse_existing(output, names, overwrite)
     for name in names:
+        if not overwrite:
+            try:
+                os.link(unfinished / name, output / name)
+                continue
+            except FileExistsError:
+                refuse_existing(output, [name], overwrite)
+            except OSError:  # a file system without links
+                pass
         (unfinished / name).replace(output / name)

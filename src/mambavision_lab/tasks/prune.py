@@ -17,7 +17,7 @@ from mambavision_lab.files import PRUNED
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.macs import count_macs
 from mambavision_lab.models.saved import load_checkpoint, write_weights
-from mambavision_lab.tasks.build import build, build_data
+from mambavision_lab.tasks.build import build, build_data, build_net
 from mambavision_lab.tasks.console import console, human_count
 
 
@@ -38,7 +38,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
         _set(cfg, stored.get("widths"), None)
         return
     if pruning.is_done:
-        return
+        raise ConfigError("prune.is_done=true: is recorded when a network is pruned; leave it out")
     trained = MambaVisionInference(pruning.source, device="cpu")
     settings = dict(trained.description["architecture"])
     target = settings.pop("_target_")
@@ -50,6 +50,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
     settings["pretrained"] = None
     before = settings.pop("widths", None) or {}
     data = build_data(cfg)
+    _compare(cfg, trained, data, before)
 
     def make(widths: dict[str, int]) -> nn.Module:
         return get_object(target)(**settings, widths={**before, **widths})
@@ -75,6 +76,30 @@ def start_from_pruned(cfg: DictConfig) -> None:
         f"pruned {pruning.source}: {human_count(new)} of {human_count(old)} MACs ({new / old:.0%}), "
         f"{human_count(parameters[1])} of {human_count(parameters[0])} parameters",
         soft_wrap=True,
+    )
+
+
+def _compare(
+    cfg: DictConfig, trained: MambaVisionInference, data: ImageDataModule, widths: dict[str, int]
+) -> None:
+    """Refuse a config whose network or images are others than those of the network to prune."""
+    changed = cfg.copy()
+    _set(changed, widths, None)
+    own, theirs = (
+        {key: value.shape for key, value in net.state_dict().items()}
+        for net in (build_net(changed), trained.torch_net("prune"))
+    )
+    if own != theirs:
+        what = "network"
+    elif data.in_chans != trained.in_chans or len(data.class_names) > len(
+        trained.class_names or []
+    ):
+        what = "data"
+    else:
+        return
+    raise ConfigError(
+        f"prune.source={cfg.prune.source}: has another {what} than this config; give "
+        f"from_run={cfg.prune.source}, and leave model and data as they are there"
     )
 
 

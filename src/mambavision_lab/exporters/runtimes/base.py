@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.errors import ConfigError, reason
 
 DESCRIBED = (  # keys of the metadata
     "architecture",
@@ -39,11 +39,22 @@ class Runtime(nn.Module):
         """Return logits on the device of the images.
 
         Raises:
-            ConfigError: The file was made for images of another size.
+            ConfigError: The file was made for images of another size, or its runtime fails on them.
         """
         self.check_size(*images.shape[2:])
-        with torch.inference_mode():
-            return self.predict(images.float().cpu().contiguous()).to(images.device)
+        size = " x ".join(map(str, images.shape))
+        try:
+            with torch.inference_mode():
+                logits = self.predict(images.float().cpu().contiguous()).to(images.device)
+        except Exception as error:  # each runtime has its own kinds
+            raise ConfigError(
+                f"the exported file does not run on images of {size} ({reason(error, 160)}); export it anew"
+            ) from error
+        if len(logits) != len(images):
+            raise ConfigError(
+                f"the exported file gives {len(logits)} answers for images of {size}; export it anew"
+            )
+        return logits
 
     def check_size(self, *sides: int) -> None:
         """Refuse images that the file does not take.

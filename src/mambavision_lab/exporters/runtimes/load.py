@@ -3,14 +3,14 @@
 from importlib import import_module
 from pathlib import Path
 
-from mambavision_lab.config.model_file import RUNTIMES, check_model_file, named
+from mambavision_lab.config.model_file import RUNTIMES, check_model_file, ending, named
 from mambavision_lab.errors import ConfigError, first_line
 from mambavision_lab.exporters.runtimes.base import Runtime
 
 
 def is_exported(path: Path) -> bool:
     """Return whether a file's name is that of an exported file, weights of ours apart."""
-    return path.suffix in RUNTIMES and path.suffix != ".safetensors"
+    return ending(path) in RUNTIMES and ending(path) != ".safetensors"
 
 
 def load_exported(path: Path, option: str | None = "model_file") -> Runtime:

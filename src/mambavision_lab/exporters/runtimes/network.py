@@ -1,5 +1,6 @@
 """Load a network with its description: from a checkpoint, a folder, or an exported file in its runtime."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ from torch import nn
 
 from mambavision_lab.config.model_file import check_model_file
 from mambavision_lab.config.renames import current_target
-from mambavision_lab.errors import ConfigError
+from mambavision_lab.data.preparation import preparation_of
+from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.load import is_exported, load_exported
 from mambavision_lab.models.description import check_description
 from mambavision_lab.models.saved import build_saved, read_saved
+
+log = logging.getLogger(__name__)
 
 _BESIDE_EXPORTED = (".json", ".md", ".html", ".bin")  # what export.py writes too, and nothing loads
 
@@ -35,7 +39,9 @@ def load_network(
             raise ConfigError(f"device={device}: exported files run on the CPU; choose device=cpu")
         runtime = load_exported(path, option=None)
         check_description(runtime.description, path)
-        return describe(runtime, path), runtime.eval(), torch.device("cpu")
+        description = describe(runtime, path)
+        _try(runtime, description, path)
+        return description, runtime.eval(), torch.device("cpu")
     if path.suffix in _BESIDE_EXPORTED:
         check_model_file(path, None)
     description, weights = read_saved(path)
@@ -68,6 +74,35 @@ def describe(runtime: Runtime, path: Path) -> dict[str, Any]:
     size = given.get("image_size") if height is None else height
     own = {"image_size": size, **({"num_slices": slices[0]} if slices else {})}
     return {**runtime.description, "preprocessing": {**given, **own}}
+
+
+def _try(runtime: Runtime, description: dict[str, Any], path: Path) -> None:
+    """Run a file on a black image as its description has it; both may have been changed.
+
+    Raises:
+        ConfigError: It does not take it, or does not give as many logits as there are classes.
+    """
+    preparation = preparation_of(description["preprocessing"], str(path))
+    shape = (1, description["preprocessing"]["in_chans"], *preparation.sides)
+    try:
+        logits = runtime(preparation.normalize(torch.zeros(shape, dtype=torch.uint8)))
+    except (ConfigError, RuntimeError) as error:  # the second of means of other channels
+        raise ConfigError(
+            f"{path}: does not fit its metadata, which has images of {' x '.join(map(str, shape[1:]))}: "
+            f"{reason(error)}"
+        ) from error
+    names = description.get("class_names") or []
+    found = tuple(logits.shape)
+    num_axes = 2 + len(preparation.sides) * bool(description.get("has_masks"))
+    if len(found) != num_axes or found[1] < len(names):
+        raise ConfigError(
+            f"{path}: gives {found} for an image, and its metadata names {len(names)} classes; export it anew"
+        )
+    if names and found[1] > len(names):
+        log.warning(
+            "%s: gives %d logits, and its metadata names %d classes; the others are left out",
+            *(path, found[1], len(names)),
+        )
 
 
 def _device(device: str | torch.device | None) -> torch.device:
