@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from rich import box
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from mambavision_lab.counting import counted
@@ -44,12 +46,14 @@ class Compared:
 
 def comparison_table(rows: Sequence[Compared], metric: str) -> Table:
     """Make a rich table, one row per format that was written; metric is the test metric's name."""
-    table = Table(title=f"exported files, {counted(torch.get_num_threads(), 'threads')}")
-    table.add_column("format", no_wrap=True)
-    for heading in _headings(metric):
-        table.add_column(heading, justify="right", no_wrap=heading == metric)
-    for row in rows:
-        table.add_row(*_cells(row, metric)[:-1])
+    title = f"exported files, {counted(torch.get_num_threads(), 'threads')}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))  # fits 80 columns
+    cells = [_cells(row, metric)[:-1] for row in rows]
+    for i, heading in enumerate(("format", *_headings(metric.replace("/", "\n")))):
+        justify: JustifyMethod = "right" if i else "left"
+        table.add_column(heading.replace(" (", "\n("), justify=justify, no_wrap=True)
+    for row in cells:
+        table.add_row(*row)
     return table
 
 
