@@ -22,6 +22,7 @@ from mambavision_lab.exporters.onnx import OnnxFormat
 from mambavision_lab.exporters.openvino import OpenvinoFormat
 from mambavision_lab.exporters.ort import OrtFormat
 from mambavision_lab.exporters.plain_scan import unrolled_scan
+from mambavision_lab.exporters.runtimes.load import load_exported
 from mambavision_lab.exporters.torchscript import TorchscriptFormat
 from mambavision_lab.exporters.web import WebFormat
 from mambavision_lab.layers.mixer import MambaVisionMixer
@@ -212,6 +213,14 @@ def test_formats_refuse_what_a_network_cannot_do(refusal, monkeypatch):
         message = refusal(lambda kind=kind, options=options: kind(**options))
         assert f"export={kind.name} needs " in message
         assert f"pip install 'mambavision-lab[{extra}]'" in message
+
+
+def test_openvino_is_not_given_other_files(refusal, tmp_path, capfd):
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    path = tmp_path / "model.xml"
+    path.write_text('<?xml version="1.0"?><page/>')
+    assert "is no network of OpenVINO's" in refusal(lambda: load_exported(path))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("tolerance", [-1e-5, float("nan"), float("inf")])
