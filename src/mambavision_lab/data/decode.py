@@ -206,7 +206,8 @@ def _from_pillow(
         flat = canvas
     if flat.mode == "LAB":  # which Pillow converts to colours alone
         flat = flat.convert("RGB")
-    return _to_tensor(np.array(flat.convert("L" if in_chans == 1 else "RGB")), orientation)
+    mode = "L" if in_chans == 1 else "RGB"
+    return _to_tensor(np.array(flat if flat.mode == mode else flat.convert(mode)), orientation)
 
 
 def _to_tensor(pixels: np.ndarray, orientation: Any) -> Tensor:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import io
 import warnings
 from collections.abc import Sequence
@@ -144,40 +145,41 @@ async def prepare_all(
 
 
 async def _prepare(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
-    if len(content) <= _SMALL_BYTES and _check_size(content, max_pixels) <= _SMALL_PIXELS:
+    if len(content) <= _SMALL_BYTES:
+        with _open(content, max_pixels) as image:
+            if image.width * image.height <= _SMALL_PIXELS:
+                with contextlib.suppress(ConfigError):  # perhaps from damaged metadata
+                    return inference.prepare(image)
+                return _decode(inference, content)
+    return await asyncio.to_thread(_open_and_decode, inference, content, max_pixels)
+
+
+def _open_and_decode(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
+    with _open(content, max_pixels):
         return _decode(inference, content)
-    return await asyncio.to_thread(_check_and_decode, inference, content, max_pixels)
 
 
-def _check_and_decode(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
-    _check_size(content, max_pixels)
-    return _decode(inference, content)
-
-
-def _check_size(content: bytes, max_pixels: int) -> int:
-    """Return how many pixels an image has, from its header."""
+def _open(content: bytes, max_pixels: int) -> Image.Image:
+    """Open an image, without its pixels, and refuse it for its size."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
         raise HTTPException(413, f"the image has more than {max_pixels:,} pixels") from None
     except Exception as error:  # each of Pillow's formats raises its own
         why = why_unreadable(error)
         raise HTTPException(400, f"this cannot be read as an image ({why})") from None
+    width, height = image.size
     if width * height > max_pixels:
         raise HTTPException(
             413, f"the image has {width} x {height} pixels, more than {max_pixels:,}"
         )
-    return width * height
+    return image
 
 
 def _decode(inference: MambaVisionInference, content: bytes) -> Tensor:
     try:
         return inference.prepare(content)
     except ConfigError as error:
-        why = (
-            why_unreadable(error.__cause__)
-            if isinstance(error.__cause__, Exception)
-            else reason(error)
-        )
+        cause = error.__cause__
+        why = why_unreadable(cause) if isinstance(cause, Exception) else reason(error)
         raise HTTPException(400, f"this cannot be read as an image ({why})") from None
