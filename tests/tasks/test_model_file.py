@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def model(tmp_path):
     (tmp_path / "away").mkdir()
     script.write(spec, tmp_path / "away")
     return tmp_path / "away" / "model.ts"
+
+
+def with_description(model, path, **changed):
+    """Write a TorchScript file again with other values in its description."""
+    extra = {"config.json": ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        graph = torch.jit.load(model, _extra_files=extra)
+        description = json.loads(extra["config.json"])
+        preprocessing = {**description["preprocessing"], **changed.pop("preprocessing", {})}
+        description = {**description, **changed, "preprocessing": preprocessing}
+        torch.jit.save(graph, path, _extra_files={"config.json": json.dumps(description)})
+    return path
 
 
 def write_images(folder, names):
@@ -135,21 +149,10 @@ def test_a_file_without_its_run_is_refused_by_an_evaluation(refusal, tmp_path):
     ],
 )
 def test_metadata_that_do_not_fit_their_graph_are_refused(changed, named, model, refusal, tmp_path):
-    extra = {"config.json": ""}
-    graph = torch.jit.load(model, _extra_files=extra)
-    description = json.loads(extra["config.json"])
-    preprocessing = {**description["preprocessing"], **changed.get("preprocessing", {})}
-    description = {**description, **changed, "preprocessing": preprocessing}
-    other = tmp_path / "other.ts"
-    torch.jit.save(graph, other, _extra_files={"config.json": json.dumps(description)})
+    other = with_description(model, tmp_path / "other.ts", **changed)
     assert named in refusal(lambda: MambaVisionInference(other))
 
 
 def test_file_with_fewer_names_than_logits_is_told(model, tmp_path, caplog):
-    extra = {"config.json": ""}
-    graph = torch.jit.load(model, _extra_files=extra)
-    description = {**json.loads(extra["config.json"]), "class_names": ["one", "two"]}
-    other = tmp_path / "other.ts"
-    torch.jit.save(graph, other, _extra_files={"config.json": json.dumps(description)})
-    MambaVisionInference(other)
+    MambaVisionInference(with_description(model, tmp_path / "other.ts", class_names=["one", "two"]))
     assert "names 2 classes; the others are left out" in caplog.text
