@@ -75,14 +75,15 @@ def test_server_answers_as_the_network_does_in_every_form(client, inference):
     forms = (
         {"json": {"image": base64.b64encode(png).decode()}},
         {"json": {"image": base64.encodebytes(png).decode()}},
-        {"json": {"image": f"data:image/png;base64,{base64.b64encode(png).decode()}"}},
+        {"json": {"image": f"DATA:image/png;base64,{base64.b64encode(png).decode()}"}},
+        {"json": {"image": base64.urlsafe_b64encode(png).decode().rstrip("=")}},
         {"files": {"image": ("a.png", png, "image/png")}},
         {"content": png, "headers": {"Content-Type": "image/png"}},
     )
     for form in forms:
         answer = client.post("/predict", **form)
         assert (answer.status_code, answer.json()) == (200, {"classes": expected})
-    health = {"status": "ok", "answered": 5, "refused": 0, "waiting": 0}
+    health = {"status": "ok", "answered": 6, "refused": 0, "waiting": 0}
     assert client.get("/health").json() == health
     assert client.get("/info").json()["class_names"] == inference.class_names
 

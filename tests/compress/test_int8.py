@@ -49,6 +49,7 @@ def test_layers_stay_in_float32_until_the_metric_is_kept(method, graph, tmp_path
     found = int8.quantize(graph, target, images, method, max_drop=0.05, **options)
     assert found.left == ("layer0",)
     assert found.drop <= 0.05
+    assert not onnx.load(target).metadata_props  # none but ours
     assert 1 - measure(load_exported(target)) == pytest.approx(found.drop)
     assert "1 of 3 layers in float32" in tries[-1]
     with pytest.raises(

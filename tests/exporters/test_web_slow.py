@@ -3,6 +3,8 @@
 ONNXRUNTIME_WEB names the folder node_modules/onnxruntime-web/dist.
 """
 
+import base64
+import io
 import json
 import os
 import re
@@ -13,6 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 from export_cases import make_plain
+from torchvision.transforms.v2.functional import resize, to_pil_image
+
+from mambavision_lab.data.preparation import preparation_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +41,7 @@ def test_page_opened_from_disk_computes_what_the_network_does(chromium, tmp_path
 
     net = make_plain(depth=1, bidirectional=False, num_classes=3)
     preprocessing = {"image_size": 16, "in_chans": 3, "mean": [0.5], "std": [0.3]}
-    preprocessing |= {"keeps_aspect": False, "background": [255, 255, 255]}
+    preprocessing |= {"keeps_aspect": True, "crop_fraction": 0.75, "background": [255, 255, 255]}
     description = {"class_names": ["ant", "bee", "cät"], "preprocessing": preprocessing}
     web = WebFormat(runtime=str(runtime), scan="op", tolerance=1e-5)
     web.write(web.make_spec(net, 3, 16, description), tmp_path)
@@ -44,13 +49,19 @@ def test_page_opened_from_disk_computes_what_the_network_does(chromium, tmp_path
     own = re.sub(r'<script type="text/plain".*?</script>', "", page, flags=re.DOTALL)
     assert "://" not in own  # no request to any host
     images = torch.randn(1, 3, 16, 16)
+    noise = torch.randint(256, (3, 5, 4), dtype=torch.uint8)
+    photo = resize(noise, [61, 47], antialias=True)
+    file = io.BytesIO()
+    to_pil_image(photo).save(file, "PNG")
     # The page answers in its title, once it is ready. Virtual time passes with each call of the timer.
     probe = f"""<script>
 const values = {json.dumps(images.flatten().tolist())};
+const file = Uint8Array.from(atob("{base64.b64encode(file.getvalue()).decode()}"), (c) => c.charCodeAt(0));
 const wait = setInterval(async () => {{
   if (!window.logits) return;
   clearInterval(wait);
-  document.title = JSON.stringify(await window.logits(values));
+  const logits = await window.logits(values);
+  document.title = JSON.stringify([logits, await window.classify(new Blob([file]))]);
 }}, 1);
 </script>"""
     (tmp_path / "probe.html").write_text(page.replace("</body>", f"{probe}</body>"))
@@ -67,7 +78,12 @@ const wait = setInterval(async () => {{
         text=True,
         timeout=120,
     )
-    title = re.search(r"<title>(\[.*?\])</title>", done.stdout)
+    title = re.search(r"<title>(\[.*\])</title>", done.stdout)
     assert title, re.search(r'id="status"[^<]*<', done.stdout) or done.stderr[-500:]
+    logits, ranked = json.loads(title[1])
+    prepared = preparation_of(preprocessing, "test")
     with torch.inference_mode():
-        assert (torch.tensor(json.loads(title[1])) - net(images)[0]).abs().max() <= 1e-5
+        assert (torch.tensor(logits) - net(images)[0]).abs().max() <= 1e-5
+        expected = net(prepared.normalize(prepared.prepare(photo)[None]))[0].softmax(0)
+    found = torch.tensor([dict(ranked)[name] for name in description["class_names"]])
+    assert (found - expected).abs().max() <= 0.01  # browsers resize in their own way

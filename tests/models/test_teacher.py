@@ -33,6 +33,14 @@ def test_teacher_is_the_saved_network(saved):
     assert teacher.class_names == ["ant", "bee", "cat"]
 
 
+def test_teacher_of_a_run_in_bfloat16_takes_images_in_float32(saved):
+    net, source = saved
+    description = json.loads((Path(source) / "config.json").read_text())
+    write_weights(net.bfloat16(), description, Path(source))
+    teacher = load_teacher(source=source, **IMAGES)
+    assert teacher(torch.randn(2, 2, 16, 16)).dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

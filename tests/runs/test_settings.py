@@ -1,7 +1,12 @@
 import pytest
 from omegaconf import OmegaConf
 
-from mambavision_lab.runs.settings import check_same_as_run, check_same_settings, settings_of
+from mambavision_lab.runs.settings import (
+    TEACHER,
+    check_same_as_run,
+    check_same_settings,
+    settings_of,
+)
 
 
 @pytest.fixture
@@ -54,10 +59,17 @@ def test_what_a_checkpoint_does_not_restore_may_differ(cfg):
         ("data.check_files", False),
         ("classifier.use_compile", True),
         ("model.scan_backend", "torch"),
-        ("loss.teacher", {"source": "/where/it/was/moved/to"}),
     ):
         OmegaConf.update(cfg, key, value, merge=False)
-    check_same_settings(cfg, before | {"loss.teacher.source": "/where/it/was"})
+    check_same_settings(cfg, before)
+
+
+def test_teacher_of_a_resumed_run_may_have_been_moved_but_not_replaced(cfg, refusal, tmp_path):
+    before = settings_of(cfg) | {TEACHER: str(tmp_path / "before")}
+    OmegaConf.update(cfg, "loss.teacher", {"source": str(tmp_path / "now")}, merge=False)
+    check_same_settings(cfg, before)
+    (tmp_path / "before").mkdir()
+    assert f"{TEACHER}={tmp_path}/now: " in refusal(lambda: check_same_settings(cfg, before))
 
 
 def test_refused_resume_names_what_to_type(cfg, refusal, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from task_options import TRAIN
 
 from mambavision_lab.tasks.exported_files import take
@@ -73,6 +74,31 @@ def test_format_that_fails_costs_no_other(call, tmp_path, monkeypatch):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"model.safetensors", "comparison.csv"} <= names
     assert "model.ts" not in names
+
+
+def test_run_in_bfloat16_is_exported_and_measured_in_float32(call, tmp_path):
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    (file,) = (run / "checkpoints").glob("best.ckpt")
+    checkpoint = torch.load(file, weights_only=True)
+    weights = checkpoint["state_dict"]
+    checkpoint["state_dict"] = {
+        key: x.bfloat16() if x.is_floating_point() else x for key, x in weights.items()
+    }
+    torch.save(checkpoint, file)
+    given = (f"from_run={run}", "export=all", f"output={tmp_path}/out", *WITHOUT_ONNX)
+    given += ("~export.torch_export", "~export.executorch", "~export.web")
+    status, out, err = call("export", *given)
+    assert (status, err, "not run" in out) == (0, "", False)
+
+
+def test_all_formats_that_fail_are_an_error(call, tmp_path):
+    run = shutil.copytree(STORED, tmp_path / "stored")
+    given = (f"from_run={run}", "export=all", f"output={tmp_path}/out", *WITHOUT_ONNX)
+    left_out = [f"~export.{name}" for name in ("safetensors", "torchscript", "torch_export")]
+    status, out, err = call("export", *given, *left_out, "~export.executorch")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "no format could be written" in err
+    assert "not run: web" in out
 
 
 def test_formats_that_write_the_same_file_are_refused(call, tmp_path):

@@ -39,12 +39,18 @@ def test_pruned_run_is_like_any_other(call, tmp_path):
         (tmp_path / "logs" / "latest" / "checkpoints" / "last.ckpt"), weights_only=True
     )
     assert again["hyper_parameters"]["model"]["widths"] == widths
+    status, out, err = call("train", f"from_run={pruned}", "name=again")
+    assert (status, "pruned " in out) == (0, False), err
+    status, _, err = call("train", f"from_run={pruned}", "prune.macs=0.7")
+    assert (status, "is pruned already; add experiment=prune" in err) == (2, True), err
     refused = {
         "prune.macs=0.01": "keep their width",
         "prune.macs=0": "above 0 and below 1",
         "prune.score=random": "magnitude or taylor",
-        "prune.is_done=true": "leave it out",
+        "prune.is_done=true": "it is recorded when a network is pruned",
         "model.depth=3": "has another network than this config",
+        "model.num_heads=1": "has another network than this config",
+        "data.mean=[0.9]": "has another data.mean or data.std",
         "data.num_classes=5": "has another",
     }
     for override, named in refused.items():

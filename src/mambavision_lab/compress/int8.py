@@ -77,7 +77,7 @@ def quantize(
             quantizer.write(target, order[num_left:])
             drops[num_left] = baseline - measure(load_exported(target))
             report(
-                f"int8, {num_left} of {num_layers} layers in float32: metric {-drops[num_left]:+.4f}"
+                f"int8, {num_left} of {num_layers} layers in float32: metric {0 - drops[num_left]:+.4f}"
             )
             return drops[num_left] <= max_drop
 

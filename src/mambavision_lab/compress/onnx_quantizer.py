@@ -66,16 +66,21 @@ class OnnxQuantizer:
         with _quietly():
             if self._method == "dynamic":
                 quantize_dynamic(self._prepared, target, weight_type=QuantType.QInt8, **options)
-                return
-            quantizer = QDQQuantizer(
-                onnx.shape_inference.infer_shapes(onnx.load(self._prepared)),
-                weight_qType=QuantType.QInt8,
-                activation_qType=QuantType.QUInt8,
-                tensors_range=self._ranges,
-                **options,
-            )
-            quantizer.quantize_model()
-            quantizer.model.save_model_to_file(target)
+            else:
+                quantizer = QDQQuantizer(
+                    onnx.shape_inference.infer_shapes(onnx.load(self._prepared)),
+                    weight_qType=QuantType.QInt8,
+                    activation_qType=QuantType.QUInt8,
+                    tensors_range=self._ranges,
+                    **options,
+                )
+                quantizer.quantize_model()
+                quantizer.model.save_model_to_file(target)
+        written = onnx.load(target)
+        own = [entry for entry in written.metadata_props if not entry.key.startswith("onnx.")]
+        del written.metadata_props[:]  # the quantizer's marks are no JSON, as ours are
+        written.metadata_props.extend(own)
+        onnx.save(written, target)
 
     def _calibrate(self, images: Tensor, augmented: Path) -> Any:
         """Find the range of each activation."""

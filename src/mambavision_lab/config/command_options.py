@@ -17,6 +17,7 @@ _REPLACED = {
     "hydra.job.id": "Hydra sets it",
     "hydra.job.config_name": "Hydra sets it; give --config-name NAME",
     "hydra.job.override_dirname": "Hydra sets it",
+    "prune.is_done": "it is recorded when a network is pruned",
     "paths.output_dir": "give hydra.run.dir=FOLDER, or hydra.sweep.dir=FOLDER for a sweep",
 }
 _OF_SWEEPS = ("sweep", "hydra.sweep", "hydra.sweeper", "hydra/launcher", "hydra.launcher")

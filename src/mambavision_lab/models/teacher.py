@@ -46,16 +46,16 @@ def load_teacher(
         what = f"loss.teacher.source={source}: "
         told = str(error).removeprefix(what)
         raise ConfigError(
-            f"{what}{told}; or train without a teacher, with loss=cross_entropy"
+            f"{what}{told}; a new run needs no teacher with loss=cross_entropy"
         ) from error
     for name, values in (("mean", mean), ("std", std)):
         own, theirs = (_per_channel(x, in_chans) for x in (values, trained[name]))
         if own != theirs:
             raise ConfigError(
                 f"loss.teacher.source={source}: was trained with {name}={theirs}, the student's images "
-                f"have {own}; give data.{name}={theirs}, or loss=cross_entropy"
+                f"have {own}; give data.{name}={theirs}, or in a new run loss=cross_entropy"
             )
-    net.eval()
+    net.float().eval()  # of a run in bfloat16; the student's precision decides
     try:
         with torch.inference_mode():
             logits = net(torch.zeros(1, in_chans, image_size, image_size))

@@ -33,7 +33,6 @@ _CALLBACK = ("patience", "decay", "use_warmup", "weight", "start", "epochs", "nu
 _FREE = (
     "model.pretrained",  # replaced by the checkpoint's weights
     "model.scan_backend",
-    "loss.teacher.source",  # it may have been moved
     "data.root",
     "data.num_workers",
     "data.worker_timeout_s",
@@ -42,6 +41,8 @@ _FREE = (
     "classifier.use_compile",
     "classifier.channels_last",
 )
+
+TEACHER = "loss.teacher.source"
 
 Settings = dict[str, Any]
 
@@ -91,8 +92,10 @@ def check_same_settings(cfg: DictConfig, before: Settings) -> None:
         ConfigError: A setting differs; the message names it, both values, and what to type.
     """
     now, before = upgrade_settings(settings_of(cfg)), upgrade_settings(before)
-    known = [key for key in {**now, **before} if key not in _FREE]  # before: of an earlier version
-    changed = [key for key in known if now.get(key) != before.get(key)]
+    changed = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+    teacher = str(before.get(TEACHER, ""))
+    if TEACHER in changed and Path(teacher).is_absolute() and not Path(teacher).exists():
+        changed.remove(TEACHER)  # it was moved
     # A callback may come or go; its state does only with it.
     changed = [k for k in changed if not k.startswith("callbacks.") or (k in now and k in before)]
     if not changed:

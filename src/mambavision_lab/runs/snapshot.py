@@ -99,6 +99,10 @@ def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
     if found is not None:
         _check_unedited(found, option, path)
         return found
+    if start.is_dir() and (start / "model.safetensors").is_file():
+        raise ConfigError(
+            f"{option}={path}: holds weights and no run; give model_file={path}/model.safetensors"
+        )
     raise ConfigError(
         f"{option}={path}: no run folder around it; give {_WANTED.get(option, 'a run folder')}, "
         f"with {FOLDER}/ in the run's folder"

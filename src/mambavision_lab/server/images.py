@@ -23,6 +23,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 _MAX_FILES = 1000  # of a form, which are counted afterwards
+_OF_URLS = str.maketrans("-_", "+/")
 _DROPPED = 2**28  # bytes of a body that is too large
 
 
@@ -94,12 +95,13 @@ async def _images_in_json(request: Request, max_images: int) -> tuple[list[bytes
 
 
 def _decode_base64(encoded: Any) -> bytes:
-    """Decode base64, also with line breaks, or as a data URL (RFC 2397)."""
+    """Decode base64 of either alphabet (RFC 4648), with line breaks, without padding, or as a data URL."""
     if not isinstance(encoded, str):
         raise TypeError
-    if encoded.startswith("data:"):
+    if encoded[:5].lower() == "data:":
         encoded = encoded.partition(",")[2]
-    return base64.b64decode("".join(encoded.split()), validate=True)
+    encoded = "".join(encoded.split()).translate(_OF_URLS)
+    return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
 
 
 async def _images_in_form(request: Request) -> tuple[list[bytes], bool]:

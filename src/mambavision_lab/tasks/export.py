@@ -111,6 +111,10 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
         if row.missing:
             console.print(f"not run: {row.name}: {row.missing}", soft_wrap=True)
     console.print(f"written: {short_path(output)}", soft_wrap=True)
+    if not any(row.file for row in rows.values()):
+        message = "export=all: no format could be written; why is told above"
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        raise ReportedError(1, message)
 
 
 def _refuse_same_files(formats: dict[str, ExportFormat]) -> None:

@@ -47,7 +47,7 @@ class ExportSource:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.inference = MambaVisionInference(cfg.ckpt_path, device="cpu")
-        self.inference.torch_net("export")
+        self.inference.torch_net("export").float()  # of a run in bfloat16, as the files have it
         if not self.inference.class_names:
             raise ConfigError(
                 f"ckpt_path={cfg.ckpt_path}: has no class names, which an export contains; train it again"

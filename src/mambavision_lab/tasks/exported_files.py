@@ -164,7 +164,7 @@ def _prepare_int8(
             report=console.print,
         )
         left = f"{len(found.left)} of {found.num_layers} layers in float32"
-        details["int8"] = f"{left}, validation metric {-found.drop:+.4f}"
+        details["int8"] = f"{left}, validation metric {0 - found.drop:+.4f}"
 
     export_format.quantize_file = quantize_file
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from torch import Tensor, nn
 
 from mambavision_lab.compress.pruning import Pruning
+from mambavision_lab.config.overrides import key_of
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import PRUNED
@@ -38,8 +40,15 @@ def start_from_pruned(cfg: DictConfig) -> None:
         _set(cfg, stored.get("widths"), None)
         return
     if pruning.is_done:
-        raise ConfigError("prune.is_done=true: is recorded when a network is pruned; leave it out")
+        overrides: Any = HydraConfig.get().overrides.task
+        if given := [override for override in overrides if key_of(override).startswith("prune.")]:
+            raise ConfigError(
+                f"{given[0]}: this run's network is pruned already; add experiment=prune to prune it again"
+            )
+        return
     trained = MambaVisionInference(pruning.source, device="cpu")
+    trained.require_images("prune")
+    net = trained.torch_net("prune").float()  # of a run in bfloat16
     settings = dict(trained.description["architecture"])
     target = settings.pop("_target_")
     if target != cfg.model._target_:
@@ -51,16 +60,14 @@ def start_from_pruned(cfg: DictConfig) -> None:
     before = settings.pop("widths", None) or {}
     data = build_data(cfg)
     _compare(cfg, trained, data, before)
+    size, in_chans = trained.image_size, trained.in_chans
 
     def make(widths: dict[str, int]) -> nn.Module:
         return get_object(target)(**settings, widths={**before, **widths})
 
     def losses() -> Iterator[Tensor]:
-        return _losses(trained.torch_net("prune"), data, pruning.num_batches)
+        return _losses(net, data, pruning.num_batches)
 
-    trained.require_images("prune")
-    size, in_chans = trained.image_size, trained.in_chans
-    net = trained.torch_net("prune")
     small, widths = pruning.prune(net, make, size, in_chans, losses)
     widths = {**before, **widths}
     folder = Path(cfg.paths.output_dir) / PRUNED
@@ -83,24 +90,38 @@ def _compare(
     cfg: DictConfig, trained: MambaVisionInference, data: ImageDataModule, widths: dict[str, int]
 ) -> None:
     """Refuse a config whose network or images are others than those of the network to prune."""
-    changed = cfg.copy()
-    _set(changed, widths, None)
-    own, theirs = (
-        {key: value.shape for key, value in net.state_dict().items()}
-        for net in (build_net(changed), trained.torch_net("prune"))
-    )
-    if own != theirs:
+    changed, net = cfg.copy(), trained.net
+    with read_write(changed), open_dict(changed):
+        given = {"widths": widths or None, "pretrained": None}
+        changed.model.update({key: value for key, value in given.items() if key in changed.model})
+    settings = trained.description["preprocessing"]
+    per_channel = [
+        [list(x) * data.in_chans if len(x) == 1 else list(x) for x in (values, settings[name])]
+        for name, values in (("mean", data.mean), ("std", data.std))
+    ]
+    if not _is_same(build_net(changed), net, trained):
         what = "network"
-    elif data.in_chans != trained.in_chans or len(data.class_names) > len(
-        trained.class_names or []
-    ):
-        what = "data"
+    elif any(own != theirs for own, theirs in per_channel):
+        what = "data.mean or data.std"
+    elif len(data.class_names) > len(trained.class_names or []):
+        what = "number of classes"
     else:
         return
     raise ConfigError(
         f"prune.source={cfg.prune.source}: has another {what} than this config; give "
         f"from_run={cfg.prune.source}, and leave model and data as they are there"
     )
+
+
+def _is_same(own: nn.Module, net: nn.Module, trained: MambaVisionInference) -> bool:
+    """Return whether one network computes with the other's weights what that does."""
+    images = torch.randn(8, trained.in_chans, trained.image_size, trained.image_size)
+    try:
+        own.load_state_dict(net.state_dict())
+        with torch.inference_mode():
+            return torch.allclose(own.eval()(images), net(images), rtol=1e-5, atol=1e-5)
+    except (RuntimeError, ValueError):  # of other shapes, or for other images
+        return False
 
 
 def _set(cfg: DictConfig, widths: dict[str, int] | None, pretrained: str | None) -> None:

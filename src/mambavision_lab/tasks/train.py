@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import WeightAveraging
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mambavision_lab.config.step_checks import accumulated_batches
 from mambavision_lab.counting import counted
@@ -34,7 +34,7 @@ from mambavision_lab.runs.folder import (
     starts_from_weights,
     write_json,
 )
-from mambavision_lab.runs.settings import check_same_settings
+from mambavision_lab.runs.settings import TEACHER, check_same_settings
 from mambavision_lab.tasks.build import (
     build,
     build_classifier,
@@ -181,6 +181,11 @@ def _check_resume(cfg: DictConfig) -> None:
         if cfg.seed is None:
             cfg.seed = settings["seed"]
         check_same_settings(cfg, settings)
+        if settings.get(TEACHER) != (teacher := OmegaConf.select(cfg, TEACHER)):
+            log.warning(
+                "%s=%s: has to be the teacher of before, %s, which is gone",
+                *(TEACHER, teacher, settings.get(TEACHER)),
+            )
     if is_resuming(cfg):
         return  # the end of training may be followed by an interrupted test
     progress, num_steps = read_progress(checkpoint), checkpoint["global_step"]
