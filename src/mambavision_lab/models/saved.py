@@ -182,9 +182,8 @@ def write_weights(net: nn.Module, description: Description, folder: Path) -> Non
     weights = {key: x.detach().cpu().contiguous() for key, x in net.state_dict().items()}
     save_file(weights, folder / WEIGHTS, {"format": "pt", "config": json.dumps(description)})
     write_atomically(folder / CONFIG, json.dumps(description, indent=2) + "\n")
-    shutil.copymode(
-        folder / CONFIG, folder / WEIGHTS
-    )  # which safetensors writes for its owner alone
+    # safetensors writes for its owner alone.
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)
 
 
 def _read_folder(folder: Path) -> tuple[Description, dict[str, Tensor]]:

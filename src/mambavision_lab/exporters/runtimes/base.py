@@ -50,9 +50,10 @@ class Runtime(nn.Module):
             raise ConfigError(
                 f"the exported file does not run on images of {size} ({reason(error, 160)}); export it anew"
             ) from error
-        if len(logits) != len(images):
+        if logits.shape[:1] != images.shape[:1]:
+            found = " x ".join(map(str, logits.shape)) or "one number"
             raise ConfigError(
-                f"the exported file gives {len(logits)} answers for images of {size}; export it anew"
+                f"the exported file gives {found} for images of {size}; export it anew"
             )
         return logits
 
