@@ -19,10 +19,11 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.explainers.base import Explanation
 from mambavision_lab.explainers.methods import default_method, explain_all
 from mambavision_lab.exporters.runtimes.network import load_network
+from mambavision_lab.files import CONFIG, WEIGHTS
 from mambavision_lab.models.card import MODEL_CARD, card_values
 from mambavision_lab.models.hub import download_folder
 from mambavision_lab.models.ranking import Ranking, rank, rank_several
-from mambavision_lab.models.saved import CONFIG, WEIGHTS, is_weights_folder, write_weights
+from mambavision_lab.models.saved import is_weights_folder, write_weights
 from mambavision_lab.models.sliding_window import segment
 from mambavision_lab.models.tta import TestTimeAugmentation
 

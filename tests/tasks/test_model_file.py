@@ -118,6 +118,9 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
     trained.save_pretrained(tmp_path / "saved")
     weights = tmp_path / "saved" / "model.safetensors"
     assert weights.stat().st_mode == (tmp_path / "saved" / "config.json").stat().st_mode
+    for given in (weights, weights.parent):
+        message = refusal(lambda given=given: check("train", f"from_run={given}"))
+        assert f"model_file={weights}, train.py with model.pretrained={weights.parent}" in message
     weights = weights.rename(weights.with_name("renamed.safetensors"))
     assert "to be called model.safetensors" in refusal(lambda: MambaVisionInference(weights))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

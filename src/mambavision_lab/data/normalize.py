@@ -6,6 +6,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 
+def per_channel(values: Sequence[float], in_chans: int) -> list[float]:
+    """Return a mean or standard deviation of each channel, given that of each or of all."""
+    return list(values) * (in_chans if len(values) == 1 else 1)
+
+
 def normalize(
     images: Tensor, mean: Sequence[float], std: Sequence[float], *, inplace: bool = False
 ) -> Tensor:

@@ -13,7 +13,7 @@ from mambavision_lab.data.fit_clip import FitClip
 from mambavision_lab.data.fit_volume import FitVolume
 from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES, FileKind
 from mambavision_lab.data.image_files import CROP_FRACTION, evaluation_transform
-from mambavision_lab.data.normalize import normalize
+from mambavision_lab.data.normalize import normalize, per_channel
 from mambavision_lab.data.read_volume import Volume, read_volume
 from mambavision_lab.errors import ConfigError
 
@@ -63,9 +63,7 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
         int(settings["in_chans"]),
         settings.get("fit"),
     )
-    mean, std = (
-        list(v) * in_chans if len(v) == 1 else list(v) for v in (settings["mean"], settings["std"])
-    )
+    mean, std = (per_channel(settings[name], in_chans) for name in ("mean", "std"))
     if settings.get("num_slices") is None or settings.get("slices") == "middle":
         return Preparation(
             IMAGES, (size, size), *_of_images(settings, size, in_chans), mean, std, fit

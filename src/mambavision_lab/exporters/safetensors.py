@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from mambavision_lab.exporters.base import ExportFormat, ExportSpec
-from mambavision_lab.models.saved import CONFIG, WEIGHTS, write_weights
+from mambavision_lab.files import CONFIG, WEIGHTS
+from mambavision_lab.models.saved import write_weights
 
 
 class SafetensorsFormat(ExportFormat):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from mambavision_lab.exporters.base import ExportSpec, GraphFormat
-from mambavision_lab.models.saved import CONFIG
+from mambavision_lab.files import CONFIG
 
 
 class TorchExportFormat(GraphFormat):

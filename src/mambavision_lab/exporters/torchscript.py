@@ -13,7 +13,7 @@ from mambavision_lab.exporters.base import (
     with_scan,
 )
 from mambavision_lab.exporters.plain_scan import scripted_scan
-from mambavision_lab.models.saved import CONFIG
+from mambavision_lab.files import CONFIG
 
 
 class TorchscriptFormat(ExportFormat):

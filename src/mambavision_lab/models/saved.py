@@ -24,10 +24,15 @@ from torch import Tensor, nn
 
 from mambavision_lab.data.image_files import CROP_FRACTION
 from mambavision_lab.errors import ConfigError, first_line, reason
-from mambavision_lab.files import BEST_CHECKPOINT, LAST_CHECKPOINT, find_damage, write_atomically
+from mambavision_lab.files import (
+    BEST_CHECKPOINT,
+    CONFIG,
+    LAST_CHECKPOINT,
+    WEIGHTS,
+    find_damage,
+    write_atomically,
+)
 from mambavision_lab.metrics import is_speed
-
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 _OF_VOLUMES = ("num_slices", "slices", "spacing", "frame_stride", "fit")  # of clips and masks, too
 

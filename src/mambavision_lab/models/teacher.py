@@ -8,6 +8,7 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import nn
 
+from mambavision_lab.data.normalize import per_channel
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.models.saved import build_saved, read_saved
 from mambavision_lab.models.timm_classifier import timm_classifier
@@ -49,7 +50,7 @@ def load_teacher(
             f"{what}{told}; a new run needs no teacher with loss=cross_entropy"
         ) from error
     for name, values in (("mean", mean), ("std", std)):
-        own, theirs = (_per_channel(x, in_chans) for x in (values, trained[name]))
+        own, theirs = (per_channel(x, in_chans) for x in (values, trained[name]))
         if own != theirs:
             raise ConfigError(
                 f"loss.teacher.source={source}: was trained with {name}={theirs}, the student's images "
@@ -97,7 +98,3 @@ def _from_run(source: str) -> tuple[nn.Module, dict[str, Sequence[float]]]:
     net: Any = build_saved(description, weights, source)
     net.class_names = description.get("class_names")
     return net, description["preprocessing"]
-
-
-def _per_channel(values: Sequence[float], in_chans: int) -> list[float]:
-    return list(values) * (in_chans if len(values) == 1 else 1)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mambavision_lab.config.overrides import escaped
 from mambavision_lab.config.schema import task_of
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import write_atomically
+from mambavision_lab.files import WEIGHTS, write_atomically
 
 FOLDER = "snapshot"
 CHECKSUMS = "checksums.sha256"
@@ -99,9 +99,11 @@ def find_snapshot(path: str, option: str = "ckpt_path") -> Path:
     if found is not None:
         _check_unedited(found, option, path)
         return found
-    if start.is_dir() and (start / "model.safetensors").is_file():
+    folder = start.parent if start.name == WEIGHTS else start
+    if (folder / WEIGHTS).is_file():
         raise ConfigError(
-            f"{option}={path}: holds weights and no run; give model_file={path}/model.safetensors"
+            f"{option}={path}: holds weights and no run; predict.py, eval.py and serve.py take them with "
+            f"model_file={folder / WEIGHTS}, train.py with model.pretrained={folder}"
         )
     raise ConfigError(
         f"{option}={path}: no run folder around it; give {_WANTED.get(option, 'a run folder')}, "

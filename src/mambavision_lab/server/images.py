@@ -23,15 +23,15 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 _MAX_FILES = 1000  # of a form, which are counted afterwards
-_OF_URLS = str.maketrans("-_", "+/")
-_DROPPED = 2**28  # bytes of a body that is too large
+_FROM_URL_ALPHABET = str.maketrans("-_", "+/")
+_MOST_DROPPED = 2**28  # bytes of a body that is too large
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """Read a request's body, but keep no more than max_bytes.
 
-    The rest is read and dropped, up to _DROPPED: a client that is still sending when its connection is closed
-    never sees the answer.
+    The rest is read and dropped, up to _MOST_DROPPED: a client that is still sending when its connection is
+    closed never sees the answer.
     """
     stated = request.headers.get("content-length", "0")
     is_too_large = stated.isdigit() and int(stated) > max_bytes
@@ -43,7 +43,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 body += chunk
                 continue
             dropped += len(chunk)
-            if dropped > _DROPPED:
+            if dropped > _MOST_DROPPED:
                 break
     except ClientDisconnect:
         if not is_too_large:
@@ -100,7 +100,7 @@ def _decode_base64(encoded: Any) -> bytes:
         raise TypeError
     if encoded[:5].lower() == "data:":
         encoded = encoded.partition(",")[2]
-    encoded = "".join(encoded.split()).translate(_OF_URLS)
+    encoded = "".join(encoded.split()).translate(_FROM_URL_ALPHABET)
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
 
 

@@ -62,13 +62,18 @@ def _export_one(cfg: DictConfig, output: Path) -> None:
         try:
             written = write_and_compare(export_format, source, unfinished)
         except (ParityError, AccuracyFloorError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            raise ReportedError(1, str(error)) from error  # not 2: the command was right
+            raise _report(str(error)) from error
         take(names, unfinished, output, cfg.overwrite)
     for key, value in written.details.items():
         console.print(f"{key}: {value}", soft_wrap=True)
     path = short_path(output / export_format.files[0])
     console.print(f"written: {path}", soft_wrap=True)
+
+
+def _report(message: str) -> ReportedError:
+    """Print what went wrong of a command that was right, and return the exit with status 1."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return ReportedError(1, message)
 
 
 def _export_all(cfg: DictConfig, output: Path) -> None:
@@ -112,9 +117,7 @@ def _export_all(cfg: DictConfig, output: Path) -> None:
             console.print(f"not run: {row.name}: {row.missing}", soft_wrap=True)
     console.print(f"written: {short_path(output)}", soft_wrap=True)
     if not any(row.file for row in rows.values()):
-        message = "export=all: no format could be written; why is told above"
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        raise ReportedError(1, message)
+        raise _report("export=all: no format could be written; why is told above")
 
 
 def _refuse_same_files(formats: dict[str, ExportFormat]) -> None:

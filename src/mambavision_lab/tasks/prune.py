@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mambavision_lab.compress.pruning import Pruning
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.normalize import per_channel
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import PRUNED
 from mambavision_lab.inference import MambaVisionInference
@@ -59,7 +60,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
     settings["pretrained"] = None
     before = settings.pop("widths", None) or {}
     data = build_data(cfg)
-    _compare(cfg, trained, data, before)
+    _refuse_others(cfg, trained, data, before)
     size, in_chans = trained.image_size, trained.in_chans
 
     def make(widths: dict[str, int]) -> nn.Module:
@@ -86,7 +87,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
     )
 
 
-def _compare(
+def _refuse_others(
     cfg: DictConfig, trained: MambaVisionInference, data: ImageDataModule, widths: dict[str, int]
 ) -> None:
     """Refuse a config whose network or images are others than those of the network to prune."""
@@ -94,14 +95,10 @@ def _compare(
     with read_write(changed), open_dict(changed):
         given = {"widths": widths or None, "pretrained": None}
         changed.model.update({key: value for key, value in given.items() if key in changed.model})
-    settings = trained.description["preprocessing"]
-    per_channel = [
-        [list(x) * data.in_chans if len(x) == 1 else list(x) for x in (values, settings[name])]
-        for name, values in (("mean", data.mean), ("std", data.std))
-    ]
+    own = [per_channel(values, data.in_chans) for values in (data.mean, data.std)]
     if not _is_same(build_net(changed), net, trained):
         what = "network"
-    elif any(own != theirs for own, theirs in per_channel):
+    elif own != [trained.preparation.mean, trained.preparation.std]:
         what = "data.mean or data.std"
     elif len(data.class_names) > len(trained.class_names or []):
         what = "number of classes"

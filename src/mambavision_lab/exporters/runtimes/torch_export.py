@@ -8,7 +8,7 @@ import torch
 
 import mambavision_lab.ops.selective_scan  # noqa: F401  (registers the operator of the file)
 from mambavision_lab.exporters.runtimes.base import Runtime, run_module
-from mambavision_lab.models.saved import CONFIG
+from mambavision_lab.files import CONFIG
 
 
 def load(path: Path) -> Runtime:

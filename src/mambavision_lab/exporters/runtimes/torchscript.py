@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from mambavision_lab.exporters.runtimes.base import Runtime, run_module
-from mambavision_lab.models.saved import CONFIG
+from mambavision_lab.files import CONFIG
 
 
 def load(path: Path) -> Runtime:
