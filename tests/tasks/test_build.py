@@ -17,6 +17,7 @@ from mambavision_lab.tasks.build import (
     build,
     build_multi_scale,
     build_optimizer,
+    build_trainer,
     metadata,
     wrap_described,
 )
@@ -150,3 +151,26 @@ def test_checkpoint_of_a_segmentation_says_whether_the_background_counts(tmp_pat
     assert read_saved(tmp_path / "best.ckpt")[0]["include_background"] is True
     cfg.classifier = {}
     assert "include_background" not in metadata(cfg, data)
+
+
+@pytest.mark.parametrize(
+    ("machine", "instructions", "precision", "is_told"),
+    [
+        ("x86_64", "AVX2", "bf16-mixed", True),
+        ("AMD64", "DEFAULT", "bf16-true", True),
+        ("x86_64", "AVX512", "bf16-mixed", False),
+        ("x86_64", "AVX2", "32-true", False),
+        ("arm64", "DEFAULT", "bf16-mixed", False),
+    ],
+)
+def test_bfloat16_that_the_processor_has_no_instructions_for_is_warned_of(
+    monkeypatch, caplog, machine, instructions, precision, is_told
+):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: instructions)
+    trainer = {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu"}
+    trainer |= {"precision": precision, "enable_checkpointing": False}
+    build_trainer(OmegaConf.create({"trainer": trainer, "logger": None, "callbacks": None}))
+    told = [text for text in caplog.messages if "add trainer.precision=32-true" in text]
+    assert len(told) == is_told
+    assert all(text.startswith(f"trainer.precision={precision}: ") for text in told)

@@ -1,6 +1,7 @@
 """Make the objects of a composed config, for all tasks."""
 
 import logging
+import platform
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -29,6 +30,8 @@ from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.tta import TestTimeAugmentation, try_size
 from mambavision_lab.runs.settings import settings_of
+
+log = logging.getLogger(__name__)
 
 # Missing module -> our extra that brings it.
 EXTRAS = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "sklearn": "digits"}
@@ -189,6 +192,7 @@ def build_trainer(cfg: DictConfig, *extra: Callback) -> Trainer:
     )
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # Lightning's own choice
         trainer.strategy.checkpoint_io = SafeCheckpointIO()
+    _warn_of_emulation(trainer)
     return trainer
 
 
@@ -208,6 +212,20 @@ def device_name(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
+
+
+def _warn_of_emulation(trainer: Trainer) -> None:
+    """Warn where torch computes bfloat16 without instructions for it: on x86 processors without AVX-512."""
+    is_bf16, is_cpu = "bf16" in trainer.precision, trainer.strategy.root_device.type == "cpu"
+    is_x86 = platform.machine() in ("x86_64", "AMD64")
+    found = torch.backends.cpu.get_cpu_capability()
+    if is_bf16 and is_cpu and is_x86 and found != "AVX512" and trainer.is_global_zero:
+        log.warning(
+            "trainer.precision=%s: this processor (%s) has no instructions for bfloat16, which takes about "
+            "ten times as long as float32; add trainer.precision=32-true",
+            trainer.precision,
+            found,
+        )
 
 
 def _refusal(name: str, error: BaseException) -> ConfigError | RunError:
