@@ -2,10 +2,11 @@
 
 16 clients send the same image (for 64 px and more a JPEG of 500 x 375), every hundredth request
 malformed; with --images 4 that many in each request, as JSON. In each of ten rounds the bare network runs
-first, alone. It prints images/s and processor time of both (which other processes disturb less), p50 and p99,
-the server's memory, and how many requests got no answer. The clients are one process on the last core; the
-server, and the bare network, have the others. Exported files are timed by `python export.py export=all`.
-Linux alone.
+first, alone; it keeps the memory that it frees, as the server does, or with --plain runs in a Python
+process as it is. It prints images/s and processor time of both (which other processes disturb less), p50
+and p99, the server's memory, and how many requests got no answer. The clients are one process on the last
+core; the server, and the bare network, have the others. Exported files are timed by `python export.py
+export=all`. Linux alone.
 """
 
 import argparse
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=1, help="of a request, 16 at most")
+    parser.add_argument("--plain", action="store_true", help="compare with a plain Python process")
     arguments = parser.parse_args()
     per_round = arguments.requests // ROUNDS
     cores = os.sched_getaffinity(0)
@@ -119,7 +121,8 @@ def main() -> None:
         raise SystemExit("the clients need a core of their own: wanted two or more")
     os.sched_setaffinity(0, cores - clients)  # the server inherits it
     torch.set_num_threads(len(cores) - 1)
-    keep_freed_memory()  # as the server does
+    if not arguments.plain:
+        keep_freed_memory()
     inference = MambaVisionInference(arguments.path, device="cpu")
     kind, image = make_image(inference.image_size)
     content_type, content = make_body(kind, image, arguments.images)
