@@ -15,7 +15,7 @@ BEST_CHECKPOINT, LAST_CHECKPOINT = (
     "checkpoints/last.ckpt",
 )  # in a run folder
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # of a folder of weights
-PRUNED = "pruned"  # there: the weights that the training of a pruned network starts from
+PRUNED_WEIGHTS = "pruned"  # there: the weights that the training of a pruned network starts from
 WEIGHTS_SUFFIXES = (".safetensors", ".ckpt", ".pth.tar", ".pth", ".pt", ".bin")
 UNFINISHED = ".part"  # suffix of a file that is being written
 _PACKAGE = Path(__file__).parent

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mambavision_lab.compress import int8
-from mambavision_lab.compress.onnx_quantizer import METHODS
+from mambavision_lab.exporters.onnx import METHODS
 from mambavision_lab.exporters.runtimes.load import load_exported
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")

@@ -3,8 +3,8 @@ import subprocess
 
 import pytest
 
-from mambavision_lab.config.compose import Composer, package_source
-from mambavision_lab.config.overrides import key_of, quoted, shell_line, unquoted
+from mambavision_lab.config.compose import Composer, hydra_config, package_source
+from mambavision_lab.config.overrides import given_overrides, key_of, quoted, shell_line, unquoted
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_shell_takes_the_words_of_a_line_as_they_are(word):
 
 def test_shell_line_puts_single_quotes_within_double_ones():
     assert shell_line(["x.py", "a='b c'"]) == """x.py "a='b c'\""""
+
+
+def test_given_overrides_keep_their_references():
+    given = ["optimizer.lr=${.weight_decay}", "seed=3"]
+    cfg = Composer(package_source("train"), "train").compose(given)
+    assert given_overrides() == []
+    with hydra_config(cfg):
+        assert given_overrides() == given

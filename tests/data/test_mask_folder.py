@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mambavision_lab.data.mask_files import resize_masks
 from mambavision_lab.data.mask_folder import MaskFolderDataModule, VolumeMaskFolderDataModule
 
 SIZES = {"image_size": 8, "num_classes": 3, "mean": [0.5], "std": [0.3], "num_workers": 0}
@@ -199,3 +200,13 @@ def test_masks_are_checked_before_a_training(tmp_path, refusal, caplog):
     assert len(make(tmp_path, fit="crop", image_size=11).find_bad_images()) == 6
     assert torch.equal(torch.get_rng_state(), state)
     make(tmp_path, check_files=False).prepare_data()
+
+
+@pytest.mark.parametrize("sides", [(11, 11), (11, 33), (3, 99)])
+def test_resized_masks_stay_where_they_are(sides):
+    axis = torch.linspace(-1, 1, 33)
+    discs = (axis**2 + axis[:, None] ** 2 < torch.tensor([0.2, 0.6])[:, None, None]).long()
+    resized = resize_masks(discs, sides)
+    assert resized.shape == (2, *sides)
+    assert torch.equal(resized, resized.flip(1, 2))
+    assert resize_masks(discs, (33, 33)) is discs

@@ -85,3 +85,19 @@ def test_contact_sheet_shows_four_slices_of_a_volume():
     assert [sheet.getpixel((x + 4, y + 4)) for x, y in places] == [40, 90, 140, 190]
     two_channels = contact_sheet([("a.npy", torch.cat([volume, volume]), [("x", 1.0)])])
     assert two_channels.convert("L").getpixel((24, 24)) == 40
+
+
+def test_means_of_other_channels_are_refused(refusal):
+    settings = {
+        "image_size": 8,
+        "in_chans": 3,
+        "mean": [0.5, 0.4],
+        "std": [0.3],
+        "keeps_aspect": True,
+    }
+    message = refusal(lambda: preparation_of(settings, "model.onnx"))
+    assert message == "model.onnx: gives 2 means or deviations of 3 channels; train it again"
+    prepared = preparation_of(settings | {"mean": [0.5], "background": None}, "model.onnx")
+    assert prepared.mean == [0.5] * 3
+    transparent = np.zeros((8, 8, 4), dtype=np.uint8)
+    assert prepared.prepare(transparent).min() == 255  # on white

@@ -1,6 +1,7 @@
 """Every format, read back in its own runtime, computes what the network does."""
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from export_cases import (
     make_plain,
 )
 
+from mambavision_lab.data.decode import WHITE
+from mambavision_lab.data.image_files import CROP_FRACTION
 from mambavision_lab.exporters import verify
 from mambavision_lab.exporters.base import takes_any_size, with_scan
 from mambavision_lab.exporters.executorch import ExecutorchFormat
@@ -122,6 +125,21 @@ def test_network_without_mixers_is_exported(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         check(name, net.eval(), 16, folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("mask", "scale"),
+    [(None, 0.3), (torch.arange(16.0).view(4, 4), None), (torch.ones(4, 4).tril() > 0, 0.3)],
+    ids=["scale", "bias", "mask"],
+)
+def test_attention_with_a_mask_or_a_scale_is_exported(mask, scale, tmp_path):
+    class Net(torch.nn.Module):
+        def forward(self, images):
+            x = images.flatten(2).unflatten(2, (4, -1))  # three heads, four tokens
+            x = torch.nn.functional.scaled_dot_product_attention(x, x, x, mask, scale=scale)
+            return x.flatten(1)[:, :5]
+
+    check("onnx", Net().eval(), 16, tmp_path, scan="op")
 
 
 def test_windows_that_shrink_make_a_graph_for_one_size(tmp_path):
@@ -266,3 +284,20 @@ def test_web_page_of_masks_or_volumes_is_refused(sides, has_masks, tmp_path, ref
     spec = SimpleNamespace(description=description, sides=sides, in_chans=3)
     assert "classifies images" in refusal(lambda: web.write(spec, tmp_path))
     assert not (tmp_path / "model.html").exists()
+
+
+def test_page_takes_names_as_text_and_crops_as_python_does(tmp_path, monkeypatch):
+    for name in ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"):
+        (tmp_path / name).write_bytes(b"1")
+    web = WebFormat(runtime=str(tmp_path), scan="op", tolerance=1e-5)
+    monkeypatch.setattr(web, "write_graph", lambda spec, path: path.write_bytes(b"2"))
+    description = {"preprocessing": {"mean": [0.5], "std": [0.5]}, "class_names": ["</script>"]}
+    description["name"] = "R&D <img src=x onerror=alert(1)>"
+    web.write(SimpleNamespace(description=description, sides=(8, 8), in_chans=3), tmp_path)
+    page = (tmp_path / "model.html").read_text()
+    assert "<title>R&amp;D &lt;img src=x onerror=alert(1)&gt;</title>" in page
+    assert "<img" not in page
+    (about,) = re.findall(r"const about = (.*);", page)
+    read = json.loads(about)
+    assert (read["name"], read["classes"]) == (description["name"], ["</script>"])
+    assert (read["crop"], read["background"]) == (CROP_FRACTION, list(WHITE))

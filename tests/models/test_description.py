@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mambavision_lab.models.description import check_description
+from mambavision_lab.data.preparation import SETTINGS, SETTINGS_OF_SOME
+from mambavision_lab.models.description import _OF_IMAGES, check_description
 
 GOOD = {
     "architecture": {"_target_": "a.B"},
@@ -21,6 +22,10 @@ def test_description_as_it_is_written_is_taken():
     check_description({}, Path("model.onnx"))
 
 
+def test_all_settings_of_the_data_are_checked():
+    assert {*_OF_IMAGES} == {*SETTINGS, *SETTINGS_OF_SOME}
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -33,6 +38,14 @@ def test_description_as_it_is_written_is_taken():
         ({"preprocessing": {"image_size": True}}, "preprocessing.image_size is 'True'"),
         ({"preprocessing": {"mean": 0.5}}, "preprocessing.mean is '0.5'"),
         ({"preprocessing": {"std": ["a"]}}, "preprocessing.std is"),
+        ({"preprocessing": {"value_range": 5}}, "preprocessing.value_range is '5'"),
+        ({"preprocessing": {"value_range": ["a", "b"]}}, "preprocessing.value_range is"),
+        ({"preprocessing": {"value_range": [3, 3]}}, "and two numbers, of black and"),
+        (
+            {"preprocessing": {"background": [0]}},
+            "and three numbers, red, green and blue was wanted",
+        ),
+        ({"preprocessing": {"slices": 3}}, "preprocessing.slices is '3'"),
     ],
 )
 def test_value_of_another_type_is_refused_by_its_key(refusal, changed, words):

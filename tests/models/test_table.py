@@ -12,7 +12,6 @@ from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.macs import count_macs
 from mambavision_lab.models.registry import VARIANTS
 from mambavision_lab.models.table import (
-    block_of,
     markdown,
     measure,
     measure_all,
@@ -53,7 +52,8 @@ def test_convolution_counts_one_for_each_product():
 
 
 def test_table_of_the_networks_page_is_the_one_that_is_printed(rows):
-    assert block_of(PAGE.read_text(encoding="utf-8")) == markdown(rows.values())
+    text = PAGE.read_text(encoding="utf-8")
+    assert replace_block(text, markdown(rows.values())) == text
 
 
 def test_printed_table_has_every_network_and_its_published_accuracy(rows):
@@ -80,7 +80,8 @@ def test_command_writes_between_the_markers_only(tmp_path, capsys, monkeypatch, 
     assert "wanted the two lines" in message
     assert file.read_text() == "no markers"
     command.main(["--output", str(tmp_path / "new.md")])
-    assert block_of((tmp_path / "new.md").read_text(encoding="utf-8")) == markdown(rows.values())
+    text = (tmp_path / "new.md").read_text(encoding="utf-8")
+    assert replace_block(text, markdown(rows.values())) == text
     assert "--output" in refused(["--output", str(tmp_path / "none" / "new.md")], capsys)
     command.main(["--markdown"])
     assert capsys.readouterr().out.strip() == markdown(rows.values())

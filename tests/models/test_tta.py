@@ -59,6 +59,11 @@ def test_tta_views_are_all_combinations(options, shapes, words):
     assert str(tta) == words
 
 
+def test_tta_leaves_the_sides_of_an_image_alone():
+    views = TestTimeAugmentation(flip=True).views(torch.randn(2, 3, 8, 12))
+    assert [view.shape for view in views] == [(2, 3, 8, 12)] * 2
+
+
 def test_tta_crops_corners_and_centre():
     image = torch.zeros(1, 1, 8, 8)
     image[..., :4, :4] = 1

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from mambavision_lab.data.read_volume import read_volume
+from mambavision_lab.tasks import predict
 from mambavision_lab.tasks.predict_masks import write_mask
 
 AFFINES = {
@@ -33,3 +34,13 @@ def test_png_mask_has_its_classes_and_colours(tmp_path):
         colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len({tuple(colour) for colour in colours}) == 4
     assert colours[0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("given", ["format=jsonl", "top_k=1", "threshold=0.2", "batch_size=8"])
+def test_settings_of_classes_are_refused_for_masks(given, monkeypatch, refusal):
+    monkeypatch.setattr(predict, "given_overrides", lambda: ["images=x", given])
+    assert refusal(predict._refuse_settings_of_classes).startswith(
+        f"{given}: the network gives masks"
+    )
+    monkeypatch.setattr(predict, "given_overrides", lambda: ["images=x", "num_pictures=3"])
+    predict._refuse_settings_of_classes()

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-METHODS = ("static", "dynamic")
 _OPERATORS = {"static": ["Conv", "MatMul", "Gemm"], "dynamic": ["MatMul", "Gemm"]}
 _BATCH = 16  # images that calibrate at once
 

@@ -3,10 +3,13 @@
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 _QUOTED = re.compile(r"""(['"])(?:\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _PLAIN_IN_DOUBLE_QUOTES = re.compile(r'[^"$`\\!]*')  # nothing that a shell would read there
@@ -15,6 +18,14 @@ _PLAIN_IN_DOUBLE_QUOTES = re.compile(r'[^"$`\\!]*')  # nothing that a shell woul
 def key_of(override: str) -> str:
     """Return the key of an override, such as "data" of "+data=cifar10" or "~data"."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def given_overrides() -> list[str]:
+    """Return the overrides of this command, unresolved; none where Python calls a task."""
+    if not HydraConfig.initialized():
+        return []
+    given: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    return given
 
 
 def parse(override: str) -> Override | None:

@@ -72,7 +72,7 @@ def decode(
             is faster; rounded down to 1, 2, 4 or 8. Other files stay as they are.
 
     Raises:
-        ConfigError: A file cannot be read as an image.
+        ConfigError: A file cannot be read as an image, or the network takes other channels than files have.
         ValueError: An array's or tensor's shape, type or range is none of the above.
     """
     if isinstance(source, np.ndarray):
@@ -83,7 +83,10 @@ def decode(
     if isinstance(source, Tensor):
         return _from_tensor(source.detach().cpu(), in_chans, background)
     if in_chans not in (1, 3):
-        raise ValueError(f"the network takes {in_chans} channels; give arrays or tensors with them")
+        raise ConfigError(
+            f"{_name(source)}: the network takes {in_chans} channels, which no image file has; give an array "
+            "or a tensor"
+        )
     settings = (in_chans, value_range, background)
     try:
         if isinstance(source, Image.Image):
@@ -270,6 +273,6 @@ def _from_tensor(image: Tensor, in_chans: int, background: Colour) -> Tensor:
         return _from_pillow(rgba, in_chans, None, background)
     if image.shape[0] == 1 and in_chans == 3:
         return TF.grayscale_to_rgb(image)
-    if image.shape[0] == 3 and in_chans in (1, 3):
-        return TF.rgb_to_grayscale(image) if in_chans == 1 else image
+    if image.shape[0] == 3 and in_chans == 1:
+        return TF.rgb_to_grayscale(image)
     raise ValueError(f"{given}: has {image.shape[0]} channels, the network takes {in_chans}")

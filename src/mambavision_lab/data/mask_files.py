@@ -90,7 +90,7 @@ class MaskFiles(Dataset):
         """
         image, mask = self.load(index)
         if self.fit == RESIZE:
-            return resize_image(image, self.sides), _resize_mask(mask, self.sides)
+            return resize_image(image, self.sides), resize_masks(mask[None], self.sides)[0]
         place = self._window(image.shape[1:], self.pairs[index][0])
         return image[place].contiguous(), mask[place[1:]].contiguous()
 
@@ -149,12 +149,11 @@ def resize_image(image: Tensor, sides: Sequence[int]) -> Tensor:
     return resize_volumes(image[None], sides)[0].contiguous()
 
 
-def _resize_mask(mask: Tensor, sides: Sequence[int]) -> Tensor:
-    """Resize a mask to the sides of an image, without new values."""
-    if mask.shape == tuple(sides):
-        return mask
-    resized = F.interpolate(mask[None, None].float(), list(sides), mode="nearest-exact")
-    return resized[0, 0].long()
+def resize_masks(masks: Tensor, sides: Sequence[int]) -> Tensor:
+    """Resize masks (N, *sides) to the sides of images, without new values."""
+    if masks.shape[1:] == tuple(sides):
+        return masks
+    return F.interpolate(masks[:, None].float(), list(sides), mode="nearest-exact")[:, 0].long()
 
 
 def _of_image(path: str) -> np.ndarray:

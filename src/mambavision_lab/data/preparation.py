@@ -17,6 +17,13 @@ from mambavision_lab.data.normalize import normalize, per_channel
 from mambavision_lab.data.read_volume import Volume, read_volume
 from mambavision_lab.errors import ConfigError
 
+# What a saved network tells of its data, and what only those tell that have such a setting.
+SETTINGS = (
+    *("image_size", "in_chans", "mean", "std"),
+    *("keeps_aspect", "value_range", "crop_fraction", "background"),
+)
+SETTINGS_OF_SOME = ("num_slices", "slices", "spacing", "frame_stride", "fit")
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -53,7 +60,7 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
         source: Where it was saved, for messages.
 
     Raises:
-        ConfigError: Something is missing.
+        ConfigError: Something is missing, or of another number of channels.
     """
     needed = ("image_size", "in_chans", "mean", "std", "keeps_aspect")
     if missing := [name for name in needed if settings.get(name) is None]:
@@ -64,6 +71,10 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
         settings.get("fit"),
     )
     mean, std = (per_channel(settings[name], in_chans) for name in ("mean", "std"))
+    if wrong := [values for values in (mean, std) if len(values) != in_chans]:
+        raise ConfigError(
+            f"{source}: gives {len(wrong[0])} means or deviations of {in_chans} channels; train it again"
+        )
     if settings.get("num_slices") is None or settings.get("slices") == "middle":
         return Preparation(
             IMAGES, (size, size), *_of_images(settings, size, in_chans), mean, std, fit
@@ -100,7 +111,7 @@ def _of_images(
 ) -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor]]:
     """Return what prepares an image, and what reads it at its own size."""
     value_range = settings.get("value_range") and tuple(settings["value_range"])
-    background = tuple(settings.get("background", WHITE))
+    background = tuple(settings.get("background") or WHITE)
     fit = evaluation_transform(image_size, settings.get("crop_fraction", CROP_FRACTION))
 
     def read(image: Any) -> Tensor:

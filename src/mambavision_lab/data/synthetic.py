@@ -7,6 +7,7 @@ recognise shape and texture. Everything follows from the seed; no file is read.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -148,10 +149,7 @@ def generate_masked_images(
 ) -> tuple[Tensor, Tensor]:
     """Generate one image per label as `generate_images` does; returns also the objects' masks, (N, H, W)."""
     num = len(labels)
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(num, *shape, generator=generator)
-
+    uniform = partial(draw_uniform, num, generator)
     axis = torch.linspace(-1, 1, size)
     least, largest = placement.offset
 
@@ -178,6 +176,13 @@ def generate_masked_images(
     image = torch.where(is_bright, 1 - image, image)
     image += 0.08 * torch.randn(image.shape, generator=generator)
     return (image.clamp_(0, 1) * 255).round_().to(torch.uint8), inside
+
+
+def draw_uniform(
+    num: int, generator: torch.Generator, low: float, high: float, *shape: int
+) -> Tensor:
+    """Draw numbers between low and high for each of some images, (num, *shape)."""
+    return low + (high - low) * torch.rand(num, *shape, generator=generator)
 
 
 def _masks(x: Tensor, y: Tensor) -> list[Tensor]:

@@ -5,6 +5,7 @@ several, and a slice through a ball looks like one through a tube: their class n
 """
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from mambavision_lab.data.synthetic import (
     SHAPES,
     Placement,
     SyntheticDataModule,
+    draw_uniform,
     generate_masked_images,
 )
 from mambavision_lab.data.volumes import VolumeDataModule
@@ -106,10 +108,7 @@ class SyntheticVolumeSegmentationDataModule(VolumeDataModule):
 
     def _generate(self, num: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Generate volumes, uint8, (N, in_chans, num_slices, side, side), and their masks."""
-
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return low + (high - low) * torch.rand(num, *shape, generator=generator)
-
+        uniform = partial(draw_uniform, num, generator)
         sides = (self.num_slices, self.image_size, self.image_size)
         axes = [torch.linspace(-1, 1, side) for side in sides]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)  # (D, H, W, 3)

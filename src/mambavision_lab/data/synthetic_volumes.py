@@ -6,6 +6,7 @@ are random and independent of the class too.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from mambavision_lab.data.in_memory import InMemoryImages
 from mambavision_lab.data.settings import require_positive
 from mambavision_lab.data.splits import Splits
+from mambavision_lab.data.synthetic import draw_uniform
 from mambavision_lab.data.volumes import VolumeDataModule
 from mambavision_lab.errors import ConfigError
 
@@ -87,10 +89,7 @@ class SyntheticVolumesDataModule(VolumeDataModule):
     def _generate(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Generate one volume per label; returns uint8, (N, in_chans, num_slices, side, side)."""
         num = len(labels)
-
-        def uniform(low: float, high: float, *shape: int) -> Tensor:
-            return low + (high - low) * torch.rand(num, *shape, generator=generator)
-
+        uniform = partial(draw_uniform, num, generator)
         axis = torch.linspace(-1, 1, self.image_size)
         angles = self.angles(labels, uniform(0, 1))[:, :, None, None]
         radius = uniform(0.6, 0.85, 1, 1, 1)

@@ -12,7 +12,8 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.base import ExportSpec, GraphFormat, example, tracing
 
 OPSET = 20  # the first with Gelu
-MAX_DROP, NUM_CALIBRATION = 0.003, 128  # of 8 bits
+METHODS = ("static", "dynamic")  # of 8 bits
+MAX_DROP, NUM_CALIBRATION = 0.003, 128
 
 
 class OnnxFormat(GraphFormat):
@@ -52,7 +53,7 @@ class OnnxFormat(GraphFormat):
         super().__init__(
             scan=scan, tolerance=tolerance, image_size=image_size, dynamic_size=dynamic_size
         )
-        if quantize not in (None, "static", "dynamic"):
+        if quantize not in (None, *METHODS):
             raise ConfigError(f"export.quantize={quantize}: wanted static, dynamic or null")
         if not 0 <= max_drop <= 1:
             raise ConfigError(f"export.max_drop={max_drop}: wanted a share, from 0 to 1")

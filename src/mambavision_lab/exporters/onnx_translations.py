@@ -1,11 +1,13 @@
 """Translate operators to ONNX where the exporter has no translation, or a longer one."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from onnxscript import FLOAT, graph, script
 from onnxscript import opset18 as op
+from onnxscript.ir import DataType
 from onnxscript.values import Opset
 
 _OWN = Opset("mambavision_lab", 1)
@@ -95,11 +97,17 @@ def attention(
     enable_gqa: bool = False,
 ) -> Any:
     """Translate attention over (batch, heads, length, width) in five nodes; the exporter's has a dozen."""
-    assert attn_mask is None
-    assert not is_causal
-    assert scale is None
-    factor = op.Constant(value_float=float(query.shape[-1]) ** -0.5)
+    if is_causal or enable_gqa:
+        raise NotImplementedError("causal and grouped attention are not translated")
+    factor = op.Constant(
+        value_float=float(query.shape[-1]) ** -0.5 if scale is None else float(scale)
+    )
     scores = op.MatMul(op.Mul(query, factor), op.Transpose(key, perm=[0, 1, 3, 2]))
+    if attn_mask is not None and attn_mask.dtype == DataType.BOOL:
+        hidden = op.Constant(value_float=-math.inf)
+        scores = op.Where(attn_mask, scores, hidden)
+    elif attn_mask is not None:
+        scores = op.Add(scores, attn_mask)
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 

@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mambavision_lab.data.decode import WHITE
+from mambavision_lab.data.image_files import CROP_FRACTION
 from mambavision_lab.errors import ConfigError, NotInstalledError
 from mambavision_lab.exporters.base import ExportSpec
 from mambavision_lab.exporters.onnx import MAX_DROP, NUM_CALIBRATION, OnnxFormat
@@ -90,12 +92,12 @@ class WebFormat(OnnxFormat):
             "height": spec.sides[-2],
             "width": spec.sides[-1],
             **{key: preprocessing.get(key) for key in ("in_chans", "mean", "std", "keeps_aspect")},
-            "crop": preprocessing.get("crop_fraction", 1),
-            "background": preprocessing.get("background") or [255, 255, 255],
+            "crop": preprocessing.get("crop_fraction", CROP_FRACTION),
+            "background": preprocessing.get("background") or WHITE,
         }
         pages = Environment(
             loader=PackageLoader("mambavision_lab.exporters", "templates"),
-            autoescape=select_autoescape(),
+            autoescape=True,
             undefined=StrictUndefined,
         )
         page = pages.get_template("web.html.j2").render(

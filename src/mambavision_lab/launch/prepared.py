@@ -19,7 +19,7 @@ from mambavision_lab.config.model_file import refuse_changes
 from mambavision_lab.config.overrides import key_of
 from mambavision_lab.config.paths import exists, path_override, read_path
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import BEST_CHECKPOINT, PRUNED, configs_folder
+from mambavision_lab.files import BEST_CHECKPOINT, PRUNED_WEIGHTS, configs_folder
 from mambavision_lab.launch.command_line import Command
 from mambavision_lab.runs.snapshot import find_snapshot, find_snapshot_around
 
@@ -98,11 +98,11 @@ def open_command(command: Command) -> Prepared:
 
 def _moved_weights(snapshot: Path, overrides: list[str]) -> list[str]:
     """Name the weights that a pruned run started from, where its folder lies now."""
-    stored, own = snapshot / "model" / "snapshot.yaml", snapshot.parent / PRUNED
+    stored, own = snapshot / "model" / "snapshot.yaml", snapshot.parent / PRUNED_WEIGHTS
     if not own.is_dir() or {"model", "model.pretrained"} & {key_of(o) for o in overrides}:
         return []
     given = Path(OmegaConf.select(OmegaConf.load(stored), "pretrained") or "")
-    is_moved = given.name == PRUNED and not given.exists()
+    is_moved = given.name == PRUNED_WEIGHTS and not given.exists()
     return [path_override("model.pretrained", own)] if is_moved else []
 
 

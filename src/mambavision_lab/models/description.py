@@ -17,14 +17,18 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "has_masks": ((bool,), "true or false"),
     "include_background": ((bool,), "true or false"),
     "name": ((str,), "text"),
-    "metrics": ((dict,), "figures by name"),
+    "metrics": ((dict,), "metrics by name"),
     "input": ((dict,), "the size of images"),
 }
 _OF_IMAGES: dict[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("image_size", "in_chans", "num_slices", "frame_stride"), ((int,), "a number")),
-    **dict.fromkeys(("mean", "std", "background", "spacing"), ((list, tuple), "a list of numbers")),
+    **dict.fromkeys(
+        ("mean", "std", "value_range", "background", "spacing"),
+        ((list, tuple), "a list of numbers"),
+    ),
     "crop_fraction": (_NUMBER, "a number"),
     "keeps_aspect": ((bool,), "true or false"),
+    **dict.fromkeys(("slices", "fit"), ((str,), "text")),
 }
 # Key -> what its value must be besides its type, and the words for that.
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -34,9 +38,17 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "mean": (lambda values: all(map(math.isfinite, values)), "a list of numbers"),
     "std": (lambda values: all(0 < v < math.inf for v in values), "a list of numbers above 0"),
+    "value_range": (
+        lambda values: len(values) == 2 and values[0] < values[1],
+        "two numbers, of black and the larger one of white",
+    ),
+    "background": (lambda values: len(values) == 3, "three numbers, red, green and blue"),
     "crop_fraction": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
 }
-_LISTS = {"class_names": (str,), **dict.fromkeys(("mean", "std", "background", "spacing"), _NUMBER)}
+_LISTS = {
+    "class_names": (str,),
+    **dict.fromkeys(("mean", "std", "value_range", "background", "spacing"), _NUMBER),
+}
 
 
 def check_description(description: Any, path: Path) -> None:

@@ -22,7 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mambavision_lab.data.decode import WHITE
 from mambavision_lab.data.image_files import CROP_FRACTION
+from mambavision_lab.data.preparation import SETTINGS, SETTINGS_OF_SOME
 from mambavision_lab.errors import ConfigError, first_line, reason
 from mambavision_lab.files import (
     BEST_CHECKPOINT,
@@ -34,9 +36,10 @@ from mambavision_lab.files import (
 )
 from mambavision_lab.metrics import is_speed
 
-_OF_VOLUMES = ("num_slices", "slices", "spacing", "frame_stride", "fit")  # of clips and masks, too
-
 Description = dict[str, Any]
+
+# What older checkpoints do not name; they will be used on files.
+_OF_OLDER = {"keeps_aspect": True, "crop_fraction": CROP_FRACTION, "background": list(WHITE)}
 
 
 def load_checkpoint(path: str | Path, *, use_mmap: bool = False) -> dict[str, Any]:
@@ -117,13 +120,8 @@ def read_saved(path: Path) -> tuple[Description, dict[str, Tensor]]:
     description = {
         "architecture": dict(settings.get("model") or {}),
         "preprocessing": {
-            **{key: data.get(key) for key in ("image_size", "in_chans", "mean", "std")},
-            # Older checkpoints do not name the choice; they will be used on files.
-            "keeps_aspect": data.get("keeps_aspect", True),
-            "value_range": data.get("value_range"),
-            "crop_fraction": data.get("crop_fraction", CROP_FRACTION),
-            "background": data.get("background", [255, 255, 255]),
-            **{key: data[key] for key in _OF_VOLUMES if key in data},
+            **{key: data.get(key, _OF_OLDER.get(key)) for key in SETTINGS},
+            **{key: data[key] for key in SETTINGS_OF_SOME if key in data},
         },
         "is_multilabel": data.get("is_multilabel", False),
         "has_masks": data.get("has_masks", False),

@@ -80,8 +80,3 @@ def replace_block(text: str, block: str) -> str:
     if not start or not end or START in rest or END in before or END in after:
         raise ValueError(f"wanted the two lines {START} and {END}, once each and in this order")
     return f"{before}{START}\n{block}\n{END}{after}"
-
-
-def block_of(text: str) -> str:
-    """Return the text between the two marker lines."""
-    return text.partition(START)[2].partition(END)[0].strip()

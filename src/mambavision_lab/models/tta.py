@@ -85,8 +85,9 @@ class TestTimeAugmentation:
     def views(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the views of images (N, C, H, W), a batch of each; all slices of a volume alike."""
         planes = images.flatten(1, -3)  # the slices of a volume as channels; images as they are
-        for size in self.sizes or images.shape[-1:]:
-            for part in self._parts(resize(planes, [size, size])):
+        all_sides = [[s, s] for s in self.sizes or ()] or [list(images.shape[-2:])]
+        for sides in all_sides:
+            for part in self._parts(resize(planes, sides)):
                 view = part.reshape(*images.shape[:-2], *part.shape[-2:])
                 yield view
                 if self.flip:

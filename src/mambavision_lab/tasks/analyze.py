@@ -1,16 +1,14 @@
 """Analyze a network: costs by stage, latency and peak memory."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from mambavision_lab.analysis.analyze import analyze_model
 from mambavision_lab.analysis.latency import latency_table, measure, plot, write_csv
-from mambavision_lab.config.overrides import key_of
+from mambavision_lab.config.overrides import given_overrides, key_of
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.runs.folder import open_run_folder, short_path
@@ -83,10 +81,7 @@ def _fresh(cfg: DictConfig) -> tuple[nn.Module, int, list[int], int | None]:
 
 def _trained(cfg: DictConfig) -> tuple[nn.Module, int, list[int], int | None]:
     """Load the network of `ckpt_path`; returns what `_fresh` does."""
-    given: Any = []
-    if HydraConfig.initialized():
-        given = OmegaConf.to_container(HydraConfig.get().overrides.task)  # with interpolations
-    if ignored := [o for o in given if key_of(o).startswith(("model", "data"))]:
+    if ignored := [o for o in given_overrides() if key_of(o).startswith(("model", "data"))]:
         raise ConfigError(
             f"{ignored[0]}: cannot change a trained network; remove it, or from_run and ckpt_path"
         )

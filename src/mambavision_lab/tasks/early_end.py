@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from mambavision_lab.counting import counted
-from mambavision_lab.lit.callbacks.pruning import Pruning
+from mambavision_lab.lit.callbacks.trial_pruning import TrialPruning
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def print_early_end(trainer: Trainer) -> None:
 
 
 def _reason(callback: object, trainer: Trainer) -> str | None:
-    if isinstance(callback, Pruning):
+    if isinstance(callback, TrialPruning):
         return callback.reason
     if isinstance(callback, Timer):
         remaining = callback.time_remaining()

@@ -4,11 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from mambavision_lab.config.overrides import key_of
+from mambavision_lab.config.overrides import given_overrides, key_of
 from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.listing import Listing
@@ -149,8 +148,7 @@ def _compare_preprocessing(data: ImageDataModule, trained: dict[str, Any]) -> No
         stored,
         "give data of the same kind",
     )
-    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-    given = {key_of(override) for override in overrides}
+    given = {key_of(override) for override in given_overrides()}
     for name, value in stored.items():
         is_setting = name not in _NO_SETTINGS and f"data.{name}" not in given
         if is_setting and value != trained.get(name, value):

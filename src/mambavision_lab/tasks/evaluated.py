@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
-from mambavision_lab.config.overrides import key_of
+from mambavision_lab.config.overrides import given_overrides, key_of
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.preparation import SETTINGS, SETTINGS_OF_SOME
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.network import load_network
 from mambavision_lab.lit.callbacks.ema import kind_of_weights
@@ -15,12 +15,6 @@ from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
 from mambavision_lab.runs.folder import short_path
 from mambavision_lab.tasks.build import build_classifier, build_net, wrap_described
-
-# What a description says of how the data are prepared, where they have such a setting.
-_PREPARED = (
-    *("image_size", "in_chans", "mean", "std", "value_range", "crop_fraction", "background"),
-    *("num_slices", "slices", "spacing", "frame_stride", "fit"),
-)
 
 
 class Evaluated(Protocol):
@@ -72,8 +66,7 @@ class ExportedNetwork:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.path = Path(cfg.model_file)
-        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-        given = {key_of(override) for override in overrides}
+        given = {key_of(override) for override in given_overrides()}
         description, self._net, _ = load_network(self.path, "cpu")
         if not description.get("class_names"):
             raise ConfigError(f"model_file={self.path}: has no class names; export it anew")
@@ -81,7 +74,7 @@ class ExportedNetwork:
         self.place: dict[str, int] = {}
         self.words = short_path(self.path)
         with read_write(cfg), open_dict(cfg.data):
-            for name in _PREPARED:
+            for name in (*SETTINGS, *SETTINGS_OF_SOME):
                 is_free = name in cfg.data and f"data.{name}" not in given
                 if is_free and self.trained.get(name) is not None:
                     cfg.data[name] = self.trained[name]

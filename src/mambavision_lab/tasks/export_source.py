@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mambavision_lab.data.base import ImageDataModule
+from mambavision_lab.data.mask_files import resize_masks
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.exporters.runtimes.base import run_module
 from mambavision_lab.exporters.verify import BATCHES, resize
@@ -109,7 +109,7 @@ class ExportSource:
             if sides is not None:
                 images = resize(images, sides)
             if sides is not None and self.inference.has_masks:
-                labels = F.interpolate(labels[:, None].float(), list(sides))[:, 0].long()
+                labels = resize_masks(labels, sides)
             logits = run(images)
             metric.update(logits, labels)
             logits = logits[:, :count]

@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from mambavision_lab.config.overrides import given_overrides, key_of
 from mambavision_lab.counting import counted
 from mambavision_lab.data.folders import IMAGES, FileKind, describe_others
 from mambavision_lab.data.volumes import four_slices
@@ -34,6 +35,7 @@ from mambavision_lab.tasks.predict_masks import predict_masks
 log = logging.getLogger(__name__)
 
 _NUM_SHOWN = 20  # rows of the printed table
+_OF_CLASSES = ("format", "top_k", "threshold", "batch_size", "num_workers")  # not of masks
 _TILE = 144  # pixels a side of a picture on the contact sheet
 
 
@@ -64,6 +66,7 @@ def predict(cfg: DictConfig) -> None:
     kind = inference.preparation.kind
     files = find_images(cfg.images, kind)
     if inference.has_masks:
+        _refuse_settings_of_classes()
         predict_masks(cfg, inference, files)
         return
     num_classes = len(inference.require_class_names())
@@ -100,6 +103,16 @@ def predict(cfg: DictConfig) -> None:
     _print_table(shown[:_NUM_SHOWN], num_done, num_named=None if inference.is_multilabel else 2)
     console.print(f"{counted(num_done, kind.noun)} classified, {len(skipped)} skipped")
     console.print(f"run folder: {short_path(folder)}", soft_wrap=True)
+
+
+def _refuse_settings_of_classes() -> None:
+    """Refuse what was given for predictions of classes, where masks are written one by one."""
+    for override in given_overrides():
+        if key_of(override) in _OF_CLASSES:
+            raise ConfigError(
+                f"{override}: the network gives masks, one image at a time, and one table of their shares; "
+                "leave it out"
+            )
 
 
 def find_images(images: str, kind: FileKind = IMAGES) -> list[str]:

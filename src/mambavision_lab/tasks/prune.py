@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from torch import Tensor, nn
 
 from mambavision_lab.compress.pruning import Pruning
-from mambavision_lab.config.overrides import key_of
+from mambavision_lab.config.overrides import given_overrides, key_of
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.data.normalize import per_channel
 from mambavision_lab.errors import ConfigError
-from mambavision_lab.files import PRUNED
+from mambavision_lab.files import PRUNED_WEIGHTS
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.macs import count_macs
 from mambavision_lab.models.saved import load_checkpoint, write_weights
@@ -41,8 +40,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
         _set(cfg, stored.get("widths"), None)
         return
     if pruning.is_done:
-        overrides: Any = HydraConfig.get().overrides.task
-        if given := [override for override in overrides if key_of(override).startswith("prune.")]:
+        if given := [o for o in given_overrides() if key_of(o).startswith("prune.")]:
             raise ConfigError(
                 f"{given[0]}: this run's network is pruned already; add experiment=prune to prune it again"
             )
@@ -71,7 +69,7 @@ def start_from_pruned(cfg: DictConfig) -> None:
 
     small, widths = pruning.prune(net, make, size, in_chans, losses)
     widths = {**before, **widths}
-    folder = Path(cfg.paths.output_dir) / PRUNED
+    folder = Path(cfg.paths.output_dir) / PRUNED_WEIGHTS
     folder.mkdir(parents=True, exist_ok=True)
     architecture = {**trained.description["architecture"], "widths": widths}
     description = {**trained.description, "architecture": architecture}

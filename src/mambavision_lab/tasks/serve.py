@@ -68,6 +68,7 @@ def serve(cfg: DictConfig) -> None:
     listening = _listen(cfg.host, cfg.port)
     open_run_folder(cfg, is_latest=False)
     host, port = listening.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host  # of IPv6
     console.print(f"serving on http://{host}:{port}, Ctrl-C stops it", soft_wrap=True)
     settings = uvicorn.Config(make_app(inference, limits), log_level="warning", access_log=False)
     uvicorn.Server(settings).run(sockets=[listening])
@@ -77,12 +78,9 @@ def _listen(host: str, port: int) -> socket.socket:
     """Bind the address first, so that one that is taken is refused in one line."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)  # from here on requests wait, and none is refused
+        # From here on requests wait, and none is refused.
+        return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(
             f"host={host} port={port}: cannot be listened on ({reason(error)}); give another host or port"
         ) from error
-    return listening

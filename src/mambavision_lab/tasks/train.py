@@ -19,12 +19,12 @@ from mambavision_lab.launch.sweeps.optuna import TRIAL
 from mambavision_lab.lit.callbacks.batch_seed import BatchSeed
 from mambavision_lab.lit.callbacks.best_checkpoint import find_best
 from mambavision_lab.lit.callbacks.preemption import Preemption
-from mambavision_lab.lit.callbacks.pruning import Pruning
 from mambavision_lab.lit.callbacks.resume import (
     Resume,
     has_open_epoch,
     read_progress,
 )
+from mambavision_lab.lit.callbacks.trial_pruning import TrialPruning
 from mambavision_lab.lit.loggers import log_snapshot, resume_loggers
 from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.models.saved import load_checkpoint, load_weights
@@ -154,7 +154,7 @@ def _make_trainer(cfg: DictConfig, folder: Path) -> Trainer:
         trainer = tuning_trainer(cfg)
     else:
         trial = folder / TRIAL  # written by an Optuna sweep
-        pruning = [Pruning(trial, cfg.optimized_metric)] if trial.is_file() else []
+        pruning = [TrialPruning(trial, cfg.optimized_metric)] if trial.is_file() else []
         trainer = build_trainer(cfg, Resume(), BatchSeed(cfg.seed), Preemption(), *pruning)
     trainer.accumulate_grad_batches = accumulated_batches(
         cfg.data, trainer.accumulate_grad_batches, trainer.world_size

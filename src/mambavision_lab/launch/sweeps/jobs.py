@@ -21,7 +21,9 @@ from mambavision_lab.launch.sweeps.device_lock import take_devices
 from mambavision_lab.runs.folder import find_newest_checkpoint, write_json
 
 RECORD = "job.json"
-PRUNED = "pruned"  # empty file that a job leaves in its folder when it stops early as a bad trial
+STOPPED_EARLY = (
+    "pruned"  # empty file that a job leaves in its folder when it stops early as a bad trial
+)
 TABLE = "sweep.csv"
 
 
@@ -79,7 +81,7 @@ def run_recorded(task: Callable[[DictConfig], Any], cfg: DictConfig, folder: Pat
     except BaseException:
         store("interrupted")
         raise
-    store("pruned" if (folder / PRUNED).exists() else "done", value=value)
+    store("pruned" if (folder / STOPPED_EARLY).exists() else "done", value=value)
     return value
 
 

@@ -28,7 +28,13 @@ from mambavision_lab.errors import ConfigError
 from mambavision_lab.files import write_atomically
 from mambavision_lab.launch.distributed.signals import Stopped
 from mambavision_lab.launch.sweeps.grid import GridSearch
-from mambavision_lab.launch.sweeps.jobs import PRUNED, RECORD, TABLE, read_records, write_table
+from mambavision_lab.launch.sweeps.jobs import (
+    RECORD,
+    STOPPED_EARLY,
+    TABLE,
+    read_records,
+    write_table,
+)
 from mambavision_lab.launch.sweeps.search import Job, Search
 from mambavision_lab.metrics import is_lower_better
 from mambavision_lab.runs.folder import SWEEP, find_newest_checkpoint, holds_run, write_json
@@ -153,7 +159,7 @@ def _prepare(job: Job, folder: Path, record: dict[str, Any] | None) -> list[str]
     seconds = (record or {}).get("seconds", 0.0)
     waiting = {"job": job.number, "overrides": job.overrides, "status": "waiting"}
     write_json(waiting | {"seconds": seconds}, own / RECORD)
-    (own / PRUNED).unlink(missing_ok=True)
+    (own / STOPPED_EARLY).unlink(missing_ok=True)
     for name, text in job.files.items():
         write_atomically(own / name, text)
     # The folder is given here because Hydra would derive another for a job with another model.

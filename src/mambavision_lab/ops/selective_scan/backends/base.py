@@ -75,3 +75,8 @@ class Backend(Protocol):
         self, inputs: ScanInputs, grad_y: Tensor, grad_last_state: Tensor | None, saved: Tensor
     ) -> Gradients:
         """Return the gradients of the tensors from u to initial_state."""
+
+
+def dense(x: Tensor | None) -> Tensor | None:
+    """Return what kernels read as float32 without gaps; None stays."""
+    return None if x is None else x.float().contiguous()

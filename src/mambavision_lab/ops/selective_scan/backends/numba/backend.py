@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mambavision_lab.errors import reason
-from mambavision_lab.ops.selective_scan.backends.base import Gradients, Saved, ScanInputs
+from mambavision_lab.ops.selective_scan.backends.base import Gradients, Saved, ScanInputs, dense
 from mambavision_lab.ops.selective_scan.backends.numba import openmp
 from mambavision_lab.ops.selective_scan.backends.numba.call import (
     CALL,
@@ -64,7 +64,7 @@ def forward(inputs: ScanInputs, save: bool) -> Saved:
     y = call.sequence("y", call.u.new_empty(inputs.u.shape))
     last_state = _empty(inputs.state_shape)
     saved = _empty(saved_shape(inputs)) if save else None
-    call.address(first_state=_dense(inputs.initial_state), last_state=last_state, saved=saved)
+    call.address(first_state=dense(inputs.initial_state), last_state=last_state, saved=saved)
     call.run("forward")
     return y.to(inputs.u.dtype), last_state, saved
 
@@ -82,7 +82,7 @@ def backward(
     grad_B = call.sequence("grad_B", _empty(batch * call.groups, length, d_state))
     grad_C = call.sequence("grad_C", _empty(batch * call.groups, length, d_state))
     grad_state = _empty(inputs.state_shape)
-    call.address(first_state=_dense(grad_last_state), last_state=grad_state, saved=saved)
+    call.address(first_state=dense(grad_last_state), last_state=grad_state, saved=saved)
     grad_A = _zeros(batch, blocks, d_state, lanes)
     grad_D, grad_bias = _zeros(2, batch, blocks, lanes).unbind(0)
     call.address(grad_A=grad_A, grad_D=grad_D, grad_bias=grad_bias)
@@ -105,7 +105,7 @@ class _Call:
         self.delta = self.sequence("delta", inputs.delta)
         self.sequence("B", inputs.B)
         self.sequence("C", inputs.C)
-        self.address(A=_dense(inputs.A), D=_dense(inputs.D), delta_bias=_dense(inputs.delta_bias))
+        self.address(A=dense(inputs.A), D=dense(inputs.D), delta_bias=dense(inputs.delta_bias))
         (batch, length, dim), d_state = inputs.u.shape, inputs.A.shape[1]
         blocks = -(-dim // LANES)
         # One task a sample; where those are too few for the cores, several share its blocks.
@@ -143,7 +143,3 @@ class _Call:
     def run(self, kernel: str) -> None:
         """Run a kernel on all cores."""
         openmp.run(kernel_address(kernel), self.record.ctypes.data, self.workers)
-
-
-def _dense(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.float().contiguous()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambavision_lab.ops.selective_scan.backends.base import Gradients, Saved, ScanInputs
+from mambavision_lab.ops.selective_scan.backends.base import Gradients, Saved, ScanInputs, dense
 
 CHUNK = 32  # steps; the saved states shrink with it, and the scratch of backward grows
 BLOCK = 32  # channels to a program: one to each lane of its one warp
@@ -66,7 +66,7 @@ def forward(inputs: ScanInputs, save: bool) -> Saved:
     saved = empty(*saved_shape(inputs)) if save else None
     u, delta, B, C = sequences
     tensors: list[Tensor | None] = [u, delta, _rates(inputs.A), B, C]
-    tensors += [_dense(x) for x in (inputs.D, inputs.delta_bias, inputs.initial_state)]
+    tensors += [dense(x) for x in (inputs.D, inputs.delta_bias, inputs.initial_state)]
     _launch("forward_kernel", [*tensors, y, last_state, saved], sequences, inputs)
     return y, last_state, saved
 
@@ -80,13 +80,13 @@ def backward(
     batch, length, dim = inputs.u.shape
     d_state, blocks = inputs.A.shape[1], _blocks(dim)
     grad_y, u, delta, B, C = sequences
-    D, bias = _dense(inputs.D), _dense(inputs.delta_bias)
+    D, bias = dense(inputs.D), dense(inputs.delta_bias)
     grad_u, grad_delta = inputs.u.new_empty(u.shape), inputs.delta.new_empty(u.shape)
     grad_B, grad_C = (empty(batch, blocks, length, d_state) for _ in range(2))
     grad_A, grad_state = (empty(batch, dim, d_state) for _ in range(2))
     grad_D, grad_bias = (None if x is None else empty(batch, dim) for x in (D, bias))
     scratch = empty(batch, blocks, CHUNK, _padded(d_state), BLOCK)
-    tensors = [grad_y, _dense(grad_last_state), u, delta, _rates(inputs.A), B, C, D, bias]
+    tensors = [grad_y, dense(grad_last_state), u, delta, _rates(inputs.A), B, C, D, bias]
     tensors += [saved.contiguous(), scratch]
     tensors += [grad_u, grad_delta, grad_A, grad_B, grad_C, grad_D, grad_bias, grad_state]
     _launch("backward_kernel", tensors, sequences, inputs)
@@ -133,10 +133,6 @@ def _rows(x: Tensor) -> Tensor:
     if x.dtype == torch.float64:
         x = x.float()
     return x if x.stride(2) == 1 or x.shape[2] == 1 else x.contiguous()
-
-
-def _dense(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.float().contiguous()
 
 
 def _rates(A: Tensor) -> Tensor:

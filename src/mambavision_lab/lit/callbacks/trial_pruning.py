@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from mambavision_lab.launch.sweeps.jobs import PRUNED
+from mambavision_lab.launch.sweeps.jobs import STOPPED_EARLY
 from mambavision_lab.launch.sweeps.optuna import STUDY, open_journal
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.storages import JournalStorage
 
 
-class Pruning(Callback):
+class TrialPruning(Callback):
     """Report a metric to the trial's study after each validation, and stop if its pruner says so.
 
     Args:
@@ -27,7 +27,7 @@ class Pruning(Callback):
 
     def __init__(self, trial_file: str | Path, monitor: str) -> None:
         self.monitor = monitor
-        self.mark = Path(trial_file).with_name(PRUNED)
+        self.mark = Path(trial_file).with_name(STOPPED_EARLY)
         self.trial: dict[str, Any] = json.loads(Path(trial_file).read_text())
         self.reason: str | None = None  # for which it has stopped the run
 

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mambavision_lab.launch.sweeps.optuna import JOURNAL, STUDY, OptunaSearch, open_journal
-from mambavision_lab.lit.callbacks.pruning import Pruning
+from mambavision_lab.lit.callbacks.trial_pruning import TrialPruning
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def fit(make_classifier, make_loader, make_trainer):
     """Train the toy network as a trial; returns the trainer and the trial as its study has it."""
 
     def run(trial_file: Path, max_epochs: int = 3):
-        callback = Pruning(trial_file, "val/loss")
+        callback = TrialPruning(trial_file, "val/loss")
         trainer = make_trainer(max_epochs=max_epochs, callbacks=[callback], num_sanity_val_steps=1)
         trainer.fit(make_classifier(), make_loader(), make_loader())
         return trainer, study_of(trial_file.parents[1]).trials[2]
