@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,8 +123,7 @@ def test_evaluation_warns_of_what_the_data_prepare_otherwise(
             root=str(tmp_path), **own | {"value_range": [-160, 240]} | settings
         )
 
-    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": given}))
-    monkeypatch.setattr(evaluate.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(evaluate, "given_overrides", lambda: given)
     evaluate._compare_preprocessing(make(**changed), make().metadata())
     assert len(caplog.messages) == len(warned)
     assert all(words in message for words, message in zip(warned, caplog.messages, strict=True))
@@ -172,8 +170,7 @@ def test_exported_file_says_how_volumes_are_prepared(monkeypatch):
     stored |= {"spacing": [3.0, 1.0, 1.0], "value_range": [-160.0, 240.0], "num_slices": 4}
     described = {"preprocessing": stored, "class_names": ["calm", "rough"]}
     monkeypatch.setattr(evaluated, "load_network", lambda *_: (described, None, None))
-    hydra = SimpleNamespace(overrides=OmegaConf.create({"task": ["data.num_slices=6"]}))
-    monkeypatch.setattr(evaluated.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(evaluated, "given_overrides", lambda: ["data.num_slices=6"])
     own = {"image_size": 64, "in_chans": 1, "mean": [0], "std": [1], "num_slices": 6}
     own |= {"spacing": None, "value_range": None, "slices": "all"}
     cfg = OmegaConf.create({"model_file": "x.onnx", "data": own})

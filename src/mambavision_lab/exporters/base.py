@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config
 
-from mambavision_lab.errors import ConfigError, missing_extra, reason
+from mambavision_lab.errors import ConfigError, missing_extra
 from mambavision_lab.exporters.plain_scan import unrolled_scan
 from mambavision_lab.exporters.runtimes.base import Runtime
 from mambavision_lab.exporters.runtimes.load import load_exported
 from mambavision_lab.layers.mixer import MambaVisionMixer
 from mambavision_lab.models.hierarchical import MambaVision
 from mambavision_lab.models.plain import PlainMambaVision
+from mambavision_lab.models.try_image import try_image
 
 _shape_config: Any = _config
 Scan = Callable[..., Tensor]  # with the arguments of `selective_scan`
@@ -119,10 +120,9 @@ class ExportFormat:
             )
         net = copy.deepcopy(net).float().cpu().eval()
         try:
-            with torch.inference_mode():
-                net(torch.zeros(1, in_chans, *sides))
-        except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
-            raise ConfigError(f"export.image_size={given}: {reason(error)}") from error
+            try_image(net, in_chans, sides)
+        except ValueError as error:
+            raise ConfigError(f"export.image_size={given}: {error}") from error
         any_size = takes_any_size(net) if self.dynamic_size is None else self.dynamic_size
         if any_size and not takes_any_size(net):
             raise ConfigError(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from timm.models import get_pretrained_cfg
 from torch import nn
 
 from mambavision_lab.data.normalize import per_channel
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError
 from mambavision_lab.models.saved import build_saved, read_saved
 from mambavision_lab.models.timm_classifier import timm_classifier
+from mambavision_lab.models.try_image import try_image
 
 _TIMM = "timm/"
 
@@ -58,12 +58,11 @@ def load_teacher(
             )
     net.float().eval()  # of a run in bfloat16; the student's precision decides
     try:
-        with torch.inference_mode():
-            logits = net(torch.zeros(1, in_chans, image_size, image_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
+        logits = try_image(net, in_chans, image_size)
+    except ValueError as error:
         raise ConfigError(
             f"loss.teacher.source={source}: does not take images of "
-            f"{in_chans} x {image_size} x {image_size} ({reason(error)})"
+            f"{in_chans} x {image_size} x {image_size} ({error})"
         ) from error
     if logits.shape != (1, num_classes):
         raise ConfigError(

@@ -20,6 +20,7 @@ from mambavision_lab.layers.checks import check_counts, check_rates
 from mambavision_lab.models import timm_registry  # noqa: F401  (timm knows our networks, too)
 from mambavision_lab.models.hub import quiet_hub
 from mambavision_lab.models.plain import default_patch_size
+from mambavision_lab.models.try_image import try_image
 from mambavision_lab.models.weights_file import (
     among,
     find_weights,
@@ -187,18 +188,13 @@ def _try(net: nn.Module, name: str, num_classes: int, in_chans: int, image_size:
     is_native = anything.pretrained_cfg.get("input_size") == (in_chans, image_size, image_size)
     if is_native and getattr(anything.get_classifier(), "out_features", 0) == num_classes:
         return
-    was_training = net.training
-    like = next(net.parameters())
-    image = torch.zeros(1, in_chans, image_size, image_size, device=like.device)
     try:
-        with torch.no_grad():
-            y = net.eval()(image)
-    except (RuntimeError, AssertionError, ValueError) as error:
+        y = try_image(net, in_chans, image_size)
+    except ValueError as error:
         raise ConfigError(
             f"name={name}: cannot take images of {image_size} x {image_size} pixels "
-            f"({reason(error, 160)}); enlarge them with data.image_size, or choose another model"
+            f"({error}); enlarge them with data.image_size, or choose another model"
         ) from error
-    net.train(was_training)
     shape = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
     if shape != (1, num_classes):
         raise ConfigError(

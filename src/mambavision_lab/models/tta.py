@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from mambavision_lab.errors import ConfigError, reason
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.models.try_image import try_size
 
 Predict = Callable[[Tensor], Tensor]  # images to logits
 
@@ -120,25 +121,3 @@ class TestTimeAugmentation:
 def resize(images: Tensor, size: list[int]) -> Tensor:
     """Resize normalised images (N, C, H, W) to a height and width; those of that size stay as they are."""
     return TF.resize(images, size, InterpolationMode.BILINEAR, antialias=True)
-
-
-def try_size(net: nn.Module, in_chans: int, sides: int | Sequence[int], setting: str) -> None:
-    """Give a network an image of a size, or a volume of these sides, to find out whether it takes it.
-
-    Raises:
-        ConfigError: It does not; the message begins with setting.
-    """
-    was_training = net.training
-    like = next(net.parameters(), torch.zeros(()))  # an exported file has none
-    sides = [sides, sides] if isinstance(sides, int) else list(sides)
-    image = torch.zeros(1, in_chans, *sides, device=like.device, dtype=like.dtype)
-    try:
-        with torch.no_grad():
-            net.eval()(image)
-    except (ValueError, RuntimeError, AssertionError) as error:  # timm's are of all kinds
-        raise ConfigError(
-            f"{setting}: {type(net).__name__} does not take images of {' x '.join(map(str, sides))} "
-            f"pixels ({reason(error, 160)}); choose another size"
-        ) from error
-    finally:
-        net.train(was_training)

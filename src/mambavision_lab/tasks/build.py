@@ -28,7 +28,8 @@ from mambavision_lab.lit.losses import balance_classes, check_teachers
 from mambavision_lab.lit.segmentation import SegmentationModule
 from mambavision_lab.lit.tolerant_logger import tolerant
 from mambavision_lab.lit.training_module import TrainingModule
-from mambavision_lab.models.tta import TestTimeAugmentation, try_size
+from mambavision_lab.models.try_image import try_size
+from mambavision_lab.models.tta import TestTimeAugmentation
 from mambavision_lab.runs.settings import settings_of
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from mambavision_lab.data.listing import Listing
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.launch.distributed.devices import check_devices, num_local_processes
 from mambavision_lab.metrics import main_metric
-from mambavision_lab.models.tta import try_size
+from mambavision_lab.models.try_image import try_size
 from mambavision_lab.runs.folder import open_run_folder, short_path, write_json
 from mambavision_lab.runs.snapshot import find_snapshot_around
 from mambavision_lab.tasks.build import (
