@@ -144,7 +144,7 @@ def test_a_file_without_its_run_is_refused_by_an_evaluation(refusal, tmp_path):
             {"preprocessing": {"in_chans": 1, "mean": [0.5], "std": [0.3]}},
             "does not fit its metadata",
         ),
-        ({"preprocessing": {"mean": [0.5, 0.5]}}, "does not fit its metadata"),
+        ({"preprocessing": {"mean": [0.5, 0.5]}}, "gives 2 means or deviations of 3 channels"),
         ({"preprocessing": {"std": [0.0]}}, "numbers above 0"),
         ({"preprocessing": {"crop_fraction": float("nan")}}, "a share above 0"),
         ({"preprocessing": {"image_size": 0}}, "a number from 1"),
