@@ -47,6 +47,10 @@ MESSAGES = {
     "+callbacks=freeze": [
         "+callbacks=freeze: callbacks has a choice already; give callbacks=freeze"
     ],
+    "model=nvidia/mambavision_tiny": [
+        "model=nvidia/mambavision_tiny: no such choice; did you mean 'nvidia/mambavision_t'?"
+    ],
+    "-m hydra/launcher=zzz": ["hydra/launcher=zzz: no such choice; it has "],
     "+callbacks=x": ["callbacks=x: no such choice; it has default"],
     "callbacks=[x]": ["callbacks=x: no such choice; it has default"],
     "+callbacks.x=1": ["callbacks.x=1: wanted callbacks.x._target_=CLASS"],

@@ -100,6 +100,7 @@ def test_exported_files_are_refused_in_one_line(call, refusal, model, tmp_path, 
         evaluated: "does not know: ['cat', 'eel']",
         (*evaluated, known, "data.image_size=32"): "takes 16 x 16 alone",
         (*evaluated, "classifier.use_compile=true"): "true: cannot change an exported network",
+        (*evaluated, "trainer.precision=bf16-mixed"): "mixed: would be ignored",
         (*evaluated, "model=mambavision_tiny"): "tiny: cannot change an exported network",
         ("eval", f"model_file={model}", "trainer=cpu"): "data",
     }

@@ -1,11 +1,17 @@
 """What only data, network and device tell is refused before the first step."""
 
+import math
+from functools import partial
+
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mambavision_lab.data.synthetic import SyntheticDataModule
-from mambavision_lab.tasks.start_checks import check_start
+from mambavision_lab.errors import ConfigError
+from mambavision_lab.lit.image_classifier import ImageClassifier
+from mambavision_lab.lit.schedule import constant_with_warmup
+from mambavision_lab.tasks.start_checks import check_schedule, check_start
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +87,35 @@ def test_checkpoint_callback_of_lightning_is_warned_of(data, make_trainer, tmp_p
     )
     (warning,) = (text for text in caplog.messages if "Lightning's ModelCheckpoint" in text)
     assert "callbacks.newest of callbacks=default" in warning
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps", "per_epoch"),
+    [
+        ({"max_epochs": 2}, 16, 8),
+        ({"max_epochs": 2, "accumulate_grad_batches": 3}, 6, 3),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 8, 4),
+        ({"max_epochs": -1, "max_steps": 5}, 5, 8),
+        ({"max_epochs": 2, "max_steps": 5}, 5, 8),
+        ({"max_epochs": -1}, math.inf, 8),
+    ],
+    ids=str,
+)
+def test_schedule_is_tried_for_the_steps_of_the_run(
+    limits, steps, per_epoch, data, make_trainer, make_net
+):
+    asked = {}
+    module = ImageClassifier(
+        make_net(),
+        num_classes=2,
+        optimizer=torch.optim.SGD,
+        scheduler=lambda optimizer, **given: asked.update(given),
+    )
+    check_schedule(make_trainer(**limits), module, data)
+    assert asked == {"num_steps": steps, "steps_per_epoch": per_epoch}
+    module.make_scheduler = partial(constant_with_warmup, warmup_epochs=2.5)
+    trainer = make_trainer(max_epochs=2)
+    with pytest.raises(
+        ConfigError, match=r"warmup_epochs=2\.5 is 20 steps, but the run has only 16"
+    ):
+        check_schedule(trainer, module, data)

@@ -42,6 +42,10 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
             return _unknown_key(_full_key(cause), composed)
         if isinstance(cause, MissingConfigException):
             group, _, option = (cause.missing_cfg_file or "").rpartition("/")
+            top, _, folder = group.partition("/")
+            if folder and top != "hydra":  # as nvidia/mambavision_t of model
+                option = f"{folder}/{option}"
+                return f"{top}={option}: no such choice; {suggest(option, list_choices(top))}"
             if choices := cause.options or (list_choices(group) if group else None):
                 return f"{group}={option}: no such choice; {suggest(option, choices)}"
         if isinstance(cause, OmegaConfBaseException):
@@ -82,9 +86,14 @@ def _full_key(error: OmegaConfBaseException) -> str:
     return str(error.full_key or error.key or "")
 
 
+_OF_SOME = {"export.quantize": "8 bits are for export=onnx, export=ort and export=web"}
+
+
 def _unknown_key(key: str, composed: DictConfig | None) -> str:
     if key in OPTIONS:
         return f"{key}: no such option; it is called {OPTIONS[key]} now"
+    if key in _OF_SOME:
+        return f"{key}: no such option here; {_OF_SOME[key]}"
     parent, _, name = key.rpartition(".")
     node = composed
     for part in filter(None, parent.split(".")):

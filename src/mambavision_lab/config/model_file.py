@@ -79,3 +79,7 @@ def refuse_changes(model_file: str, overrides: Iterable[str]) -> None:
                 f"{override}: cannot change an exported network; remove it, or give ckpt_path in place of "
                 f"model_file={model_file}"
             )
+        if key_of(override) == "trainer.precision" and not override.endswith("=32-true"):
+            raise ConfigError(
+                f"{override}: would be ignored; an exported file computes as it was written, remove it"
+            )

@@ -112,6 +112,8 @@ def check_job(prepared: Prepared, overrides: list[str]) -> DictConfig:
                         f"model_file={own.model_file}: lies in no run folder, from which {task}.py "
                         f"takes its {key}; leave it in RUN/exports/, or give {key}=..."
                     )
+                if f"~{key}" not in overrides:
+                    raise ConfigError(f"{key} is missing; give {key}=VALUE")
                 raise ConfigError(f"{key}: is deleted, and {task}.py needs it; leave out ~{key}")
             _check_verbose(cfg.hydra.verbose)
             try:

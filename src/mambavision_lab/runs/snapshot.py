@@ -124,6 +124,7 @@ _WANTED = {
     "ckpt_path": "a checkpoint in its run's folder, such as logs/latest/checkpoints/best.ckpt",
     "from_run": "the folder of a run, such as logs/latest",
     "resume": "the folder of a run, such as logs/latest, or auto",
+    "model_file": "a file that export.py wrote, such as RUN/exports/model.onnx",
 }
 
 

@@ -13,6 +13,7 @@ from mambavision_lab.counting import counted
 from mambavision_lab.data.base import ImageDataModule
 from mambavision_lab.errors import ConfigError
 from mambavision_lab.layers.mixer import MambaVisionMixer
+from mambavision_lab.lit.training_module import TrainingModule
 from mambavision_lab.ops.selective_scan.backends.base import ScanInputs
 from mambavision_lab.ops.selective_scan.backends.registry import BACKENDS, why_not
 
@@ -57,6 +58,22 @@ def check_start(trainer: Trainer, net: nn.Module, data: ImageDataModule) -> None
             "of others, and its last.ckpt may be of an earlier epoch; callbacks.checkpoint and "
             "callbacks.newest of callbacks=default do neither"
         )
+
+
+def check_schedule(trainer: Trainer, module: TrainingModule, data: ImageDataModule) -> None:
+    """Make the learning rate's schedule for the steps of this run once, before its folder is written.
+
+    Raises:
+        ConfigError: It does not fit them.
+    """
+    num_batches = _limited(trainer, "train", len(data.train_dataloader()))
+    if module.make_scheduler is None or not num_batches:
+        return
+    per_epoch = math.ceil(num_batches / trainer.accumulate_grad_batches)
+    limits = (trainer.max_epochs or -1) * per_epoch, trainer.max_steps
+    num_steps = min((limit for limit in limits if limit >= 0), default=math.inf)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
+    module.make_scheduler(optimizer, num_steps=num_steps, steps_per_epoch=per_epoch)
 
 
 def _limited(trainer: Trainer, split: str, num_batches: int) -> int:

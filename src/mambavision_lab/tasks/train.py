@@ -51,7 +51,7 @@ from mambavision_lab.tasks.console import print_next_steps, print_results
 from mambavision_lab.tasks.early_end import print_early_end
 from mambavision_lab.tasks.prune import start_from_pruned
 from mambavision_lab.tasks.report import report_at_end
-from mambavision_lab.tasks.start_checks import check_start
+from mambavision_lab.tasks.start_checks import check_schedule, check_start
 from mambavision_lab.tasks.start_panel import print_start
 from mambavision_lab.tasks.tune import tune, tuning_trainer
 
@@ -117,6 +117,8 @@ def _train(cfg: DictConfig) -> float | None:
     folder = Path(cfg.paths.output_dir)
     trainer = _make_trainer(cfg, folder)
     check_start(trainer, net, data)
+    if cfg.tune is None:
+        check_schedule(trainer, classifier, data)
     latest = Path(cfg.paths.log_dir, "latest")
     is_first = not latest.exists()
     if trainer.is_global_zero:
