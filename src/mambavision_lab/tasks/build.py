@@ -218,9 +218,9 @@ def device_name(trainer: Trainer) -> str:
 def _warn_of_emulation(trainer: Trainer) -> None:
     """Warn where torch computes bfloat16 without instructions for it: on x86 processors without AVX-512."""
     is_bf16, is_cpu = "bf16" in trainer.precision, trainer.strategy.root_device.type == "cpu"
-    is_x86 = platform.machine() in ("x86_64", "AMD64")
     found = torch.backends.cpu.get_cpu_capability()
-    if is_bf16 and is_cpu and is_x86 and found != "AVX512" and trainer.is_global_zero:
+    is_old = platform.machine() in ("x86_64", "AMD64") and found in ("AVX2", "NO AVX", "DEFAULT")
+    if is_bf16 and is_cpu and is_old and trainer.is_global_zero:
         log.warning(
             "trainer.precision=%s: this processor (%s) has no instructions for bfloat16, which takes about "
             "ten times as long as float32; add trainer.precision=32-true",

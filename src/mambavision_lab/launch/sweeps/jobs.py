@@ -21,9 +21,7 @@ from mambavision_lab.launch.sweeps.device_lock import take_devices
 from mambavision_lab.runs.folder import find_newest_checkpoint, write_json
 
 RECORD = "job.json"
-STOPPED_EARLY = (
-    "pruned"  # empty file that a job leaves in its folder when it stops early as a bad trial
-)
+STOPPED_EARLY = "pruned"  # empty file that a job leaves in its folder when it ends as a bad trial
 TABLE = "sweep.csv"
 
 
