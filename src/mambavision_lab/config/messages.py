@@ -49,8 +49,10 @@ def one_line(error: Exception, composed: DictConfig | None) -> str:
             if choices := cause.options or (list_choices(group) if group else None):
                 return f"{group}={option}: no such choice; {suggest(option, choices)}"
         if isinstance(cause, OmegaConfBaseException):
-            key = _full_key(cause)
-            return f"{key}: {first_line(cause)}" if key else first_line(cause)
+            key, text = _full_key(cause), first_line(cause)
+            if key and "is not a ListConfig" in text:
+                return f"{key}: wanted a list; give {key}=[VALUE,...]"
+            return f"{key}: {text}" if key else text
     if several := re.match(r"Multiple values for (\S+)\. .*: (\S+)'", str(error)):
         group, choice = several.groups()
         return (

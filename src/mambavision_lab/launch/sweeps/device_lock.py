@@ -56,6 +56,10 @@ def take_devices(num_wanted: int) -> list[str]:
     if len(taken) < num_wanted:
         for lock in taken.values():
             lock.close()
+        if num_wanted > len(devices):
+            raise ConfigError(
+                f"sweep.devices_per_job={num_wanted}: there are {len(devices)} {kind} here; give at most as many"
+            )
         raise ConfigError(
             f"sweep.devices_per_job={num_wanted}: {len(taken)} of the {len(devices)} {kind} here are free; "
             "run fewer jobs side by side, such as hydra.launcher.n_jobs=1, or give each fewer"
