@@ -71,4 +71,4 @@ def test_jobs_without_gpus_share_the_cores(as_another_process, monkeypatch, refu
     as_another_process()
     assert "0 of the 3 cores here are free" in refusal(lambda: take_devices(1))
     message = refusal(lambda: take_devices(4))
-    assert message == "sweep.devices_per_job=4: there are 3 cores here; give at most as many"
+    assert message == "sweep.devices_per_job=4: 3 cores are here; give at most as many"

@@ -58,7 +58,7 @@ def take_devices(num_wanted: int) -> list[str]:
             lock.close()
         if num_wanted > len(devices):
             raise ConfigError(
-                f"sweep.devices_per_job={num_wanted}: there are {len(devices)} {kind} here; give at most as many"
+                f"sweep.devices_per_job={num_wanted}: {len(devices)} {kind} are here; give at most as many"
             )
         raise ConfigError(
             f"sweep.devices_per_job={num_wanted}: {len(taken)} of the {len(devices)} {kind} here are free; "
