@@ -65,7 +65,7 @@ notebooks: $(READY)  ## write the notebooks of examples/ from their scripts; ARG
 reproduce: $(PACKAGE)  ## train as RUN=<run folder> did and compare the metrics
 	$(PY) -m mambavision_lab.runs.reproduce $(RUN) $(ARGS)
 
-speedrun: $(PACKAGE)  ## Fashion-MNIST in a quarter of an hour on two cores with bfloat16: accuracy against seconds; ARGS="--seeds 0 1 2"
+speedrun: $(PACKAGE)  ## Fashion-MNIST in a quarter of an hour on two cores with AVX-512: accuracy against seconds; ARGS="--seeds 0 1 2"
 	$(PY) benchmarks/speedrun.py $(ARGS)
 
 bench: $(READY)  ## time what is worth timing (half an hour); each file in benchmarks/ prints a table

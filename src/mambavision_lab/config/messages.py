@@ -19,6 +19,9 @@ from mambavision_lab.config.signatures import read_signature
 from mambavision_lab.errors import ConfigError, first_line
 from mambavision_lab.files import list_choices
 
+# Option of some choices of a group -> which those are.
+_OF_SOME = {"export.quantize": "8 bits are for export=onnx, export=ort and export=web"}
+
 
 def one_line(error: Exception, composed: DictConfig | None) -> str:
     """Explain in one line an error that was raised while composing or resolving a config.
@@ -86,9 +89,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _full_key(error: OmegaConfBaseException) -> str:
     return str(error.full_key or error.key or "")
-
-
-_OF_SOME = {"export.quantize": "8 bits are for export=onnx, export=ort and export=web"}
 
 
 def _unknown_key(key: str, composed: DictConfig | None) -> str:
