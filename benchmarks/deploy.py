@@ -23,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import uvloop
 from PIL import Image
@@ -33,6 +34,14 @@ from mambavision_lab.tasks.memory import keep_freed_memory
 
 CLIENTS, BATCH, ROUNDS = 16, 16, 10
 LARGE = 64  # pixels a side from which a network is sent photographs
+
+
+def make_array(size: int, in_chans: int, num_images: int) -> tuple[str, bytes]:
+    """Make the file of an array to send, (N, H, W, C): noise of the network's size and channels."""
+    file = io.BytesIO()
+    pixels = torch.randint(256, (num_images, size, size, in_chans), dtype=torch.uint8)
+    np.save(file, pixels.numpy())
+    return "application/octet-stream", file.getvalue()
 
 
 def make_image(size: int) -> tuple[str, bytes]:
@@ -112,6 +121,7 @@ def main() -> None:
     parser.add_argument("path")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--images", type=int, default=1, help="of a request, 16 at most")
+    parser.add_argument("--arrays", action="store_true", help="send .npy files")
     parser.add_argument("--plain", action="store_true", help="compare with a plain Python process")
     arguments = parser.parse_args()
     per_round = arguments.requests // ROUNDS
@@ -124,8 +134,12 @@ def main() -> None:
     if not arguments.plain:
         keep_freed_memory()
     inference = MambaVisionInference(arguments.path, device="cpu")
-    kind, image = make_image(inference.image_size)
-    content_type, content = make_body(kind, image, arguments.images)
+    if arguments.arrays:
+        content_type, content = make_array(
+            inference.image_size, inference.in_chans, arguments.images
+        )
+    else:
+        content_type, content = make_body(*make_image(inference.image_size), arguments.images)
     is_run = Path(arguments.path).is_dir()
     given = f"{'from_run' if is_run else 'model_file'}={arguments.path}"
     root = Path(__file__).resolve().parents[1]
@@ -147,7 +161,7 @@ def main() -> None:
             os.sched_setaffinity(0, cores - clients)
             if i >= 0:
                 bare, bare_ms = [*bare, rate], [*bare_ms, ms]
-                num_images = arguments.images * per_round
+                num_images = arguments.images * sum(status == 200 for _, status in found)
                 served = [*served, num_images / seconds]
                 served_ms = [*served_ms, 1e3 * used / num_images]
                 answers += found
@@ -162,7 +176,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {len(cores)} cores, "
-        f"{CLIENTS} clients on one of them, {kind} of {len(image):,} bytes, {arguments.images} a request"
+        f"{CLIENTS} clients on one of them, {content_type} of {len(content):,} bytes, {arguments.images} "
+        "images a request"
     )
     print(
         f"network alone, batch {BATCH}: {statistics.median(bare):.1f} images/s; served: "

@@ -18,6 +18,20 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
+def noise_png(seed: int = 0, size: tuple[int, int] = (40, 30)) -> bytes:
+    """A PNG of noise, of that width and height."""
+    torch.manual_seed(seed)
+    pixels = torch.randint(256, (size[1], size[0], 3), dtype=torch.uint8)
+    return encoded(Image.fromarray(pixels.numpy()))
+
+
+def npy(array: np.ndarray) -> bytes:
+    """What `numpy.save` writes."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 def assert_pixels(actual: torch.Tensor, expected_hwc: np.ndarray) -> None:
     assert actual.dtype == torch.uint8
     assert actual.permute(1, 2, 0).tolist() == expected_hwc.tolist()

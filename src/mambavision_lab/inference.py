@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import ModelCard, ModelHubMixin
 from torch import Tensor
@@ -229,6 +230,17 @@ class MambaVisionInference(
         A network of volumes or clips takes one of these, (C, D, image_size, image_size).
         """
         return self.preparation.prepare(image)
+
+    def prepare_stack(self, images: np.ndarray) -> Tensor:
+        """Return images of one size, an array (N, H, W, C), as `prepare` does each, (N, C, H, W).
+
+        Raises:
+            ConfigError: The network is one of volumes, clips or masks.
+            ValueError: The array has another shape, type or range.
+        """
+        self.require_images("prepare_stack()")
+        assert self.preparation.prepare_stack is not None
+        return self.preparation.prepare_stack(images)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return logits (N, num_classes) on the CPU for prepared pixels (N, C, H, W).

@@ -10,7 +10,7 @@ import torch
 from image_bytes import assert_pixels, encoded
 from PIL import Image, ImageCms
 
-from mambavision_lab.data.decode import decode, squash, to_an_eighth
+from mambavision_lab.data.decode import decode, decode_stack, squash, to_an_eighth
 
 # Two pixels high, three wide, no two alike: a turned or mirrored image shows.
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 14
@@ -151,6 +151,33 @@ def test_decode_as_a_draft_finds_what_is_cut_off(refusal):
 def test_decode_refuses_arrays_that_are_no_image(source, named):
     with pytest.raises(ValueError, match="image of shape") as caught:
         decode(source, 3)
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("in_chans", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_decode_of_a_stack_is_that_of_each_image(in_chans, channels):
+    images = np.random.default_rng(0).integers(256, size=(3, 5, 4, channels), dtype=np.uint8)
+    for stack in (images, images / 255):
+        each = [decode(image, in_chans, background=(9, 8, 7)) for image in stack]
+        assert torch.equal(decode_stack(stack, in_chans, (9, 8, 7)), torch.stack(each))
+    deep = np.zeros((3, 5, 4, 7), np.uint8)
+    assert decode_stack(deep, 7).shape == (3, 7, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("stack", "named"),
+    [
+        (np.zeros((5, 4, 3), np.uint8), "wanted images of one size"),
+        (np.zeros(4, np.uint8), "wanted images of one size"),
+        (np.zeros((2, 0, 4, 3), np.uint8), "wanted images of one size"),
+        (np.zeros((2, 5, 4, 2), np.uint8), "has 2 channels"),
+        (np.full((2, 5, 4, 4), 1.5), "floats must lie in [0, 1]"),
+    ],
+)
+def test_decode_refuses_arrays_that_are_no_stack(stack, named):
+    with pytest.raises(ValueError, match="image of shape") as caught:
+        decode_stack(stack, 3)
     assert named in str(caught.value)
 
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from tolerances import assert_close
 from volume_bytes import ramp, write_nifti, write_series, write_video
@@ -101,3 +102,13 @@ def test_means_of_other_channels_are_refused(refusal):
     assert prepared.mean == [0.5] * 3
     transparent = np.zeros((8, 8, 4), dtype=np.uint8)
     assert prepared.prepare(transparent).min() == 255  # on white
+
+
+@pytest.mark.parametrize("keeps_aspect", [False, True])
+def test_stack_is_prepared_as_each_image(keeps_aspect):
+    settings = {"image_size": 16, "in_chans": 3, "mean": [0.4] * 3, "std": [0.3] * 3}
+    prepared = preparation_of({**settings, "keeps_aspect": keeps_aspect}, "run")
+    for size in ((16, 16), (40, 30), (9, 25)):
+        images = np.random.default_rng(0).integers(256, size=(3, *size, 3), dtype=np.uint8)
+        each = torch.stack([prepared.prepare(image) for image in images])
+        assert torch.equal(prepared.prepare_stack(images), each)

@@ -6,7 +6,7 @@ several frames the first is taken.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,11 @@ _AS_SHOWN: dict[Any, Callable[[Tensor], Tensor]] = {
     6: lambda pixels: pixels.rot90(-1, (1, 2)),
     7: lambda pixels: pixels.mT.flip(1, 2),
     8: lambda pixels: pixels.rot90(1, (1, 2)),
+}
+# Number of axes -> what is wanted of an array or a tensor.
+_WANTED = {
+    3: "one image, (H, W), array (H, W, C) or tensor (C, H, W)",
+    4: "images of one size, an array (N, H, W, C)",
 }
 _LYING = (5, 6, 7, 8)  # orientations that swap height and width
 
@@ -79,9 +84,9 @@ def decode(
         # A copy, because torch warns of read-only memory.
         array = torch.from_numpy(source.copy())
         array = array.permute(2, 0, 1) if array.ndim == 3 else array
-        return _from_tensor(array, in_chans, background)
+        return _from_tensor(array, source.shape, in_chans, background)
     if isinstance(source, Tensor):
-        return _from_tensor(source.detach().cpu(), in_chans, background)
+        return _from_tensor(source.detach().cpu(), source.shape, in_chans, background)
     if in_chans not in (1, 3):
         raise ConfigError(
             f"{_name(source)}: the network takes {in_chans} channels, which no image file has; give an array "
@@ -105,6 +110,19 @@ def decode(
         raise ConfigError(
             f"{_name(source)}: cannot be read as an image ({why_unreadable(error)}); remove it"
         ) from error
+
+
+def decode_stack(images: np.ndarray, in_chans: int, background: Colour = WHITE) -> Tensor:
+    """Return uint8 pixels (N, in_chans, H, W) of several images of one size, an array (N, H, W, C).
+
+    Types, channels and errors are those of `decode`.
+    """
+    # A copy, because torch warns of read-only memory.
+    stack = torch.from_numpy(images.copy())
+    if stack.ndim == 4 and stack.shape[3] == 4 and in_chans in (1, 3):  # Pillow composites each
+        return torch.stack([decode(image, in_chans, background=background) for image in images])
+    stack = stack.movedim(-1, 1) if stack.ndim == 4 else stack
+    return _from_tensor(stack, images.shape, in_chans, background, ndim=4)
 
 
 def why_unreadable(error: Exception) -> str:
@@ -255,24 +273,28 @@ def _name(source: Any) -> str:
     return str(name) if name else type(source).__name__
 
 
-def _from_tensor(image: Tensor, in_chans: int, background: Colour) -> Tensor:
-    given = f"image of shape {tuple(image.shape)} and type {image.dtype}"
+def _from_tensor(
+    image: Tensor, shape: Sequence[int], in_chans: int, background: Colour, ndim: int = 3
+) -> Tensor:
+    """Turn (C, H, W), with four axes (N, C, H, W), into pixels; messages name the shape that was given."""
+    given = f"image of shape {tuple(shape)} and type {image.dtype}"
     image = image[None] if image.ndim == 2 else image
-    if image.ndim != 3 or not image.numel():
-        raise ValueError(f"{given}: wanted one image, (H, W), array (H, W, C) or tensor (C, H, W)")
+    if image.ndim != ndim or not image.numel():
+        raise ValueError(f"{given}: wanted {_WANTED[ndim]}")
     if image.is_floating_point():
         if not (image.min() >= 0 and image.max() <= 1):  # NaN fails too
             raise ValueError(f"{given}: floats must lie in [0, 1]; give raw pixels, not normalised")
         image = (image * 255).round().to(torch.uint8)
     if image.dtype != torch.uint8:
         raise ValueError(f"{given}: wanted uint8, or floats in [0, 1]")
-    if image.shape[0] == in_chans:
+    channels = image.shape[-3]
+    if channels == in_chans:
         return image
-    if image.shape[0] == 4 and in_chans in (1, 3):
+    if channels == 4 and in_chans in (1, 3):
         rgba = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
         return _from_pillow(rgba, in_chans, None, background)
-    if image.shape[0] == 1 and in_chans == 3:
+    if channels == 1 and in_chans == 3:
         return TF.grayscale_to_rgb(image)
-    if image.shape[0] == 3 and in_chans == 1:
+    if channels == 3 and in_chans == 1:
         return TF.rgb_to_grayscale(image)
-    raise ValueError(f"{given}: has {image.shape[0]} channels, the network takes {in_chans}")
+    raise ValueError(f"{given}: has {channels} channels, the network takes {in_chans}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mambavision_lab.data.decode import WHITE, decode, squash
+from mambavision_lab.data.decode import WHITE, decode, decode_stack, squash
 from mambavision_lab.data.fit_clip import FitClip
 from mambavision_lab.data.fit_volume import FitVolume
 from mambavision_lab.data.folders import CLIPS, IMAGES, VOLUMES, FileKind
@@ -34,6 +34,8 @@ class Preparation:
         sides: Height and width in pixels, of volumes and clips after the slices or frames.
         prepare: From a path, or what else the kind may be read from, to uint8 (C, *sides).
         read: The same at its own size, (C, H, W) or (C, D, H, W); None of clips.
+        prepare_stack: As prepare, from images of one size, an array (N, H, W, C), to uint8 (N, C, H, W); None
+            of volumes and clips.
         mean: Of each channel in [0, 1].
         std: As above.
         fit: Of data with masks, whether whole images were resized or windows cut out, as in `MaskFiles`.
@@ -43,6 +45,7 @@ class Preparation:
     sides: tuple[int, ...]
     prepare: Callable[[Any], Tensor]
     read: Callable[[Any], Tensor] | None
+    prepare_stack: Callable[[np.ndarray], Tensor] | None
     mean: list[float]
     std: list[float]
     fit: str | None = None
@@ -84,7 +87,7 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
     if (stride := settings.get("frame_stride")) is not None:
         fraction = settings.get("crop_fraction", CROP_FRACTION)
         fit_clip = FitClip(num_slices, stride, size, in_chans, crop_fraction=fraction)
-        return Preparation(CLIPS, sides, fit_clip, None, mean, std)
+        return Preparation(CLIPS, sides, fit_clip, None, None, mean, std)
     spacing, value_range = (
         tuple(settings[name]) if settings.get(name) is not None else None
         for name in ("spacing", "value_range")
@@ -103,13 +106,13 @@ def preparation_of(settings: Mapping[str, Any], source: str) -> Preparation:
     def read(volume: Any) -> Tensor:
         return fit_volume.pixels(*as_volume(volume))
 
-    return Preparation(VOLUMES, sides, prepare, read, mean, std, fit)
+    return Preparation(VOLUMES, sides, prepare, read, None, mean, std, fit)
 
 
 def _of_images(
     settings: Mapping[str, Any], image_size: int, in_chans: int
-) -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor]]:
-    """Return what prepares an image, and what reads it at its own size."""
+) -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor], Callable[[np.ndarray], Tensor]]:
+    """Return what prepares an image, what reads it at its own size, and what prepares several."""
     value_range = settings.get("value_range") and tuple(settings["value_range"])
     background = tuple(settings.get("background") or WHITE)
     fit = evaluation_transform(image_size, settings.get("crop_fraction", CROP_FRACTION))
@@ -117,9 +120,14 @@ def _of_images(
     def read(image: Any) -> Tensor:
         return decode(image, in_chans, value_range, background)
 
-    def prepare(image: Any) -> Tensor:
-        pixels = read(image)
+    def resize(pixels: Tensor) -> Tensor:
         keeps_aspect = settings["keeps_aspect"]
         return (fit(pixels) if keeps_aspect else squash(pixels, image_size)).contiguous()
 
-    return prepare, read
+    def prepare(image: Any) -> Tensor:
+        return resize(read(image))
+
+    def prepare_stack(images: np.ndarray) -> Tensor:
+        return resize(decode_stack(images, in_chans, background))
+
+    return prepare, read, prepare_stack

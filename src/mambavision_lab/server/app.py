@@ -83,7 +83,8 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
 
     async def info(request: Request) -> JSONResponse:
         described = {key: inference.description.get(key) for key in ("name", "class_names")}
-        return JSONResponse({**described, "image_size": inference.image_size})
+        sides = {"image_size": inference.image_size, "in_chans": inference.in_chans}
+        return JSONResponse({**described, **sides, "batch_size": limits.batch_size})
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

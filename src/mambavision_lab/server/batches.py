@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,9 +20,29 @@ class NetworkError(RuntimeError):
     """The network failed on a batch; the message says why."""
 
 
-class _Waiting(NamedTuple):
-    pixels: Tensor
-    answer: "asyncio.Future[Ranking]"
+class _Waiting:
+    """The images of one request, (N, C, H, W), that no batch has taken yet, and the answers so far."""
+
+    def __init__(self, pixels: Tensor, answer: "asyncio.Future[list[Ranking]]") -> None:
+        self.pixels, self.answer = pixels, answer
+        self._rankings: list[Ranking] = []
+        self._num_images = len(pixels)
+
+    def take(self, count: int) -> Tensor:
+        """Take the first images, at most so many."""
+        taken, self.pixels = self.pixels[:count], self.pixels[count:]
+        return taken
+
+    def add(self, rankings: list[Ranking]) -> None:
+        """Add the answers to the images that were taken next."""
+        self._rankings += rankings
+        if len(self._rankings) == self._num_images and not self.answer.done():
+            self.answer.set_result(self._rankings)
+
+    def fail(self, error: Exception) -> None:
+        """Give an error to who waits, if anyone still does."""
+        if not self.answer.done():
+            self.answer.set_exception(NetworkError(reason(error)))
 
 
 class Batches:
@@ -43,20 +62,21 @@ class Batches:
     ) -> None:
         self._run, self._batch_size, self._wait_s = run, batch_size, wait_s
         self._waiting: deque[_Waiting] = deque()
+        self._num_images = 0  # that wait
         self._wanted, self._enough = 1, asyncio.Event()
 
-    async def answer(self, images: Sequence[Tensor]) -> list[Ranking]:
-        """Return the answers to the pixels (C, H, W) of the images of one request.
+    async def answer(self, pixels: Tensor) -> list[Ranking]:
+        """Return the answers to the pixels (N, C, H, W) of the images of one request.
 
         Raises:
             NetworkError: The network failed.
         """
-        loop = asyncio.get_running_loop()
-        asked = [_Waiting(pixels, loop.create_future()) for pixels in images]
-        self._waiting.extend(asked)
-        if len(self._waiting) >= self._wanted:
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(pixels, answer))
+        self._num_images += len(pixels)
+        if self._num_images >= self._wanted:
             self._enough.set()
-        return await asyncio.gather(*(one.answer for one in asked))
+        return await answer
 
     async def run_forever(self) -> None:
         """Answer, until it is cancelled."""
@@ -66,33 +86,44 @@ class Batches:
                 taken = await self._take(last)
                 if not taken:
                     continue
-                last = len(taken)
                 try:
-                    pixels = torch.stack([one.pixels for one in taken])
-                    answers = await loop.run_in_executor(network, self._run, pixels)
-                    pairs = list(zip(taken, answers, strict=True))
+                    pixels = torch.cat([images for _, images in taken])
+                    last = len(pixels)
+                    rankings = await loop.run_in_executor(network, self._run, pixels)
+                    if len(rankings) != last:
+                        raise ValueError(f"{len(rankings)} answers to {last} images")
                 except Exception as error:
                     log.exception("the network failed")
-                    for one in taken:
-                        if not one.answer.done():
-                            one.answer.set_exception(NetworkError(reason(error)))
+                    for request, _ in taken:
+                        request.fail(error)
                     continue
-                for one, answer in pairs:
-                    if not one.answer.done():  # cancelled by its timeout
-                        one.answer.set_result(answer)
+                for request, images in taken:
+                    request.add(rankings[: len(images)])
+                    rankings = rankings[len(images) :]
 
-    async def _take(self, expected: int) -> list[_Waiting]:
-        """Take a batch, without those whose client no longer waits."""
+    async def _take(self, expected: int) -> list[tuple[_Waiting, Tensor]]:
+        """Take the images of a batch, without those whose client no longer waits."""
         await self._wait_for(1)
-        if len(self._waiting) < expected:
+        if self._num_images < expected:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wait_for(expected), self._wait_s)
-        count = min(len(self._waiting), self._batch_size)
-        taken = [self._waiting.popleft() for _ in range(count)]
-        return [one for one in taken if not one.answer.done()]
+        taken, room = [], self._batch_size
+        while self._waiting and room:
+            request = self._waiting[0]
+            if request.answer.done():  # cancelled by its timeout, or failed
+                self._num_images -= len(request.pixels)
+                self._waiting.popleft()
+                continue
+            images = request.take(room)
+            if not len(request.pixels):
+                self._waiting.popleft()
+            taken.append((request, images))
+            self._num_images -= len(images)
+            room -= len(images)
+        return taken
 
     async def _wait_for(self, count: int) -> None:
         self._wanted = count
         self._enough.clear()
-        if len(self._waiting) < count:
+        if self._num_images < count:
             await self._enough.wait()

@@ -1,4 +1,7 @@
-"""Find the images of a request and decode them, or refuse it; no more is read or decoded than limits say."""
+"""Find the images of a request and decode them, or refuse it; no more is read or decoded than limits say.
+
+An image comes as a file, or as pixels in a .npy file, which may hold several.
+"""
 
 import asyncio
 import base64
@@ -9,6 +12,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,14 +22,17 @@ from torch import Tensor
 from mambavision_lab.data.decode import FORMATS, why_unreadable
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
+from mambavision_lab.server.arrays import is_array, read_arrays
 
 # Each image's size is compared with our own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Files of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
+# Images of so many bytes and pixels are decoded at once, which takes less time than handing them to a thread.
 _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 _MAX_FILES = 1000  # of a form, which are counted afterwards
 _FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 _MOST_DROPPED = 2**28  # bytes of a body that is too large
+
+Images = bytes | np.ndarray  # an image's file, or pixels (N, H, W, C)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -53,34 +61,48 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def images_in(request: Request, body: bytes, max_images: int) -> tuple[list[bytes], bool]:
+async def images_in(request: Request, body: bytes, max_images: int) -> tuple[list[Images], bool]:
     """Find the images in a body: JSON with base64, a form with files, or one file itself.
 
     Returns:
-        The files, and whether they were given as a list, "images", and not as one "image".
+        The images, and whether they were given as a list, "images" or an array of several, and not as one.
 
     Raises:
         HTTPException: It has none, more than max_images, or is of another kind.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        images, is_list = await _images_in_json(_again(request, body), max_images)
+        files, is_list = await _files_in_json(_again(request, body), max_images)
     elif kind == "multipart/form-data":
-        images, is_list = await _images_in_form(_again(request, body))
+        files, is_list = await _files_in_form(_again(request, body))
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        images, is_list = [body], False
+        files, is_list = [body], False
     else:
         raise HTTPException(
-            415, "wanted application/json, multipart/form-data, or an image as image/..."
+            415,
+            "wanted application/json, multipart/form-data, an image as image/..., or an image or a .npy file "
+            "as application/octet-stream",
         )
-    if len(images) > max_images:
+    images: list[Images] = []
+    for file in files:
+        found, are_several = _read_arrays(file) if is_array(file) else (file, False)
+        images.append(found)
+        is_list = is_list or are_several
+    if sum(1 if isinstance(one, bytes) else len(one) for one in images) > max_images:
         raise HTTPException(
             413, f"more than {max_images} images in a request; send several requests"
         )
     return images, is_list
 
 
-async def _images_in_json(request: Request, max_images: int) -> tuple[list[bytes], bool]:
+def _read_arrays(file: bytes) -> tuple[np.ndarray, bool]:
+    try:
+        return read_arrays(file)
+    except ValueError as error:
+        raise HTTPException(400, reason(error)) from None
+
+
+async def _files_in_json(request: Request, max_images: int) -> tuple[list[bytes], bool]:
     try:
         given: Any = await request.json()
         is_list = "images" in given
@@ -104,7 +126,7 @@ def _decode_base64(encoded: Any) -> bytes:
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
 
 
-async def _images_in_form(request: Request) -> tuple[list[bytes], bool]:
+async def _files_in_form(request: Request) -> tuple[list[bytes], bool]:
     async with request.form(max_files=_MAX_FILES, max_fields=4) as form:
         is_list = "images" in form
         files: list[Any] = form.getlist("images" if is_list else "image")
@@ -127,26 +149,53 @@ def _again(request: Request, body: bytes) -> Request:
 
 
 async def prepare_all(
-    inference: MambaVisionInference, images: Sequence[bytes], max_pixels: int
-) -> list[Tensor]:
-    """Decode and prepare the images of one request as predict.py does.
+    inference: MambaVisionInference, images: Sequence[Images], max_pixels: int
+) -> Tensor:
+    """Decode and prepare the images of one request as `MambaVisionInference.predict` does.
+
+    Returns:
+        Pixels (N, C, H, W), uint8.
 
     Raises:
-        HTTPException: One is no image, or has more pixels; it is not decoded then.
+        HTTPException: One is no image, or has more pixels, and is not decoded then; or other channels than
+            the network takes.
     """
     prepared = []
-    for number, content in enumerate(images, 1):
+    for number, image in enumerate(images, 1):
         try:
-            prepared.append(await _prepare(inference, content, max_pixels))
+            prepared.append(await _prepare(inference, image, max_pixels))
         except HTTPException as error:
             if len(images) == 1:
                 raise
             where = f"image {number} of {len(images)}: {error.detail}"
             raise HTTPException(error.status_code, where) from None
-    return prepared
+    return torch.cat(prepared)
 
 
-async def _prepare(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
+async def _prepare(inference: MambaVisionInference, images: Images, max_pixels: int) -> Tensor:
+    if not isinstance(images, bytes):
+        return await _prepare_arrays(inference, images, max_pixels)
+    if inference.in_chans not in (1, 3):
+        raise HTTPException(
+            415,
+            f"the network takes {inference.in_chans} channels, which no image file has; send a .npy file",
+        )
+    return (await _prepare_file(inference, images, max_pixels))[None]
+
+
+async def _prepare_arrays(
+    inference: MambaVisionInference, images: np.ndarray, max_pixels: int
+) -> Tensor:
+    _check_size(images.shape[2], images.shape[1], max_pixels)
+    try:
+        if images.size <= _SMALL_PIXELS:
+            return inference.prepare_stack(images)
+        return await asyncio.to_thread(inference.prepare_stack, images)
+    except ValueError as error:
+        raise HTTPException(400, reason(error)) from None
+
+
+async def _prepare_file(inference: MambaVisionInference, content: bytes, max_pixels: int) -> Tensor:
     if len(content) <= _SMALL_BYTES:
         with _open(content, max_pixels) as image:
             if image.width * image.height <= _SMALL_PIXELS:
@@ -170,12 +219,15 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:  # each of Pillow's formats raises its own
         why = why_unreadable(error)
         raise HTTPException(400, f"this cannot be read as an image ({why})") from None
-    width, height = image.size
+    _check_size(*image.size, max_pixels)
+    return image
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise HTTPException(
             413, f"the image has {width} x {height} pixels, more than {max_pixels:,}"
         )
-    return image
 
 
 def _decode(inference: MambaVisionInference, content: bytes) -> Tensor:

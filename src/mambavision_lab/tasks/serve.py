@@ -54,7 +54,6 @@ def serve(cfg: DictConfig) -> None:
     )
     inference.require_class_names()
     inference.require_images("serve.py")
-    inference.require_file_channels(cfg.model_file or cfg.ckpt_path)
     limits = Limits(
         max_bytes=int(cfg.max_megabytes * 1e6),
         max_pixels=int(cfg.max_megapixels * 1e6),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from composing import check
+from image_bytes import noise_png
 from omegaconf import OmegaConf
 from PIL import Image, features
 
@@ -17,44 +18,7 @@ from mambavision_lab import MambaVisionInference
 pytest.importorskip("starlette", reason="needs the extra serve")
 testclient = pytest.importorskip("starlette.testclient", reason="needs httpx")
 
-STORED = Path(__file__).parent / "runs" / "stored_run"
-
-
-@pytest.fixture(scope="module")
-def inference():
-    return MambaVisionInference(STORED, device="cpu")
-
-
-@pytest.fixture
-def limits():
-    from mambavision_lab.server.app import Limits
-
-    return Limits(
-        max_bytes=20_000,
-        max_pixels=10_000,
-        max_waiting=8,
-        timeout_s=20,
-        batch_size=4,
-        batch_wait_ms=1,
-        top_k=2,
-        threshold=0.5,
-    )
-
-
-@pytest.fixture
-def client(inference, limits):
-    from mambavision_lab.server.app import make_app
-
-    with testclient.TestClient(make_app(inference, limits)) as found:
-        yield found
-
-
-def make_png(seed=0, size=(40, 30)):
-    torch.manual_seed(seed)
-    pixels = torch.randint(256, (size[1], size[0], 3), dtype=torch.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(file, "PNG")
-    return file.getvalue()
+STORED = Path(__file__).parents[1] / "runs" / "stored_run"
 
 
 def damaged_avif():
@@ -67,7 +31,7 @@ def damaged_avif():
 
 
 def test_server_answers_as_the_network_does_in_every_form(client, inference):
-    png = make_png()
+    png = noise_png()
     expected = [
         {"class": c, "probability": pytest.approx(p, abs=1e-6)}
         for c, p in inference.predict(png, top_k=2)
@@ -89,7 +53,7 @@ def test_server_answers_as_the_network_does_in_every_form(client, inference):
 
 
 def test_server_answers_several_images_of_one_request_in_order(client, inference):
-    pngs = [make_png(seed, size=(20, 20 + seed)) for seed in range(4)]
+    pngs = [noise_png(seed, size=(20, 20 + seed)) for seed in range(4)]
     expected = [inference.predict(png, top_k=2)[0][0] for png in pngs]
     encoded = [base64.b64encode(png).decode() for png in pngs]
     for form in (
@@ -115,7 +79,7 @@ def test_server_refuses_each_bad_request_alone(client):
     text = {"Content-Type": "text/plain"}
     raw = {"Content-Type": "application/octet-stream"}
     form = {"Content-Type": "multipart/form-data; boundary=x"}
-    good = base64.b64encode(make_png()).decode()
+    good = base64.b64encode(noise_png()).decode()
     refused = (
         (400, "wanted JSON", {"json": {"picture": "x"}}),
         (400, "wanted JSON", {"json": [1]}),
@@ -130,7 +94,7 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "2 files named image", {"files": [("image", ("a.png", b"x"))] * 2}),
         (400, "", {"content": b"no form", "headers": form}),
         (400, "cannot be read as an image", {"content": b"no image", "headers": raw}),
-        (400, "cannot be read", {"content": make_png()[:200], "headers": raw}),
+        (400, "cannot be read", {"content": noise_png()[:200], "headers": raw}),
         (400, "cannot be read", {"content": damaged_avif(), "headers": raw}),
         (413, "pixels", {"content": file.getvalue(), "headers": raw}),
         (413, "larger than", {"content": b"x" * 20_001, "headers": raw}),
@@ -149,67 +113,8 @@ def test_server_refuses_each_bad_request_alone(client):
     answer = client.get("/predict")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     assert client.get("/nothing").status_code == 404
-    answer = client.post("/predict", content=make_png(), headers=raw)
+    answer = client.post("/predict", content=noise_png(), headers=raw)
     assert answer.status_code == 200
-
-
-def test_batches_run_together_what_waits_and_fail_alone():
-    from mambavision_lab.server.batches import Batches
-
-    sizes = []
-
-    def run(pixels):
-        sizes.append(len(pixels))
-        if pixels.max() > 90:
-            raise ValueError("broken")
-        return [[("class", float(x))] for x in pixels.flatten()]
-
-    async def ask():
-        batches = Batches(run, batch_size=3, wait_s=0.01)
-        questions = [
-            asyncio.create_task(batches.answer(torch.tensor(values)))
-            for values in ([[0.0], [1.0]], [[2.0]], [[3.0]])
-        ]
-        await asyncio.sleep(0)
-        worker = asyncio.create_task(batches.run_forever())
-        answers = await asyncio.gather(*questions)
-        with pytest.raises(RuntimeError, match="broken"):
-            await batches.answer(torch.tensor([[99.0]]))
-        after = await batches.answer(torch.tensor([[1.0]]))
-        worker.cancel()
-        return answers, after
-
-    answers, after = asyncio.run(ask())
-    assert [ranking[0][1] for rankings in answers for ranking in rankings] == [0, 1, 2, 3]
-    assert after == [[("class", 1.0)]]
-    assert sizes == [3, 1, 1, 1]
-
-
-def test_batches_wait_for_as_many_as_before_but_not_for_ever():
-    from mambavision_lab.server.batches import Batches
-
-    sizes = []
-
-    def run(pixels):
-        sizes.append(len(pixels))
-        return [[("class", 1.0)] for _ in pixels]
-
-    async def ask_late(batches, delay_s):
-        await asyncio.sleep(delay_s)
-        return await batches.answer(torch.zeros(1, 1))
-
-    async def ask():
-        batches = Batches(run, batch_size=8, wait_s=0.2)
-        pair = [asyncio.create_task(ask_late(batches, 0)) for _ in range(2)]
-        await asyncio.sleep(0)
-        worker = asyncio.create_task(batches.run_forever())
-        await asyncio.gather(*pair)
-        await asyncio.gather(ask_late(batches, 0), ask_late(batches, 0.02))  # waited for
-        await ask_late(batches, 0)  # after which no second came
-        worker.cancel()
-
-    asyncio.run(ask())
-    assert sizes == [2, 2, 1]
 
 
 def test_server_refuses_too_many_requests_and_those_that_take_too_long(inference, limits):
@@ -223,7 +128,7 @@ def test_server_refuses_too_many_requests_and_those_that_take_too_long(inference
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             raw = {"Content-Type": "image/png"}
             posts = (
-                client.post("/predict", content=make_png(), headers=raw, timeout=9)
+                client.post("/predict", content=noise_png(), headers=raw, timeout=9)
                 for _ in range(2)
             )
             answers = await asyncio.gather(*posts)
@@ -250,7 +155,7 @@ def test_network_that_gives_nan_is_an_error_of_the_request(limits):
     broken = MambaVisionInference(STORED, device="cpu")
     next(broken.net.parameters()).data.fill_(torch.nan)
     with testclient.TestClient(make_app(broken, limits)) as client:
-        answer = client.post("/predict", json={"image": base64.b64encode(make_png()).decode()})
+        answer = client.post("/predict", json={"image": base64.b64encode(noise_png()).decode()})
     assert (answer.status_code, "gives NaN" in answer.json()["error"]) == (500, True)
 
 
