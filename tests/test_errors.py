@@ -56,7 +56,7 @@ def test_first_line_of_a_message_is_one_line_and_never_empty():
     [
         (OSError(errno.ENOSPC, "No space left", "x.ckpt"), "No space left: 'x.ckpt'; free some"),
         (PermissionError(errno.EACCES, "denied", "/logs"), "denied: '/logs'; choose a folder"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "read the output has ended: resume the run"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "read the output has ended: add > FILE"),
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos"), "free some"),
         (MemoryError(), "MemoryError; lower data.batch_size"),

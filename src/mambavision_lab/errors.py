@@ -56,7 +56,7 @@ _OS_ADVICE = {
     errno.EACCES: _NO_ACCESS,
     errno.EPERM: _NO_ACCESS,
     errno.EROFS: _NO_ACCESS,
-    errno.EPIPE: "the program that read the output has ended: resume the run, with > FILE",
+    errno.EPIPE: "the program that read the output has ended: add > FILE, and resume a run that was training",
     errno.EMFILE: "raise the limit with ulimit -n, or lower data.num_workers",
 }
 # Pattern in an error's name and message, whose fault it is, and what to do.

@@ -176,7 +176,7 @@ def test_decode_of_a_stack_is_that_of_each_image(in_chans, channels):
     ],
 )
 def test_decode_refuses_arrays_that_are_no_stack(stack, named):
-    with pytest.raises(ValueError, match="image of shape") as caught:
+    with pytest.raises(ValueError, match="images of shape") as caught:
         decode_stack(stack, 3)
     assert named in str(caught.value)
 

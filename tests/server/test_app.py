@@ -88,7 +88,7 @@ def test_server_refuses_each_bad_request_alone(client):
         (400, "wanted JSON", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
         (400, "wanted JSON", {"json": {"images": []}}),
         (400, "wanted JSON", {"json": {"images": "eA=="}}),
-        (400, "image 2 of 2: this cannot", {"json": {"images": [good, "eA=="]}}),
+        (400, "file 2 of 2: this cannot", {"json": {"images": [good, "eA=="]}}),
         (413, "more than 4 images", {"json": {"images": ["eA=="] * 5}}),
         (400, "file named image", {"files": {"photo": ("a.png", b"x")}}),
         (400, "2 files named image", {"files": [("image", ("a.png", b"x"))] * 2}),

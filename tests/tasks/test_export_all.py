@@ -118,7 +118,7 @@ def test_int8_and_the_mobile_format_are_written_or_refused(call, tmp_path):
     status, out, err = call("export", *base, "export.quantize=static", "export.max_drop=1")
     assert (status, err) == (0, "")
     assert "layers in float32: metric" in out
-    assert "int8: 0 of" in out
+    assert "bits, 0 of" in out
     assert (output / "model_int8.onnx").is_file()
     other_size = ("export.quantize=dynamic", "export.max_drop=1", "export.image_size=48")
     status, out, err = call("export", *base, *other_size, "overwrite=true")

@@ -117,10 +117,7 @@ def decode_stack(images: np.ndarray, in_chans: int, background: Colour = WHITE) 
 
     Types, channels and errors are those of `decode`.
     """
-    # A copy, because torch warns of read-only memory.
-    stack = torch.from_numpy(images.copy())
-    if stack.ndim == 4 and stack.shape[3] == 4 and in_chans in (1, 3):  # Pillow composites each
-        return torch.stack([decode(image, in_chans, background=background) for image in images])
+    stack = torch.from_numpy(images.copy())  # as above
     stack = stack.movedim(-1, 1) if stack.ndim == 4 else stack
     return _from_tensor(stack, images.shape, in_chans, background, ndim=4)
 
@@ -277,7 +274,7 @@ def _from_tensor(
     image: Tensor, shape: Sequence[int], in_chans: int, background: Colour, ndim: int = 3
 ) -> Tensor:
     """Turn (C, H, W), with four axes (N, C, H, W), into pixels; messages name the shape that was given."""
-    given = f"image of shape {tuple(shape)} and type {image.dtype}"
+    given = f"image{'s' * (ndim == 4)} of shape {tuple(shape)} and type {image.dtype}"
     image = image[None] if image.ndim == 2 else image
     if image.ndim != ndim or not image.numel():
         raise ValueError(f"{given}: wanted {_WANTED[ndim]}")
@@ -291,6 +288,8 @@ def _from_tensor(
     if channels == in_chans:
         return image
     if channels == 4 and in_chans in (1, 3):
+        if ndim == 4:
+            return torch.stack([_from_tensor(one, shape, in_chans, background) for one in image])
         rgba = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
         return _from_pillow(rgba, in_chans, None, background)
     if channels == 1 and in_chans == 3:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from mambavision_lab.inference import MambaVisionInference
 from mambavision_lab.models.ranking import Ranking
 from mambavision_lab.server.batches import Batches, NetworkError
-from mambavision_lab.server.images import images_in, prepare_all, read_body
+from mambavision_lab.server.images import files_in, prepare_all, read_body
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,12 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
 
     async def answer(request: Request) -> dict[str, Any]:
         body = await read_body(request, limits.max_bytes)
-        images, is_list = await images_in(request, body, limits.batch_size)
-        pixels = await prepare_all(inference, images, limits.max_pixels)
+        files, is_list = await files_in(request, body, limits.batch_size)
+        pixels, has_stack = await prepare_all(
+            inference, files, limits.batch_size, limits.max_pixels
+        )
         found = [_listed(ranking) for ranking in await batches.answer(pixels)]
-        return {"images": found} if is_list else found[0]
+        return {"images": found} if is_list or has_stack else found[0]
 
     async def predict(request: Request) -> JSONResponse:
         if counts["waiting"] >= limits.max_waiting:

@@ -1,6 +1,6 @@
 """Find the images of a request and decode them, or refuse it; no more is read or decoded than limits say.
 
-An image comes as a file, or as pixels in a .npy file, which may hold several.
+A file holds an image, or is a .npy file with the pixels of one or of several.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from python_multipart.multipart import parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 from mambavision_lab.data.decode import FORMATS, why_unreadable
 from mambavision_lab.errors import ConfigError, reason
 from mambavision_lab.inference import MambaVisionInference
-from mambavision_lab.server.arrays import is_array, read_arrays
+from mambavision_lab.server.arrays import is_array, read_array
 
 # Each image's size is compared with our own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -31,8 +32,6 @@ _SMALL_BYTES, _SMALL_PIXELS = 2**14, 2**14
 _MAX_FILES = 1000  # of a form, which are counted afterwards
 _FROM_URL_ALPHABET = str.maketrans("-_", "+/")
 _MOST_DROPPED = 2**28  # bytes of a body that is too large
-
-Images = bytes | np.ndarray  # an image's file, or pixels (N, H, W, C)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -61,19 +60,20 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def images_in(request: Request, body: bytes, max_images: int) -> tuple[list[Images], bool]:
-    """Find the images in a body: JSON with base64, a form with files, or one file itself.
+async def files_in(request: Request, body: bytes, max_files: int) -> tuple[list[bytes], bool]:
+    """Find the files in a body: JSON with base64, a form, or one file itself.
 
     Returns:
-        The images, and whether they were given as a list, "images" or an array of several, and not as one.
+        The files, and whether they were given as a list, "images", and not as one "image".
 
     Raises:
-        HTTPException: It has none, more than max_images, or is of another kind.
+        HTTPException: It has none, more than max_files, or is of another kind.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        files, is_list = await _files_in_json(_again(request, body), max_images)
+        files, is_list = await _files_in_json(_again(request, body), max_files)
     elif kind == "multipart/form-data":
+        _require_end_of_form(request, body)
         files, is_list = await _files_in_form(_again(request, body))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         files, is_list = [body], False
@@ -83,33 +83,23 @@ async def images_in(request: Request, body: bytes, max_images: int) -> tuple[lis
             "wanted application/json, multipart/form-data, an image as image/..., or an image or a .npy file "
             "as application/octet-stream",
         )
-    images: list[Images] = []
-    for file in files:
-        found, are_several = _read_arrays(file) if is_array(file) else (file, False)
-        images.append(found)
-        is_list = is_list or are_several
-    if sum(1 if isinstance(one, bytes) else len(one) for one in images) > max_images:
-        raise HTTPException(
-            413, f"more than {max_images} images in a request; send several requests"
-        )
-    return images, is_list
+    if len(files) > max_files:
+        raise _too_many(max_files)
+    return files, is_list
 
 
-def _read_arrays(file: bytes) -> tuple[np.ndarray, bool]:
-    try:
-        return read_arrays(file)
-    except ValueError as error:
-        raise HTTPException(400, reason(error)) from None
+def _too_many(max_images: int) -> HTTPException:
+    return HTTPException(413, f"more than {max_images} images in a request; send several requests")
 
 
-async def _files_in_json(request: Request, max_images: int) -> tuple[list[bytes], bool]:
+async def _files_in_json(request: Request, max_files: int) -> tuple[list[bytes], bool]:
     try:
         given: Any = await request.json()
         is_list = "images" in given
         encoded = given["images"] if is_list else [given["image"]]
         if not isinstance(encoded, list) or not encoded:
             raise ValueError
-        encoded = encoded[: max_images + 1]  # of too many none more is decoded
+        encoded = encoded[: max_files + 1]  # of too many none more is decoded
         return [_decode_base64(image) for image in encoded], is_list
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
         wanted = 'wanted JSON: {"image": "BASE64 OF THE FILE"}, or {"images": [...]} of these'
@@ -124,6 +114,13 @@ def _decode_base64(encoded: Any) -> bytes:
         encoded = encoded.partition(",")[2]
     encoded = "".join(encoded.split()).translate(_FROM_URL_ALPHABET)
     return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+
+
+def _require_end_of_form(request: Request, body: bytes) -> None:
+    """Refuse a form that was cut off, whose first files alone would be answered."""
+    _, options = parse_options_header(request.headers["content-type"])
+    if b"--" + options.get(b"boundary", b"") + b"--" not in body:
+        raise HTTPException(400, "the form has no end; it may have been cut off")
 
 
 async def _files_in_form(request: Request) -> tuple[list[bytes], bool]:
@@ -149,48 +146,64 @@ def _again(request: Request, body: bytes) -> Request:
 
 
 async def prepare_all(
-    inference: MambaVisionInference, images: Sequence[Images], max_pixels: int
-) -> Tensor:
+    inference: MambaVisionInference, files: Sequence[bytes], max_images: int, max_pixels: int
+) -> tuple[Tensor, bool]:
     """Decode and prepare the images of one request as `MambaVisionInference.predict` does.
 
     Returns:
-        Pixels (N, C, H, W), uint8.
+        Pixels (N, C, H, W), uint8, and whether one of the files was an array of several images.
 
     Raises:
         HTTPException: One is no image, or has more pixels, and is not decoded then; or other channels than
-            the network takes.
+            the network takes; or there are more than max_images.
     """
-    prepared = []
-    for number, image in enumerate(images, 1):
+    prepared: list[Tensor] = []
+    room, has_stack = max_images, False
+    for number, file in enumerate(files, 1):
         try:
-            prepared.append(await _prepare(inference, image, max_pixels))
+            images = _read(inference, file)
+            is_stack = isinstance(images, np.ndarray) and images.ndim == 4
+            has_stack, room = has_stack or is_stack, room - (len(images) if is_stack else 1)
+            if room < 0:
+                raise _too_many(max_images)
+            pixels = await _prepare(inference, images, max_pixels)
         except HTTPException as error:
-            if len(images) == 1:
+            if len(files) == 1:
                 raise
-            where = f"image {number} of {len(images)}: {error.detail}"
+            where = f"file {number} of {len(files)}: {error.detail}"
             raise HTTPException(error.status_code, where) from None
-    return torch.cat(prepared)
+        prepared.append(pixels if is_stack else pixels[None])
+    return torch.cat(prepared), has_stack
 
 
-async def _prepare(inference: MambaVisionInference, images: Images, max_pixels: int) -> Tensor:
-    if not isinstance(images, bytes):
-        return await _prepare_arrays(inference, images, max_pixels)
+def _read(inference: MambaVisionInference, file: bytes) -> bytes | np.ndarray:
+    """Read the array of a .npy file; an image's file stays as it is."""
+    if is_array(file):
+        try:
+            return read_array(file)
+        except ValueError as error:
+            raise HTTPException(400, reason(error)) from None
     if inference.in_chans not in (1, 3):
         raise HTTPException(
             415,
             f"the network takes {inference.in_chans} channels, which no image file has; send a .npy file",
         )
-    return (await _prepare_file(inference, images, max_pixels))[None]
+    return file
 
 
-async def _prepare_arrays(
-    inference: MambaVisionInference, images: np.ndarray, max_pixels: int
+async def _prepare(
+    inference: MambaVisionInference, images: bytes | np.ndarray, max_pixels: int
 ) -> Tensor:
-    _check_size(images.shape[2], images.shape[1], max_pixels)
+    """Return pixels (C, H, W) of an image's file or array, (N, C, H, W) of an array of several."""
+    if isinstance(images, bytes):
+        return await _prepare_file(inference, images, max_pixels)
+    height, width = images.shape[:2] if images.ndim < 4 else images.shape[1:3]
+    _check_size(width, height, max_pixels)
+    prepare = inference.prepare if images.ndim < 4 else inference.prepare_stack
     try:
         if images.size <= _SMALL_PIXELS:
-            return inference.prepare_stack(images)
-        return await asyncio.to_thread(inference.prepare_stack, images)
+            return prepare(images)
+        return await asyncio.to_thread(prepare, images)
     except ValueError as error:
         raise HTTPException(400, reason(error)) from None
 

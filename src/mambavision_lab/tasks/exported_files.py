@@ -163,8 +163,10 @@ def _prepare_int8(
             reduce_range=bool(reduce_range),
             report=console.print,
         )
-        left = f"{len(found.left)} of {found.num_layers} layers in float32"
-        details["int8"] = f"{left}, validation metric {0 - found.drop:+.4f}"
+        details["int8"] = (
+            f"weights of {7 if reduce_range else 8} bits, {len(found.left)} of {found.num_layers} layers in "
+            f"float32, validation metric {0 - found.drop:+.4f}"
+        )
 
     export_format.quantize_file = quantize_file
 

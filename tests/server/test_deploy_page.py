@@ -35,3 +35,5 @@ def test_client_of_the_page_classifies_arrays(address, inference):
     for sent in (images, images / 255):
         found = namespace["classify"](sent, address)
         assert [one[0]["class"] for one in found] == expected
+    with pytest.raises(ValueError, match="more than 4 images"):
+        namespace["classify"](images.repeat(2, axis=0), address)
