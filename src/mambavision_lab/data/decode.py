@@ -117,7 +117,7 @@ def decode_stack(images: np.ndarray, in_chans: int, background: Colour = WHITE) 
 
     Types, channels and errors are those of `decode`.
     """
-    stack = torch.from_numpy(images.copy())  # as above
+    stack = torch.from_numpy(images.copy())  # for the reason that decode has
     stack = stack.movedim(-1, 1) if stack.ndim == 4 else stack
     return _from_tensor(stack, images.shape, in_chans, background, ndim=4)
 
