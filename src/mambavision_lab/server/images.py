@@ -118,8 +118,8 @@ def _decode_base64(encoded: Any) -> bytes:
 
 def _require_end_of_form(request: Request, body: bytes) -> None:
     """Refuse a form that was cut off, whose first files alone would be answered."""
-    _, options = parse_options_header(request.headers["content-type"])
-    if b"--" + options.get(b"boundary", b"") + b"--" not in body:
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    if boundary is not None and b"--" + boundary + b"--" not in body:
         raise HTTPException(400, "the form has no end; it may have been cut off")
 
 
