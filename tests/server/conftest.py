@@ -18,11 +18,12 @@ def limits():
     from mambavision_lab.server.app import Limits
 
     return Limits(
+        max_images=4,
         max_bytes=20_000,
         max_pixels=10_000,
         max_waiting=8,
         timeout_s=20,
-        batch_size=4,
+        batch_size=3,
         batch_wait_ms=1,
         top_k=2,
         threshold=0.5,

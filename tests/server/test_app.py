@@ -145,7 +145,9 @@ def test_server_refuses_too_many_requests_and_those_that_take_too_long(inference
 def test_limit_above_pillows_own_is_refused(refusal):
     from mambavision_lab.tasks.serve import serve
 
-    least = dict.fromkeys(("batch_size", "max_megabytes", "max_waiting", "timeout_s", "top_k"), 1)
+    least = dict.fromkeys(
+        ("batch_size", "max_images", "max_megabytes", "max_waiting", "timeout_s", "top_k"), 1
+    )
     cfg = OmegaConf.create({**least, "max_megapixels": 200})
     assert "max_megapixels=200: wanted at most 178" in refusal(lambda: serve(cfg))
 

@@ -90,7 +90,7 @@ def test_server_answers_arrays_as_the_network_does(client, inference):
     mixed = [("images", ("a.png", noise_png())), ("images", ("a.npy", one))]
     assert client.post("/predict", files=mixed).json()["images"][1] == expected[0]
     info = client.get("/info").json()
-    expected_info = {"image_size": inference.image_size, "in_chans": 3, "batch_size": 4}
+    expected_info = {"image_size": inference.image_size, "in_chans": 3, "max_images": 4}
     assert {key: info[key] for key in expected_info} == expected_info
 
 

@@ -226,6 +226,7 @@ class ServeConfig:
     batch_wait_ms: float = 5
     max_megabytes: float = 10
     max_megapixels: float = 50
+    max_images: int = 64
     max_waiting: int = 256
     timeout_s: float = 30
     top_k: int = 5

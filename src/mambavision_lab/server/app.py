@@ -27,16 +27,18 @@ class Limits:
     """What the server takes.
 
     Attributes:
+        max_images: Of one request.
         max_bytes: Of one request's body.
         max_pixels: Of one image.
         max_waiting: Requests that are read, decoded or wait for the network; more are refused.
         timeout_s: Seconds from the head of a request to its answer.
-        batch_size: Images that go through the network at once, and the most of one request.
+        batch_size: Images that go through the network at once.
         batch_wait_ms: How long a batch waits to become as large as the one before.
         top_k: Classes of one answer.
         threshold: Of a network for several labels, the least probability.
     """
 
+    max_images: int
     max_bytes: int
     max_pixels: int
     max_waiting: int
@@ -58,9 +60,9 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
 
     async def answer(request: Request) -> dict[str, Any]:
         body = await read_body(request, limits.max_bytes)
-        files, is_list = await files_in(request, body, limits.batch_size)
+        files, is_list = await files_in(request, body, limits.max_images)
         pixels, has_stack = await prepare_all(
-            inference, files, limits.batch_size, limits.max_pixels
+            inference, files, limits.max_images, limits.max_pixels
         )
         found = [_listed(ranking) for ranking in await batches.answer(pixels)]
         return {"images": found} if is_list or has_stack else found[0]
@@ -86,7 +88,7 @@ def make_app(inference: MambaVisionInference, limits: Limits) -> Starlette:
     async def info(request: Request) -> JSONResponse:
         described = {key: inference.description.get(key) for key in ("name", "class_names")}
         sides = {"image_size": inference.image_size, "in_chans": inference.in_chans}
-        return JSONResponse({**described, **sides, "batch_size": limits.batch_size})
+        return JSONResponse({**described, **sides, "max_images": limits.max_images})
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

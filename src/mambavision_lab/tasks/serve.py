@@ -14,7 +14,10 @@ from mambavision_lab.tasks.memory import keep_freed_memory
 
 _PACKAGES = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _MOST_MEGAPIXELS = 178  # Pillow's own limit, twice Image.MAX_IMAGE_PIXELS
-_LEAST = ("batch_size", "max_megabytes", "max_megapixels", "max_waiting", "timeout_s", "top_k")
+_LEAST = (
+    *("batch_size", "max_images", "max_megabytes", "max_megapixels", "max_waiting"),
+    *("timeout_s", "top_k"),
+)
 
 
 def serve(cfg: DictConfig) -> None:
@@ -55,6 +58,7 @@ def serve(cfg: DictConfig) -> None:
     inference.require_class_names()
     inference.require_images("serve.py")
     limits = Limits(
+        max_images=cfg.max_images,
         max_bytes=int(cfg.max_megabytes * 1e6),
         max_pixels=int(cfg.max_megapixels * 1e6),
         max_waiting=cfg.max_waiting,
