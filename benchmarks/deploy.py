@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("path")
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--images", type=int, default=1, help="of a request, 16 at most")
+    parser.add_argument("--images", type=int, default=1, help="of a request, 64 at most")
     parser.add_argument("--arrays", action="store_true", help="send .npy files")
     parser.add_argument("--plain", action="store_true", help="compare with a plain Python process")
     arguments = parser.parse_args()
