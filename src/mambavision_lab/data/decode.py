@@ -43,12 +43,12 @@ _AS_SHOWN: dict[Any, Callable[[Tensor], Tensor]] = {
     7: lambda pixels: pixels.mT.flip(1, 2),
     8: lambda pixels: pixels.rot90(1, (1, 2)),
 }
+_LYING = (5, 6, 7, 8)  # orientations that swap height and width
 # Number of axes -> what is wanted of an array or a tensor.
 _WANTED = {
     3: "one image, (H, W), array (H, W, C) or tensor (C, H, W)",
     4: "images of one size, an array (N, H, W, C)",
 }
-_LYING = (5, 6, 7, 8)  # orientations that swap height and width
 
 
 def to_an_eighth(height: int, width: int) -> int:
